@@ -1,0 +1,296 @@
+//! `y = x · Wᵀ` with packed weights and a fused epilogue.
+//!
+//! The product is computed in tiles of `ROWS × COLUMNS` results that stay in registers while the
+//! whole depth (the length of a row of x) passes by. For each step of the depth a tile loads one
+//! row of a weight *panel* (COLUMNS values, consecutive in memory) and one value of each of its
+//! rows of x, and multiplies all with all:
+//!
+//! ```text
+//!              panel row k: [w0 w1 … w47]
+//!   x[0][k] ─►  acc[0]     += x[0][k] · panel row
+//!   …
+//!   x[7][k] ─►  acc[7]     += x[7][k] · panel row
+//! ```
+//!
+//! 8 × 48 on AVX-512 is 24 accumulators, 3 registers of weights and 1 broadcast, 28 of 32: each
+//! weight is used 8 times and each x 48 times per load, so that 24 fused multiply-adds need 11
+//! loads and the multipliers are the limit. 6 × 16 is the same reasoning for AVX2's 16 registers.
+//!
+//! That needs the weights as panels: `[panel][depth][COLUMNS]`, outputs beyond the last padded
+//! with zeros. [`PackedWeights`] holds them; packing happens once, when a model is loaded.
+//!
+//! Rows of x are taken in blocks that stay in the L2 cache while all panels pass by.
+//!
+//! The finished tile is stored to a scratch of a few KiB and the epilogue (bias, activation, gate,
+//! residual) is applied row by row on the way to the result, so that none of those is a pass of
+//! its own over memory.
+//!
+//! Each result is one accumulator that takes its products in the order of the depth, whatever
+//! the size of the tile it falls in: the same row gives the same bits in any batch.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+pub(crate) mod portable;
+
+use crate::activation::{Activation, activate_body};
+use crate::aligned::AlignedBuffer;
+use crate::isa::{Isa, Kind, dispatch};
+use crate::matrix::{Matrix, MatrixMut};
+use std::ops::Range;
+
+/// Rows of x whose products with all panels are computed before the next rows are touched.
+const ROW_BLOCK: usize = 96;
+
+/// Room for the largest tile of any instruction set.
+pub(crate) const MAX_TILE: usize = 8 * 48;
+
+/// What an instruction set brings: a fused multiply-add for the compiler to vectorise, and the
+/// innermost tile of the matrix product.
+pub(crate) trait Kernel {
+    /// Rows of a tile.
+    const ROWS: usize;
+    /// Columns of a tile, the width of a panel.
+    const COLUMNS: usize;
+
+    /// `a · b + c`, rounded once where the instruction set can.
+    fn mul_add(a: f32, b: f32, c: f32) -> f32;
+
+    /// `tile[r][c] = Σ_k x[r][k] · panel[k][c]` for the rows of `x`, at most [`Self::ROWS`].
+    ///
+    /// `panel` is `[depth, COLUMNS]` with `depth = x.columns()`; `tile` is `[ROWS, COLUMNS]`.
+    ///
+    /// # Safety
+    /// The CPU must have the instruction set.
+    unsafe fn tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]);
+}
+
+/// The checks that every [`Kernel::tile`] makes before it uses pointers.
+#[inline(always)]
+pub(crate) fn check_tile<K: Kernel>(x: Matrix<'_>, panel: &[f32]) {
+    assert!(x.rows() <= K::ROWS && panel.len() == x.columns() * K::COLUMNS);
+}
+
+impl Isa {
+    /// Columns of a panel of packed weights.
+    pub fn panel_columns(self) -> usize {
+        match self.kind() {
+            Kind::Portable => portable::Portable::COLUMNS,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => avx2::Avx2::COLUMNS,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => avx512::Avx512::COLUMNS,
+        }
+    }
+}
+
+/// A weight matrix `[outputs, inputs]` in the panel layout of one instruction set.
+pub struct PackedWeights {
+    panels: AlignedBuffer, // [panels, inputs, panel_columns]
+    outputs: usize,
+    inputs: usize,
+    isa: Isa,
+}
+
+impl PackedWeights {
+    /// Packed weights that are all zero, to be filled by [`PackedWeights::panels_mut`].
+    ///
+    /// # Panics
+    /// If the packed size overflows.
+    pub fn zeroed(isa: Isa, outputs: usize, inputs: usize) -> Self {
+        let columns = isa.panel_columns();
+        let len = outputs.next_multiple_of(columns).checked_mul(inputs);
+        let panels = AlignedBuffer::zeroed(len.expect("packed weights exceed the address space"));
+        PackedWeights { panels, outputs, inputs, isa }
+    }
+
+    /// Packs `weights`, `[outputs, inputs]`.
+    pub fn pack(isa: Isa, weights: Matrix<'_>) -> Self {
+        let mut packed = PackedWeights::zeroed(isa, weights.rows(), weights.columns());
+        for (panel, outputs) in packed.panels_mut() {
+            let count = outputs.len();
+            pack_panel(isa, weights.row_range(outputs.start, count), panel);
+        }
+        packed
+    }
+
+    /// Each panel and the outputs (rows of the weight matrix) it holds; see [`pack_panel`].
+    pub fn panels_mut(&mut self) -> impl Iterator<Item = (&mut [f32], Range<usize>)> {
+        let (columns, outputs) = (self.isa.panel_columns(), self.outputs);
+        let len = (self.inputs * columns).max(1);
+        self.panels.as_mut_slice().chunks_exact_mut(len).enumerate().map(move |(i, panel)| {
+            (panel, i * columns..((i + 1) * columns).min(outputs))
+        })
+    }
+
+    /// Number of panels.
+    pub fn panels(&self) -> usize {
+        self.outputs.div_ceil(self.isa.panel_columns())
+    }
+
+    /// Results per row: the rows of the weight matrix.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Values per row of x: the columns of the weight matrix.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Bytes of memory that the panels take.
+    pub fn bytes(&self) -> usize {
+        self.panels.as_slice().len() * size_of::<f32>()
+    }
+
+    fn panel(&self, index: usize) -> &[f32] {
+        let len = self.inputs * self.isa.panel_columns();
+        &self.panels.as_slice()[index * len..][..len]
+    }
+}
+
+/// Packs up to one panel of rows of a weight matrix: `panel[k][c] = rows[c][k]`, zero beyond the
+/// last row. `panel` is `[rows.columns(), isa.panel_columns()]`.
+///
+/// # Panics
+/// If `panel` has another size or `rows` has more rows than a panel has columns.
+pub fn pack_panel(isa: Isa, rows: Matrix<'_>, panel: &mut [f32]) {
+    let columns = isa.panel_columns();
+    assert!(rows.rows() <= columns && panel.len() == columns * rows.columns());
+    if rows.rows() < columns {
+        panel.fill(0.0);
+    }
+    for c in 0..rows.rows() {
+        for (k, &value) in rows.row(c).iter().enumerate() {
+            panel[k * columns + c] = value;
+        }
+    }
+}
+
+/// What happens to `y = x · Wᵀ` before it is written.
+///
+/// Without a gate: `activation(y + bias) + residual`. With one:
+/// `activation(x · Gᵀ + gate_bias) ⊙ (y + bias) + residual`.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// `[outputs]`, or empty.
+    pub bias: &'a [f32],
+    /// Applied to the gate where there is one, to the product where there is none.
+    pub activation: Activation,
+    /// A second weight matrix of the same size, and its bias (`[outputs]`, or empty).
+    pub gate: Option<(&'a PackedWeights, &'a [f32])>,
+    /// `[rows, outputs]`
+    pub residual: Option<Matrix<'a>>,
+}
+
+dispatch! {
+    /// Computes the outputs of the panels `panels` of `epilogue(x · Wᵀ)`.
+    ///
+    /// `out` has the rows of `x` and the columns of those panels only: threads that share a
+    /// product take a range of panels each and write to their own part of its columns. `isa`
+    /// must be the one that the weights were packed for.
+    ///
+    /// # Panics
+    /// If sizes do not agree.
+    pub fn gemm(
+        x: Matrix<'_>,
+        weights: &PackedWeights,
+        panels: Range<usize>,
+        epilogue: &Epilogue<'_>,
+        out: MatrixMut<'_>,
+    ) = gemm_body
+}
+
+#[inline(always)]
+fn gemm_body<K: Kernel>(
+    x: Matrix<'_>,
+    weights: &PackedWeights,
+    panels: Range<usize>,
+    epilogue: &Epilogue<'_>,
+    mut out: MatrixMut<'_>,
+) {
+    check_gemm::<K>(x, weights, &panels, epilogue, &out);
+    let first_column = panels.start * K::COLUMNS;
+    let mut tile = [0.0; MAX_TILE];
+    let mut gate_tile = [0.0; MAX_TILE];
+    for block in (0..x.rows()).step_by(ROW_BLOCK) {
+        let block_end = (block + ROW_BLOCK).min(x.rows());
+        for panel in panels.clone() {
+            let start = panel * K::COLUMNS;
+            let columns = start..(start + K::COLUMNS).min(weights.outputs);
+            for first in (block..block_end).step_by(K::ROWS) {
+                let rows = x.row_range(first, K::ROWS.min(block_end - first));
+                // SAFETY: this body is compiled for K's instruction set only where `dispatch!`
+                // found it to be there.
+                unsafe { K::tile(rows, weights.panel(panel), &mut tile) };
+                if let Some((gate, _)) = epilogue.gate {
+                    // SAFETY: as above.
+                    unsafe { K::tile(rows, gate.panel(panel), &mut gate_tile) };
+                }
+                for r in 0..rows.rows() {
+                    let sums = &mut tile[r * K::COLUMNS..][..columns.len()];
+                    let gates = &mut gate_tile[r * K::COLUMNS..][..columns.len()];
+                    finish_row::<K>(epilogue, first + r, columns.clone(), sums, gates);
+                    out.row_mut(first + r)[start - first_column..][..columns.len()]
+                        .copy_from_slice(sums);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn check_gemm<K: Kernel>(
+    x: Matrix<'_>,
+    weights: &PackedWeights,
+    panels: &Range<usize>,
+    epilogue: &Epilogue<'_>,
+    out: &MatrixMut<'_>,
+) {
+    let outputs = weights.outputs;
+    let columns = (panels.end * K::COLUMNS).min(outputs) - panels.start * K::COLUMNS;
+    assert!(weights.isa.panel_columns() == K::COLUMNS, "weights packed for {:?}", weights.isa);
+    assert!(panels.end <= weights.panels(), "no such panels");
+    assert!(x.columns() == weights.inputs && out.rows() == x.rows() && out.columns() == columns);
+    assert!(epilogue.bias.is_empty() || epilogue.bias.len() == outputs);
+    if let Some((gate, bias)) = epilogue.gate {
+        assert!(gate.isa == weights.isa && gate.inputs == weights.inputs);
+        assert!(gate.outputs == outputs && (bias.is_empty() || bias.len() == outputs));
+    }
+    if let Some(residual) = epilogue.residual {
+        assert!(residual.rows() == x.rows() && residual.columns() == outputs);
+    }
+}
+
+/// Applies the epilogue to the sums of row `row`, columns `columns`, in place.
+#[inline(always)]
+fn finish_row<K: Kernel>(
+    epilogue: &Epilogue<'_>,
+    row: usize,
+    columns: Range<usize>,
+    sums: &mut [f32],
+    gates: &mut [f32],
+) {
+    if !epilogue.bias.is_empty() {
+        add(sums, &epilogue.bias[columns.clone()]);
+    }
+    match epilogue.gate {
+        None => activate_body::<K>(epilogue.activation, sums),
+        Some((_, gate_bias)) => {
+            if !gate_bias.is_empty() {
+                add(gates, &gate_bias[columns.clone()]);
+            }
+            activate_body::<K>(epilogue.activation, gates);
+            sums.iter_mut().zip(gates).for_each(|(sum, gate)| *sum *= *gate);
+        }
+    }
+    if let Some(residual) = epilogue.residual {
+        add(sums, &residual.row(row)[columns]);
+    }
+}
+
+#[inline(always)]
+fn add(values: &mut [f32], addends: &[f32]) {
+    values.iter_mut().zip(addends).for_each(|(value, addend)| *value += addend);
+}

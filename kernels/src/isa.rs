@@ -1,0 +1,113 @@
+//! Which instruction set the kernels use: found once, at run time.
+
+/// An instruction set that this CPU has.
+///
+/// Values are made only by detection, so holding one is the proof that its kernels may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// Plain Rust that the compiler vectorises for the target's baseline; runs everywhere.
+    pub const PORTABLE: Isa = Isa(Kind::Portable);
+
+    /// All instruction sets of this CPU that have kernels, slowest first. Never empty.
+    pub fn available() -> Vec<Isa> {
+        #[allow(unused_mut)]
+        let mut found = vec![Isa::PORTABLE];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 {
+                found.push(Isa(Kind::Avx2));
+            }
+            if avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+            {
+                found.push(Isa(Kind::Avx512));
+            }
+        }
+        found
+    }
+
+    /// The fastest instruction set of this CPU.
+    pub fn best() -> Isa {
+        *Isa::available().last().unwrap_or(&Isa::PORTABLE)
+    }
+
+    /// The available instruction set of this [`name`](Isa::name), or `None`.
+    pub fn by_name(name: &str) -> Option<Isa> {
+        Isa::available().into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// The name in logs, options and benchmarks: `portable`, `avx2` (with FMA) or `avx512`
+    /// (F, VL, BW and DQ).
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "avx512",
+        }
+    }
+
+    pub(crate) fn kind(self) -> Kind {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Defines a public function that runs `$body::<K>` compiled for the instruction set it is given.
+///
+/// The body is generic over [`Kernel`](crate::gemm::Kernel) and `#[inline(always)]`: inlined into
+/// a function with the target features enabled, its plain loops become the vector code of that
+/// instruction set.
+macro_rules! dispatch {
+    ($(#[$meta:meta])* pub fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        pub fn $name(isa: $crate::Isa, $($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx2($($arg: $ty),*) {
+                $body::<$crate::gemm::avx2::Avx2>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx512($($arg: $ty),*) {
+                $body::<$crate::gemm::avx512::Avx512>($($arg),*)
+            }
+            match isa.kind() {
+                $crate::isa::Kind::Portable => {
+                    $body::<$crate::gemm::portable::Portable>($($arg),*)
+                }
+                // SAFETY: an `Isa` of this kind exists only on a CPU that has AVX2 and FMA.
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Kind::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: an `Isa` of this kind exists only on a CPU that has these features.
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Kind::Avx512 => unsafe { avx512($($arg),*) },
+            }
+        }
+    };
+}
+pub(crate) use dispatch;

@@ -1,0 +1,37 @@
+//! CPU kernels for transformer inference: what [taskvec](https://docs.rs/taskvec) runs on.
+//!
+//! No model, no I/O and no threads: each function works on slices that the caller splits as it
+//! likes. Each kernel is written once and compiled for every instruction set, save the innermost
+//! GEMM tile, which is written by hand for each; [`Isa`] says which of them this CPU can run.
+//!
+//! | file | operation |
+//! |---|---|
+//! | `gemm/` | `x · Wᵀ` with packed weights and a fused epilogue; the SIMD tiles |
+//! | `attention.rs` | softmax attention of one head, tiled, with an online softmax |
+//! | `norm.rs` | LayerNorm, RMSNorm |
+//! | `activation.rs` | GELU (erf and tanh), SiLU, ReLU, tanh |
+//! | `math.rs` | exp, erf, tanh |
+//! | `rotary.rs` | rotary position embedding |
+//!
+//! Each row of a result depends on the same row of the input alone, and is computed by the same
+//! operations in the same order wherever it stands in a matrix: a text's vector has the same bits
+//! whatever shares its batch.
+
+mod activation;
+mod aligned;
+mod attention;
+mod gemm;
+mod isa;
+mod math;
+mod matrix;
+mod norm;
+mod rotary;
+
+pub use activation::{Activation, activate};
+pub use aligned::AlignedBuffer;
+pub use attention::{Attention, AttentionScratch, KeyValuePanels, attention};
+pub use gemm::{Epilogue, PackedWeights, gemm, pack_panel};
+pub use isa::Isa;
+pub use matrix::{Matrix, MatrixMut};
+pub use norm::{layer_norm, rms_norm};
+pub use rotary::rotate_half;

@@ -1,0 +1,67 @@
+//! The attention step on the CPU: heads of texts, one after the other or shared between threads.
+
+use crate::plan::Step;
+use crate::tokens::RaggedBatch;
+use std::ops::Range;
+use taskvec_kernels::{Attention, AttentionScratch, Isa, KeyValuePanels, Matrix, MatrixMut, attention};
+
+/// What one thread needs to compute heads.
+#[derive(Default)]
+pub(super) struct HeadScratch {
+    panels: KeyValuePanels,
+    attention: AttentionScratch,
+}
+
+/// Runs the step with as many threads as there are scratches.
+pub(super) fn run(isa: Isa, step: &Step, batch: &RaggedBatch, input: Matrix<'_>, out: MatrixMut<'_>, scratches: &mut [HeadScratch]) {
+    let Step::Attention { kv_heads, .. } = step else {
+        unreachable!("called for attention steps");
+    };
+    let mut rest = out;
+    for range in batch.ranges() {
+        let (text_out, others) = rest.split_rows(range.len());
+        rest = others;
+        let text = input.row_range(range.start, range.len());
+        match scratches {
+            [scratch] => run_heads(isa, step, text, 0..*kv_heads, text_out, scratch),
+            _ => share_heads(isa, step, text, *kv_heads, text_out, scratches),
+        }
+    }
+}
+
+/// One text's key heads, and the query heads they serve, split between threads.
+fn share_heads(isa: Isa, step: &Step, text: Matrix<'_>, kv_heads: usize, out: MatrixMut<'_>, scratches: &mut [HeadScratch]) {
+    let share = kv_heads.div_ceil(scratches.len());
+    let columns_per_kv_head = out.columns() / kv_heads;
+    rayon::scope(|scope| {
+        let mut rest = out;
+        for (first, scratch) in (0..kv_heads).step_by(share).zip(scratches) {
+            let kv_range = first..(first + share).min(kv_heads);
+            let (part, others) = rest.split_columns(kv_range.len() * columns_per_kv_head);
+            rest = others;
+            scope.spawn(move |_| run_heads(isa, step, text, kv_range, part, scratch));
+        }
+    });
+}
+
+/// The key heads `kv_range` of one text. `out` holds the columns of the query heads they serve.
+fn run_heads(isa: Isa, step: &Step, text: Matrix<'_>, kv_range: Range<usize>, out: MatrixMut<'_>, scratch: &mut HeadScratch) {
+    let Step::Attention { heads, kv_heads, head_dim, scale, visible, bias, .. } = step else {
+        unreachable!("called for attention steps");
+    };
+    let group = heads / kv_heads;
+    let mut rest = out;
+    for kv_head in kv_range {
+        let keys = text.column_range((heads + kv_head) * head_dim, *head_dim);
+        let values = text.column_range((heads + kv_heads + kv_head) * head_dim, *head_dim);
+        scratch.panels.pack(isa, keys, values);
+        for head in kv_head * group..(kv_head + 1) * group {
+            let (part, others) = rest.split_columns(*head_dim);
+            rest = others;
+            let queries = text.column_range(head * head_dim, *head_dim);
+            let bias = bias.as_ref().map_or(&[][..], |bias| bias.head(head));
+            let parameters = Attention { scale: *scale, before: visible.before, after: visible.after, bias };
+            attention(isa, queries, &scratch.panels, &parameters, part, &mut scratch.attention);
+        }
+    }
+}

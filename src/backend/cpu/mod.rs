@@ -1,0 +1,222 @@
+//! The CPU backend: each step on the SIMD kernels of `taskvec-kernels`, with threads.
+//!
+//! Two ways to use the cores. Many batches: each thread carries a batch of its own through the
+//! whole network, with nothing to wait for inside. Fewer batches than threads: one after the
+//! other, the columns of each linear layer and the heads of each attention shared out.
+
+mod attention;
+mod weights;
+
+use super::Backend;
+use crate::error::Result;
+use crate::model::{NormKind, Tensor};
+use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
+use crate::pooling::pool;
+use crate::tokens::RaggedBatch;
+use attention::HeadScratch;
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use taskvec_kernels::{Epilogue, Isa, Matrix, MatrixMut, gemm, layer_norm, rms_norm, rotate_half};
+use weights::{LinearWeights, NormWeights, StepWeights};
+
+pub(crate) struct Cpu {
+    plan: Arc<Plan>,
+    isa: Isa,
+    threads: Arc<ThreadPool>,
+    /// The weights of each step, in the kernels' layout.
+    weights: Vec<StepWeights>,
+    /// Memory of finished batches, kept for the next.
+    workspaces: Mutex<Vec<Workspace>>,
+}
+
+/// What one batch works in.
+#[derive(Default)]
+struct Workspace {
+    /// As in [`Plan::buffers`].
+    buffers: Vec<Vec<f32>>,
+    /// One for each thread that shares the batch's attention.
+    heads: Vec<HeadScratch>,
+}
+
+impl Cpu {
+    /// Packs the plan's weights, in parallel.
+    pub(crate) fn new(plan: Arc<Plan>, isa: Isa, threads: Arc<ThreadPool>) -> Result<Cpu> {
+        let pack = |step| StepWeights::read(step, isa);
+        let weights = threads.install(|| plan.steps.iter().map(pack).collect::<Result<_>>())?;
+        Ok(Cpu { plan, isa, threads, weights, workspaces: Mutex::default() })
+    }
+
+    /// Runs one batch on `lanes` threads.
+    fn run_batch(&self, batch: &RaggedBatch, lanes: usize) -> Vec<f32> {
+        let mut workspaces = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workspace = workspaces.pop().unwrap_or_default();
+        drop(workspaces);
+        workspace.fit(&self.plan, batch, lanes);
+        for (step, weights) in self.plan.steps.iter().zip(&self.weights) {
+            self.run_step(step, weights, batch, &mut workspace, lanes);
+        }
+        let result = workspace.buffers[self.plan.output.0].clone();
+        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
+        result
+    }
+
+    fn run_step(&self, step: &Step, weights: &StepWeights, batch: &RaggedBatch, workspace: &mut Workspace, lanes: usize) {
+        let isa = self.isa;
+        let width = |id: BufferId| self.plan.width(id);
+        // The output leaves the list while the step reads the others.
+        let Workspace { buffers, heads } = workspace;
+        let (Step::Embed { output, .. }
+        | Step::Norm { output, .. }
+        | Step::Linear { output, .. }
+        | Step::HeadNorm { buffer: output, .. }
+        | Step::Rotary { buffer: output, .. }
+        | Step::Attention { output, .. }
+        | Step::Pool { output, .. }
+        | Step::Normalize { output, .. }) = step;
+        let mut out = std::mem::take(&mut buffers[output.0]);
+        match (step, weights) {
+            (Step::Embed { word, position, .. }, StepWeights::Embed { token_type }) => {
+                embed(batch, word, position.as_ref(), token_type.as_deref(), &mut out);
+            }
+            (Step::Norm { input, .. }, StepWeights::Norm(norm)) => {
+                out.copy_from_slice(&buffers[input.0]);
+                out.chunks_exact_mut(width(*input)).for_each(|row| normalize_row(isa, norm, row));
+            }
+            (Step::HeadNorm { columns, .. }, StepWeights::Norm(norm)) => {
+                for row in out.chunks_exact_mut(width(*output)) {
+                    row[columns.clone()].chunks_exact_mut(norm.weight.len()).for_each(|head| normalize_row(isa, norm, head));
+                }
+            }
+            (Step::Linear { input, residual, .. }, StepWeights::Linear(linear)) => {
+                let rows = out.len() / width(*output);
+                let matrix = |id: BufferId| Matrix::new(&buffers[id.0], rows, width(id), width(id));
+                let epilogue = Epilogue { residual: residual.map(matrix), ..linear.epilogue() };
+                let out = MatrixMut::new(&mut out, rows, width(*output), width(*output));
+                run_linear(isa, linear, matrix(*input), &epilogue, out, lanes);
+            }
+            (Step::Rotary { table, columns, .. }, _) => rotate(isa, table, batch, &mut out, width(*output), columns),
+            (Step::Attention { input, .. }, _) => {
+                let input = Matrix::new(&buffers[input.0], batch.tokens(), width(*input), width(*input));
+                let out = MatrixMut::new(&mut out, batch.tokens(), width(*output), width(*output));
+                attention::run(isa, step, batch, input, out, &mut heads[..lanes]);
+            }
+            (Step::Pool { modes, input, .. }, _) => {
+                let size = width(*input);
+                for (text, out) in out.chunks_exact_mut(width(*output)).enumerate() {
+                    let range = batch.range(text);
+                    let hidden = &buffers[input.0][range.start * size..range.end * size];
+                    for (mode, out) in modes.iter().zip(out.chunks_exact_mut(size)) {
+                        pool(*mode, hidden, size, batch.pool_from[text], out);
+                    }
+                }
+            }
+            (Step::Normalize { input, .. }, _) => {
+                out.copy_from_slice(&buffers[input.0]);
+                out.chunks_exact_mut(width(*input)).for_each(crate::output::normalize);
+            }
+            _ => unreachable!("weights are read for the step they are run with"),
+        }
+        buffers[output.0] = out;
+    }
+}
+
+impl Workspace {
+    /// Sizes the buffers for a batch. What they hold is left over from another: each step writes
+    /// all of its output.
+    fn fit(&mut self, plan: &Plan, batch: &RaggedBatch, lanes: usize) {
+        self.buffers.resize_with(plan.buffers.len(), Vec::new);
+        for (values, buffer) in self.buffers.iter_mut().zip(&plan.buffers) {
+            let rows = if buffer.rows == Rows::Tokens { batch.tokens() } else { batch.texts() };
+            values.resize(rows * buffer.width, 0.0);
+        }
+        if self.heads.len() < lanes {
+            self.heads.resize_with(lanes, HeadScratch::default);
+        }
+    }
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> String {
+        format!("cpu ({}, {} threads)", self.isa.name(), self.threads.current_num_threads())
+    }
+
+    /// Enough rows to use each weight often, few enough that their activations stay in the cache.
+    fn batch_tokens(&self) -> usize {
+        512
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.weights.iter().map(StepWeights::bytes).sum()
+    }
+
+    fn run(&self, batches: &[RaggedBatch]) -> Result<Vec<Vec<f32>>> {
+        let threads = self.threads.current_num_threads();
+        Ok(self.threads.install(|| {
+            if batches.len() >= threads {
+                batches.par_iter().with_max_len(1).map(|batch| self.run_batch(batch, 1)).collect()
+            } else {
+                batches.iter().map(|batch| self.run_batch(batch, threads)).collect()
+            }
+        }))
+    }
+}
+
+fn embed(batch: &RaggedBatch, word: &Tensor, position: Option<&(Tensor, usize)>, token_type: Option<&[f32]>, out: &mut [f32]) {
+    let hidden = word.columns();
+    let mut row = vec![0.0; hidden];
+    let add = |out: &mut [f32], values: &[f32]| out.iter_mut().zip(values).for_each(|(o, v)| *o += v);
+    for range in batch.ranges() {
+        for t in range.clone() {
+            let out = &mut out[t * hidden..][..hidden];
+            let id = batch.ids[t] as usize;
+            word.read_rows(id..id + 1, out);
+            if let Some((table, first)) = position {
+                let p = first + t - range.start;
+                table.read_rows(p..p + 1, &mut row);
+                add(out, &row);
+            }
+            token_type.into_iter().for_each(|values| add(out, values));
+        }
+    }
+}
+
+fn normalize_row(isa: Isa, norm: &NormWeights, row: &mut [f32]) {
+    match norm.kind {
+        NormKind::LayerNorm => layer_norm(isa, row, &norm.weight, &norm.bias, norm.eps),
+        NormKind::RmsNorm => rms_norm(isa, row, &norm.weight, norm.eps),
+    }
+}
+
+/// One linear layer; with more than one lane, each computes a share of the columns.
+fn run_linear(isa: Isa, linear: &LinearWeights, x: Matrix<'_>, epilogue: &Epilogue<'_>, out: MatrixMut<'_>, lanes: usize) {
+    let weights = &linear.weights;
+    let panels = weights.panels();
+    if lanes <= 1 || panels == 1 {
+        return gemm(isa, x, weights, 0..panels, epilogue, out);
+    }
+    let share = panels.div_ceil(lanes);
+    rayon::scope(|scope| {
+        let mut rest = out;
+        for first in (0..panels).step_by(share) {
+            let range = first..(first + share).min(panels);
+            let columns = (range.len() * isa.panel_columns()).min(rest.columns());
+            let (part, others) = rest.split_columns(columns);
+            rest = others;
+            scope.spawn(move |_| gemm(isa, x, weights, range, epilogue, part));
+        }
+    });
+}
+
+fn rotate(isa: Isa, table: &RotaryTable, batch: &RaggedBatch, values: &mut [f32], width: usize, columns: &Range<usize>) {
+    let half = table.head_dim / 2;
+    for range in batch.ranges() {
+        for t in range.clone() {
+            let angles = (t - range.start) * half;
+            let (cos, sin) = (&table.cos[angles..][..half], &table.sin[angles..][..half]);
+            let row = &mut values[t * width..][..width][columns.clone()];
+            row.chunks_exact_mut(table.head_dim).for_each(|head| rotate_half(isa, head, cos, sin));
+        }
+    }
+}

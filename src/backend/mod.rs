@@ -1,0 +1,24 @@
+//! Backends: interpreters of a [`Plan`](crate::plan::Plan).
+
+pub(crate) mod cpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
+pub(crate) mod reference;
+
+use crate::error::Result;
+use crate::tokens::RaggedBatch;
+
+/// Runs a plan on batches of texts.
+pub(crate) trait Backend: Send + Sync {
+    /// What runs it, for reports: `cpu (avx512, 2 threads)`.
+    fn name(&self) -> String;
+
+    /// Tokens that a batch should have; a longer text is a batch by itself.
+    fn batch_tokens(&self) -> usize;
+
+    /// Bytes of memory that it holds for weights.
+    fn weight_bytes(&self) -> usize;
+
+    /// The vectors of each batch, `[texts, dimensions]` row after row.
+    fn run(&self, batches: &[RaggedBatch]) -> Result<Vec<Vec<f32>>>;
+}

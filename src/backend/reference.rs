@@ -1,0 +1,277 @@
+//! The oracle: each step in plain scalar Rust, slow and obvious.
+//!
+//! Values between steps are f32; sums are taken in f64, so that what another backend differs from
+//! this by is that backend's own rounding.
+
+use super::Backend;
+use crate::error::Result;
+use crate::model::{Activation, LinearSpec, NormKind, NormSpec, Tensor};
+use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
+use crate::pooling::pool;
+use crate::tokens::RaggedBatch;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub(crate) struct Reference {
+    plan: Arc<Plan>,
+    /// The weights of each step, read once.
+    weights: Vec<StepWeights>,
+}
+
+/// Weights as plain f32 values.
+#[derive(Default)]
+struct StepWeights {
+    main: Vec<f32>,
+    main_bias: Option<Vec<f32>>,
+    gate: Vec<f32>,
+    gate_bias: Option<Vec<f32>>,
+}
+
+impl Reference {
+    pub(crate) fn new(plan: Arc<Plan>) -> Result<Reference> {
+        let weights = plan.steps.iter().map(read_weights).collect::<Result<_>>()?;
+        Ok(Reference { plan, weights })
+    }
+
+    fn run_batch(&self, batch: &RaggedBatch) -> Vec<f32> {
+        let rows = |rows| if rows == Rows::Tokens { batch.tokens() } else { batch.texts() };
+        let mut buffers: Vec<Vec<f32>> =
+            self.plan.buffers.iter().map(|buffer| vec![0.0; rows(buffer.rows) * buffer.width]).collect();
+        for (step, weights) in self.plan.steps.iter().zip(&self.weights) {
+            self.run_step(step, weights, batch, &mut buffers);
+        }
+        buffers.swap_remove(self.plan.output.0)
+    }
+
+    fn run_step(&self, step: &Step, weights: &StepWeights, batch: &RaggedBatch, buffers: &mut [Vec<f32>]) {
+        let width = |id: &BufferId| self.plan.width(*id);
+        match step {
+            Step::Embed { word, position, token_type, output } => {
+                buffers[output.0] = embed(batch, word, position.as_ref(), token_type.as_ref());
+            }
+            Step::Norm { norm, input, output } => {
+                let mut values = buffers[input.0].clone();
+                for row in values.chunks_exact_mut(width(input)) {
+                    normalize_row(norm, weights, row);
+                }
+                buffers[output.0] = values;
+            }
+            Step::Linear { linear, gate, activation, input, residual, output } => {
+                let residual = residual.map(|id| buffers[id.0].clone());
+                buffers[output.0] = run_linear(linear, gate.is_some(), *activation, weights, &buffers[input.0], residual);
+            }
+            Step::HeadNorm { norm, buffer, columns } => {
+                let head_dim = norm.weight.columns();
+                for row in buffers[buffer.0].chunks_exact_mut(width(buffer)) {
+                    row[columns.clone()].chunks_exact_mut(head_dim).for_each(|head| normalize_row(norm, weights, head));
+                }
+            }
+            Step::Rotary { table, buffer, columns } => {
+                rotate(table, batch, &mut buffers[buffer.0], width(buffer), columns);
+            }
+            Step::Attention { input, output, .. } => {
+                buffers[output.0] = attention(step, batch, &buffers[input.0], width(input), width(output));
+            }
+            Step::Pool { modes, input, output } => {
+                let (hidden, size) = (&buffers[input.0], width(input));
+                let mut pooled = vec![0.0; batch.texts() * width(output)];
+                for (text, out) in pooled.chunks_exact_mut(width(output)).enumerate() {
+                    let range = batch.range(text);
+                    let hidden = &hidden[range.start * size..range.end * size];
+                    for (mode, out) in modes.iter().zip(out.chunks_exact_mut(size)) {
+                        pool(*mode, hidden, size, batch.pool_from[text], out);
+                    }
+                }
+                buffers[output.0] = pooled;
+            }
+            Step::Normalize { input, output } => {
+                let mut values = buffers[input.0].clone();
+                values.chunks_exact_mut(width(input)).for_each(crate::output::normalize);
+                buffers[output.0] = values;
+            }
+        }
+    }
+}
+
+impl Backend for Reference {
+    fn name(&self) -> String {
+        "reference (scalar)".to_owned()
+    }
+
+    fn batch_tokens(&self) -> usize {
+        512
+    }
+
+    fn weight_bytes(&self) -> usize {
+        let values = |w: &StepWeights| w.main.len() + w.gate.len();
+        self.weights.iter().map(values).sum::<usize>() * size_of::<f32>()
+    }
+
+    fn run(&self, batches: &[RaggedBatch]) -> Result<Vec<Vec<f32>>> {
+        Ok(batches.iter().map(|batch| self.run_batch(batch)).collect())
+    }
+}
+
+fn read_weights(step: &Step) -> Result<StepWeights> {
+    let mut weights = StepWeights::default();
+    match step {
+        Step::Norm { norm, .. } | Step::HeadNorm { norm, .. } => {
+            weights.main = norm.weight.to_vec()?;
+            weights.main_bias = norm.bias.as_ref().map(Tensor::to_vec).transpose()?;
+        }
+        Step::Linear { linear, gate, .. } => {
+            (weights.main, weights.main_bias) = read_linear(linear)?;
+            if let Some(gate) = gate {
+                (weights.gate, weights.gate_bias) = read_linear(gate)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(weights)
+}
+
+/// W `[outputs, inputs]` and b `[outputs]`.
+fn read_linear(linear: &LinearSpec) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+    let mut weights = Vec::with_capacity(linear.outputs() * linear.inputs());
+    for (weight, _) in &linear.parts {
+        weights.extend(weight.to_vec()?);
+    }
+    Ok((weights, linear.bias()?))
+}
+
+fn embed(batch: &RaggedBatch, word: &Tensor, position: Option<&(Tensor, usize)>, token_type: Option<&Tensor>) -> Vec<f32> {
+    let hidden = word.columns();
+    let mut output = vec![0.0; batch.tokens() * hidden];
+    let mut row = vec![0.0; hidden];
+    for range in batch.ranges() {
+        for t in range.clone() {
+            let out = &mut output[t * hidden..][..hidden];
+            let id = batch.ids[t] as usize;
+            word.read_rows(id..id + 1, out);
+            if let Some((table, first)) = position {
+                let p = first + t - range.start;
+                table.read_rows(p..p + 1, &mut row);
+                out.iter_mut().zip(&row).for_each(|(o, v)| *o += v);
+            }
+            if let Some(table) = token_type {
+                table.read_rows(0..1, &mut row);
+                out.iter_mut().zip(&row).for_each(|(o, v)| *o += v);
+            }
+        }
+    }
+    output
+}
+
+fn normalize_row(norm: &NormSpec, weights: &StepWeights, row: &mut [f32]) {
+    let count = row.len() as f64;
+    let mean = match norm.kind {
+        NormKind::LayerNorm => row.iter().map(|v| f64::from(*v)).sum::<f64>() / count,
+        NormKind::RmsNorm => 0.0,
+    };
+    let variance = row.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+    let deviation = (variance + f64::from(norm.eps)).sqrt();
+    for (i, value) in row.iter_mut().enumerate() {
+        let bias = weights.main_bias.as_ref().map_or(0.0, |bias| f64::from(bias[i]));
+        *value = ((f64::from(*value) - mean) / deviation * f64::from(weights.main[i]) + bias) as f32;
+    }
+}
+
+fn run_linear(
+    linear: &LinearSpec,
+    gated: bool,
+    activation: Activation,
+    weights: &StepWeights,
+    input: &[f32],
+    residual: Option<Vec<f32>>,
+) -> Vec<f32> {
+    let (inputs, outputs) = (linear.inputs(), linear.outputs());
+    let product = |x: &[f32], weights: &[f32], bias: &Option<Vec<f32>>, o: usize| {
+        let row = &weights[o * inputs..][..inputs];
+        let dot: f64 = x.iter().zip(row).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+        dot + bias.as_ref().map_or(0.0, |bias| f64::from(bias[o]))
+    };
+    let mut result = Vec::with_capacity(input.len() / inputs * outputs);
+    for x in input.chunks_exact(inputs) {
+        for o in 0..outputs {
+            let y = product(x, &weights.main, &weights.main_bias, o);
+            let y = if gated {
+                y * activate(activation, product(x, &weights.gate, &weights.gate_bias, o))
+            } else {
+                activate(activation, y)
+            };
+            let residual = residual.as_ref().map_or(0.0, |residual| f64::from(residual[result.len()]));
+            result.push((y + residual) as f32);
+        }
+    }
+    result
+}
+
+/// The formulas are in the kernels' `Activation`.
+fn activate(activation: Activation, x: f64) -> f64 {
+    use std::f64::consts::{FRAC_1_SQRT_2, PI};
+    match activation {
+        Activation::Identity => x,
+        Activation::GeluErf => 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2)),
+        Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Relu => if x < 0.0 { 0.0 } else { x },
+        Activation::Tanh => x.tanh(),
+    }
+}
+
+fn rotate(table: &RotaryTable, batch: &RaggedBatch, values: &mut [f32], width: usize, columns: &Range<usize>) {
+    let half = table.head_dim / 2;
+    for range in batch.ranges() {
+        for t in range.clone() {
+            let angles = (t - range.start) * half;
+            let row = &mut values[t * width..][..width][columns.clone()];
+            for head in row.chunks_exact_mut(table.head_dim) {
+                for i in 0..half {
+                    let (cos, sin) = (table.cos[angles + i], table.sin[angles + i]);
+                    let (a, b) = (head[i], head[i + half]);
+                    head[i] = a * cos - b * sin;
+                    head[i + half] = b * cos + a * sin;
+                }
+            }
+        }
+    }
+}
+
+fn attention(step: &Step, batch: &RaggedBatch, input: &[f32], in_width: usize, out_width: usize) -> Vec<f32> {
+    let Step::Attention { heads, kv_heads, head_dim, scale, visible, bias, .. } = step else {
+        unreachable!("called for attention steps");
+    };
+    let (heads, kv_heads, head_dim) = (*heads, *kv_heads, *head_dim);
+    let part = |token: usize, column: usize| &input[token * in_width + column..][..head_dim];
+    let mut output = vec![0.0; batch.tokens() * out_width];
+    for range in batch.ranges() {
+        for head in 0..heads {
+            let kv_head = head / (heads / kv_heads);
+            let (key_column, value_column) = ((heads + kv_head) * head_dim, (heads + kv_heads + kv_head) * head_dim);
+            for q in range.clone() {
+                let first = visible.before.map_or(range.start, |before| q.saturating_sub(before).max(range.start));
+                let end = visible.after.map_or(range.end, |after| (q + after + 1).min(range.end));
+                let query = part(q, head * head_dim);
+                let score = |k: usize| {
+                    let dot: f64 = query.iter().zip(part(k, key_column)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    let bias = bias.as_ref().map_or(0.0, |bias| {
+                        let reach = bias.reach as i64;
+                        let distance = (k as i64 - q as i64).clamp(-reach, reach);
+                        bias.head(head)[(distance + reach) as usize]
+                    });
+                    dot * f64::from(*scale) + f64::from(bias)
+                };
+                let scores: Vec<f64> = (first..end).map(score).collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for d in 0..head_dim {
+                    let values = (first..end).map(|k| f64::from(part(k, value_column)[d]));
+                    let sum: f64 = values.zip(&weights).map(|(value, weight)| value * weight).sum();
+                    output[q * out_width + head * head_dim + d] = (sum / total) as f32;
+                }
+            }
+        }
+    }
+    output
+}

@@ -1,0 +1,8 @@
+//! XLM-RoBERTa: the RoBERTa architecture with a multilingual vocabulary.
+
+use super::{Family, roberta};
+
+pub(super) const FAMILY: Family = Family {
+    model_type: "xlm-roberta",
+    spec: |config, weights| roberta::encoder("xlm-roberta", config, weights),
+};

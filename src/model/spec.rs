@@ -1,0 +1,198 @@
+//! What an encoder is, as data: every family is described by the same few structs.
+//!
+//! A family file fills these in from a model's configuration and tensors; [`crate::plan`] turns
+//! them into steps. Nothing here computes.
+
+use super::weights::Tensor;
+pub(crate) use taskvec_kernels::Activation;
+
+/// A whole encoder: token ids in, one vector a token out.
+pub(crate) struct EncoderSpec {
+    /// The `model_type` it was made from.
+    pub(crate) family: &'static str,
+    /// Size of a token's vector.
+    pub(crate) hidden: usize,
+    /// The most tokens that a text may have, where the architecture sets a limit.
+    pub(crate) max_tokens: Option<usize>,
+    /// What happens before the first layer.
+    pub(crate) embedding: EmbeddingSpec,
+    /// The layers, first to last.
+    pub(crate) layers: Vec<LayerSpec>,
+    /// Applied after the last layer.
+    pub(crate) final_norm: Option<NormSpec>,
+}
+
+/// `word[id] + position[i + first_position] + token_type[0]`, then a norm.
+pub(crate) struct EmbeddingSpec {
+    /// `[vocabulary, hidden]`
+    pub(crate) word: Tensor,
+    /// A learned position table `[positions, hidden]`, and the row of a text's first token.
+    pub(crate) position: Option<(Tensor, usize)>,
+    /// `[types, hidden]`; a single text is of type 0 throughout.
+    pub(crate) token_type: Option<Tensor>,
+    /// Applied to the sum.
+    pub(crate) norm: Option<NormSpec>,
+}
+
+/// One transformer layer: attention, then the feed-forward network, each added to its input.
+///
+/// Norms stand before a block (`pre`), after the addition (`post`), or both.
+pub(crate) struct LayerSpec {
+    /// Before attention, on the way in only: `x + attention(norm(x))`.
+    pub(crate) attention_pre_norm: Option<NormSpec>,
+    /// Self-attention.
+    pub(crate) attention: AttentionSpec,
+    /// After attention: `norm(x + attention(x))`.
+    pub(crate) attention_post_norm: Option<NormSpec>,
+    /// Before the feed-forward network, on the way in only.
+    pub(crate) mlp_pre_norm: Option<NormSpec>,
+    /// The feed-forward network.
+    pub(crate) mlp: MlpSpec,
+    /// After the feed-forward network.
+    pub(crate) mlp_post_norm: Option<NormSpec>,
+}
+
+/// Self-attention: `output(softmax(scale · Q·Kᵀ + bias, over the visible keys) · V)`.
+pub(crate) struct AttentionSpec {
+    /// Query heads.
+    pub(crate) heads: usize,
+    /// Key and value heads; each serves `heads / kv_heads` query heads in a row.
+    pub(crate) kv_heads: usize,
+    /// Size of a head.
+    pub(crate) head_dim: usize,
+    /// Multiplies the scores.
+    pub(crate) scale: f32,
+    /// The projections to queries, keys and values, stacked in this order:
+    /// `[(heads + 2 · kv_heads) · head_dim, hidden]`.
+    pub(crate) query_key_value: LinearSpec,
+    /// `[hidden, heads · head_dim]`
+    pub(crate) output: LinearSpec,
+    /// Applied to each query head, `[head_dim]`.
+    pub(crate) query_norm: Option<NormSpec>,
+    /// Applied to each key head, `[head_dim]`.
+    pub(crate) key_norm: Option<NormSpec>,
+    /// Rotates queries and keys by their position.
+    pub(crate) rotary: Option<RotarySpec>,
+    /// Added to the scores by distance.
+    pub(crate) relative_bias: Option<RelativeBiasSpec>,
+    /// Which keys a query sees.
+    pub(crate) visible: Visible,
+}
+
+/// Which keys a query sees, by position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Visible {
+    /// How many keys before its own position; `None`: all.
+    pub(crate) before: Option<usize>,
+    /// How many keys after its own position; `None`: all.
+    pub(crate) after: Option<usize>,
+}
+
+impl Visible {
+    /// Every key.
+    pub(crate) const ALL: Visible = Visible { before: None, after: None };
+    /// No key after its own position.
+    pub(crate) const CAUSAL: Visible = Visible { before: None, after: Some(0) };
+}
+
+/// Rotary position embedding over the whole head, in the half-rotation form.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct RotarySpec {
+    /// Radians a position, `[head_dim / 2]`.
+    pub(crate) inverse_frequencies: Vec<f32>,
+}
+
+impl RotarySpec {
+    /// The usual frequencies `theta^(-2i / head_dim)`.
+    pub(crate) fn from_theta(theta: f64, head_dim: usize) -> RotarySpec {
+        // In f32 like PyTorch: the exponent and the power are each rounded.
+        let frequency = |i| {
+            let exponent = (2 * i) as f32 / head_dim as f32;
+            1.0 / theta.powf(f64::from(exponent)) as f32
+        };
+        RotarySpec { inverse_frequencies: (0..head_dim / 2).map(frequency).collect() }
+    }
+}
+
+/// A bias that depends on the bucketed distance between key and query (T5, MPNet).
+#[derive(Clone)]
+pub(crate) struct RelativeBiasSpec {
+    /// `[buckets, heads]`
+    pub(crate) table: Tensor,
+    /// From this distance on, all fall into the last bucket of their side.
+    pub(crate) max_distance: usize,
+}
+
+/// The feed-forward network: `down(activation(up(x)))`, or with a gate
+/// `down(activation(gate(x)) ⊙ up(x))`.
+pub(crate) struct MlpSpec {
+    /// `[intermediate, hidden]`
+    pub(crate) up: LinearSpec,
+    /// `[intermediate, hidden]`
+    pub(crate) gate: Option<LinearSpec>,
+    /// See above.
+    pub(crate) activation: Activation,
+    /// `[hidden, intermediate]`
+    pub(crate) down: LinearSpec,
+}
+
+/// `y = x · Wᵀ + b`, where W and b may be stacked from several tensors.
+#[derive(Clone)]
+pub(crate) struct LinearSpec {
+    /// Weights `[outputs_i, inputs]` and biases `[outputs_i]`; the rows of W in this order.
+    pub(crate) parts: Vec<(Tensor, Option<Tensor>)>,
+}
+
+impl LinearSpec {
+    /// Values per row of x.
+    pub(crate) fn inputs(&self) -> usize {
+        self.parts.first().map_or(0, |(weight, _)| weight.columns())
+    }
+
+    /// Values per row of y.
+    pub(crate) fn outputs(&self) -> usize {
+        self.parts.iter().map(|(weight, _)| weight.rows()).sum()
+    }
+
+    /// One linear layer that computes several side by side.
+    pub(crate) fn stack(layers: impl IntoIterator<Item = LinearSpec>) -> LinearSpec {
+        LinearSpec { parts: layers.into_iter().flat_map(|layer| layer.parts).collect() }
+    }
+
+    /// All biases as one vector, zero for a part that has none; `None` if no part has any.
+    pub(crate) fn bias(&self) -> crate::Result<Option<Vec<f32>>> {
+        if self.parts.iter().all(|(_, bias)| bias.is_none()) {
+            return Ok(None);
+        }
+        let mut values = Vec::with_capacity(self.outputs());
+        for (weight, bias) in &self.parts {
+            match bias {
+                Some(bias) => values.extend(bias.to_vec()?),
+                None => values.resize(values.len() + weight.rows(), 0.0),
+            }
+        }
+        Ok(Some(values))
+    }
+}
+
+/// A normalisation over the last dimension.
+#[derive(Clone)]
+pub(crate) struct NormSpec {
+    /// Which one.
+    pub(crate) kind: NormKind,
+    /// Multiplies the normalised values.
+    pub(crate) weight: Tensor,
+    /// Added at the end (LayerNorm only).
+    pub(crate) bias: Option<Tensor>,
+    /// Keeps the division from exploding.
+    pub(crate) eps: f32,
+}
+
+/// Kinds of normalisation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NormKind {
+    /// `(x - mean) / √(variance + eps) · weight + bias`
+    LayerNorm,
+    /// `x / √(mean(x²) + eps) · weight`
+    RmsNorm,
+}

@@ -1,0 +1,170 @@
+//! Options of a model and of a call.
+
+use crate::device::Device;
+use crate::embedder::Embedder;
+use crate::error::Result;
+use crate::model::ModelFiles;
+use crate::prompt::PromptRequest;
+use crate::task::Task;
+use std::path::Path;
+
+/// Options for opening a model: [`Embedder::builder`].
+#[derive(Clone, Debug, Default)]
+pub struct EmbedderBuilder {
+    pub(crate) device: Device,
+    pub(crate) threads: Option<usize>,
+    pub(crate) max_tokens: Option<usize>,
+    pub(crate) batch_tokens: Option<usize>,
+    pub(crate) instruction_set: Option<String>,
+}
+
+impl EmbedderBuilder {
+    /// Where to compute. Default: [`Device::Auto`].
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// CPU threads, for tokenisation too. Default: as many as the process may use.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The most tokens a text may have, special tokens and prompt included: fewer than the model's
+    /// authors set, or more if its positions reach. Default: theirs.
+    pub fn max_tokens(mut self, tokens: usize) -> Self {
+        self.max_tokens = Some(tokens);
+        self
+    }
+
+    /// Tokens that are computed together. More use the device better and take more memory; results
+    /// do not depend on it. Default: chosen for the device.
+    pub fn batch_tokens(mut self, tokens: usize) -> Self {
+        self.batch_tokens = Some(tokens);
+        self
+    }
+
+    /// The CPU's instruction set: `portable`, `avx2` or `avx512`. Default: the fastest it has.
+    pub fn instruction_set(mut self, name: impl Into<String>) -> Self {
+        self.instruction_set = Some(name.into());
+        self
+    }
+
+    /// Opens a model folder; see [`Embedder::open`].
+    ///
+    /// # Errors
+    /// As [`Embedder::open`], or if an option does not fit the model or this machine.
+    pub fn open(&self, folder: impl AsRef<Path>) -> Result<Embedder> {
+        Embedder::with_options(&ModelFiles::in_folder(folder.as_ref())?, self)
+    }
+
+    /// Opens the model inside the program; see [`Embedder::builtin`].
+    ///
+    /// # Errors
+    /// If an option does not fit the model or this machine.
+    #[cfg(feature = "builtin")]
+    pub fn builtin(&self) -> Result<Embedder> {
+        Embedder::with_options(&crate::builtin::files(), self)
+    }
+}
+
+/// What to do with a text that has more tokens than the model takes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum TooLong {
+    /// Cut off its end, and say so in the result.
+    #[default]
+    Truncate,
+    /// Return an error.
+    Error,
+}
+
+/// How to embed the texts of a call. A [`Task`] is enough: `embed(text, Task::Clustering)`.
+///
+/// ```
+/// # use taskvec::{EmbedOptions, Task};
+/// let how = EmbedOptions::new().task(Task::RetrievalDocument).title("Tea").dimensions(128);
+/// ```
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct EmbedOptions {
+    pub(crate) task: Option<Task>,
+    pub(crate) prompt: Option<String>,
+    pub(crate) prompt_name: Option<String>,
+    pub(crate) instruction: Option<String>,
+    pub(crate) title: Option<String>,
+    pub(crate) dimensions: Option<usize>,
+    pub(crate) too_long: TooLong,
+}
+
+impl EmbedOptions {
+    /// No task: the model's default prompt if it has one, else none.
+    pub fn new() -> Self {
+        EmbedOptions::default()
+    }
+
+    /// What the vectors are for; chooses the prompt.
+    pub fn task(mut self, task: Task) -> Self {
+        self.task = Some(task);
+        self
+    }
+
+    /// Puts this text in front, whatever the model's prompts are; empty: nothing.
+    pub fn prompt(mut self, prompt: impl Into<String>) -> Self {
+        self.prompt = Some(prompt.into());
+        self
+    }
+
+    /// Uses the model's own prompt of this name.
+    pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
+        self.prompt_name = Some(name.into());
+        self
+    }
+
+    /// Tells an instruction model (such as Qwen3-Embedding) the task in your own words:
+    /// `Given a customer's question, find the paragraph of the manual that answers it`.
+    pub fn instruction(mut self, instruction: impl Into<String>) -> Self {
+        self.instruction = Some(instruction.into());
+        self
+    }
+
+    /// The document's title, for models whose document prompt has a place for one.
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
+
+    /// Keeps the first values of each vector only (Matryoshka), at unit length if the model's
+    /// vectors have that. Models not trained for it lose more accuracy by it.
+    pub fn dimensions(mut self, dimensions: usize) -> Self {
+        self.dimensions = Some(dimensions);
+        self
+    }
+
+    /// What to do with texts that are too long.
+    pub fn too_long(mut self, policy: TooLong) -> Self {
+        self.too_long = policy;
+        self
+    }
+
+    pub(crate) fn prompt_request(&self) -> PromptRequest<'_> {
+        PromptRequest {
+            explicit: self.prompt.as_deref(),
+            name: self.prompt_name.as_deref(),
+            task: self.task,
+            instruction: self.instruction.as_deref(),
+            title: self.title.as_deref(),
+        }
+    }
+}
+
+impl From<Task> for EmbedOptions {
+    fn from(task: Task) -> Self {
+        EmbedOptions::new().task(task)
+    }
+}
+
+impl From<&EmbedOptions> for EmbedOptions {
+    fn from(options: &EmbedOptions) -> Self {
+        options.clone()
+    }
+}
