@@ -180,7 +180,7 @@ impl Embedder {
 
     /// What the model is made of and what each task does: what `taskvec inspect` prints.
     pub fn inspect(&self) -> Inspection {
-        let tokens = self.batch_tokens.unwrap_or_else(|| self.backend.batch_tokens()).max(self.max_tokens);
+        let tokens = self.batch_tokens.unwrap_or_else(|| self.backend.batch_tokens(usize::MAX)).max(self.max_tokens);
         Inspection::new(&self.model, &self.plan, self.backend.weight_bytes(), self.plan.buffer_bytes(tokens, tokens))
     }
 
@@ -218,9 +218,8 @@ impl Embedder {
     /// One vector a text, in their order.
     fn run(&self, texts: &[TokenizedText]) -> Result<Vec<Vec<f32>>> {
         let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
-        let limit = self.batch_tokens.unwrap_or_else(|| self.backend.batch_tokens());
-        let share = lengths.iter().sum::<usize>().div_ceil(self.threads.current_num_threads());
-        let packed = pack(&lengths, limit.min(share.max(1)));
+        let total = lengths.iter().sum();
+        let packed = pack(&lengths, self.batch_tokens.unwrap_or_else(|| self.backend.batch_tokens(total)));
         let batches: Vec<RaggedBatch> =
             packed.iter().map(|batch| RaggedBatch::new(batch.iter().map(|&i| &texts[i]))).collect();
         let results = self.backend.run(&batches)?;

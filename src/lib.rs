@@ -17,6 +17,8 @@ mod prompt;
 mod task;
 mod tokens;
 
+#[cfg(feature = "gpu")]
+pub use backend::gpu::{GpuAdapter, gpu_adapters};
 pub use device::{Device, DeviceReport, GpuSelector, instruction_sets};
 pub use embedder::{Embedder, Embedding};
 pub use error::{Error, Result};

@@ -13,8 +13,9 @@ pub(crate) trait Backend: Send + Sync {
     /// What runs it, for reports: `cpu (avx512, 2 threads)`.
     fn name(&self) -> String;
 
-    /// Tokens that a batch should have; a longer text is a batch by itself.
-    fn batch_tokens(&self) -> usize;
+    /// Tokens that a batch should have at most when there are `total` to run; a longer text is a
+    /// batch by itself.
+    fn batch_tokens(&self, total: usize) -> usize;
 
     /// Bytes of memory that it holds for weights.
     fn weight_bytes(&self) -> usize;

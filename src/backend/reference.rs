@@ -98,7 +98,7 @@ impl Backend for Reference {
         "reference (scalar)".to_owned()
     }
 
-    fn batch_tokens(&self) -> usize {
+    fn batch_tokens(&self, _: usize) -> usize {
         512
     }
 

@@ -142,9 +142,10 @@ impl Backend for Cpu {
         format!("cpu ({}, {} threads)", self.isa.name(), self.threads.current_num_threads())
     }
 
-    /// Enough rows to use each weight often, few enough that their activations stay in the cache.
-    fn batch_tokens(&self) -> usize {
-        512
+    /// Enough rows to use each weight often, few enough that their activations stay in the cache
+    /// and that each thread gets some.
+    fn batch_tokens(&self, total: usize) -> usize {
+        total.div_ceil(self.threads.current_num_threads()).clamp(1, 512)
     }
 
     fn weight_bytes(&self) -> usize {

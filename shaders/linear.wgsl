@@ -1,0 +1,173 @@
+// out = activation(x · wᵀ + bias) + residual, or with a gate
+// out = activation(x · gateᵀ + gate_bias) * (x · wᵀ + bias) + residual.
+//
+// A workgroup of 16 × 16 threads computes a tile of 64 × 64 results, each thread 4 × 4 of them in
+// registers. The inputs pass by in steps of 16: the tile's 64 rows of x and of w are staged in
+// workgroup memory, so that each value read from a buffer is used 64 times. Each result takes its
+// products in the order of the inputs, whatever tile it falls in.
+//
+// w may be larger than a binding: it comes in shards of rows (columns of the result), one dispatch
+// each.
+
+struct Batch { tokens: u32, texts: u32 }
+struct Params {
+    inputs: u32,
+    outputs: u32,       // columns of the result
+    first_column: u32,  // of this shard
+    columns: u32,       // of this shard
+    rows_are_texts: u32,
+    activation: u32,
+    has_bias: u32,
+    has_gate: u32,
+    has_gate_bias: u32,
+    has_residual: u32,
+}
+
+@group(0) @binding(0) var<uniform> batch: Batch;
+@group(0) @binding(1) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> x: array<f32>;          // [rows, inputs]
+@group(0) @binding(3) var<storage, read> w: array<f32>;          // [columns, inputs]
+@group(0) @binding(4) var<storage, read> bias: array<f32>;       // [outputs]
+@group(0) @binding(5) var<storage, read> gate: array<f32>;       // [columns, inputs]
+@group(0) @binding(6) var<storage, read> gate_bias: array<f32>;  // [outputs]
+@group(0) @binding(7) var<storage, read> residual: array<f32>;   // [rows, outputs]
+@group(0) @binding(8) var<storage, read_write> out: array<f32>;  // [rows, outputs]
+
+const TILE: u32 = 64u;
+const STEP: u32 = 16u;
+var<workgroup> x_tile: array<vec4<f32>, 256>;     // [STEP, TILE / 4]: four rows of x side by side
+var<workgroup> w_tile: array<vec4<f32>, 256>;     // [STEP, TILE / 4]
+var<workgroup> gate_tile: array<vec4<f32>, 256>;  // [STEP, TILE / 4]
+
+@compute @workgroup_size(16, 16)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) thread: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let rows = select(batch.tokens, batch.texts, params.rows_are_texts != 0u);
+    let first_row = group.y * TILE;
+    let first_column = group.x * TILE; // within the shard
+    var sums = array<vec4<f32>, 4>();
+    var gates = array<vec4<f32>, 4>();
+    // What this thread stages: four rows of the tile at one of the step's inputs.
+    let k = index % STEP;
+    let quad = index / STEP;
+    for (var step = 0u; step < params.inputs; step += STEP) {
+        var x_four = vec4<f32>();
+        var w_four = vec4<f32>();
+        var gate_four = vec4<f32>();
+        let input = step + k;
+        if input < params.inputs {
+            for (var i = 0u; i < 4u; i++) {
+                let row = first_row + quad * 4u + i;
+                let column = first_column + quad * 4u + i;
+                if row < rows {
+                    x_four[i] = x[row * params.inputs + input];
+                }
+                if column < params.columns {
+                    w_four[i] = w[column * params.inputs + input];
+                    if params.has_gate != 0u {
+                        gate_four[i] = gate[column * params.inputs + input];
+                    }
+                }
+            }
+        }
+        x_tile[k * 16u + quad] = x_four;
+        w_tile[k * 16u + quad] = w_four;
+        gate_tile[k * 16u + quad] = gate_four;
+        workgroupBarrier();
+        for (var j = 0u; j < STEP; j++) {
+            let x_values = x_tile[j * 16u + thread.y];
+            let w_values = w_tile[j * 16u + thread.x];
+            for (var r = 0u; r < 4u; r++) {
+                sums[r] += x_values[r] * w_values;
+            }
+            if params.has_gate != 0u {
+                let gate_values = gate_tile[j * 16u + thread.x];
+                for (var r = 0u; r < 4u; r++) {
+                    gates[r] += x_values[r] * gate_values;
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+    for (var r = 0u; r < 4u; r++) {
+        let row = first_row + thread.y * 4u + r;
+        for (var c = 0u; c < 4u; c++) {
+            let column = first_column + thread.x * 4u + c;
+            if row < rows && column < params.columns {
+                finish(row, params.first_column + column, sums[r][c], gates[r][c]);
+            }
+        }
+    }
+}
+
+// The epilogue of one result.
+fn finish(row: u32, column: u32, sum: f32, gate_sum: f32) {
+    var value = sum;
+    if params.has_bias != 0u {
+        value += bias[column];
+    }
+    if params.has_gate != 0u {
+        var gate_value = gate_sum;
+        if params.has_gate_bias != 0u {
+            gate_value += gate_bias[column];
+        }
+        value *= activate(gate_value);
+    } else {
+        value = activate(value);
+    }
+    let place = row * params.outputs + column;
+    if params.has_residual != 0u {
+        value += residual[place];
+    }
+    out[place] = value;
+}
+
+fn activate(v: f32) -> f32 {
+    switch params.activation {
+        case 1u: { return 0.5 * v * (1.0 + erf(v * 0.70710678118)); }
+        case 2u: { return 0.5 * v * (1.0 + tanh_accurate(0.7978845608 * (v + 0.044715 * v * v * v))); }
+        case 3u: { return v / (1.0 + exp(-v)); }
+        case 4u: { return select(v, 0.0, v < 0.0); }
+        case 5u: { return tanh_accurate(v); }
+        default: { return v; }
+    }
+}
+
+// An odd polynomial below 0.625, 1 - 2 / (e^2|v| + 1) above: the built-in tanh may be far less
+// accurate near 0.
+fn tanh_accurate(v: f32) -> f32 {
+    let a = abs(v);
+    let s = v * v;
+    var p = -5.7049886e-3;
+    p = p * s + 2.0639081e-2;
+    p = p * s - 5.3739715e-2;
+    p = p * s + 1.3331441e-1;
+    p = p * s - 3.3333280e-1;
+    let near = p * s * v + v;
+    // Beyond 10 it is 1 to rounding; the limit keeps exp finite.
+    let far = sign(v) * (1.0 - 2.0 / (exp(2.0 * min(a, 10.0)) + 1.0));
+    return select(near, far, a > 0.625);
+}
+
+// As in kernels/src/math.rs.
+fn erf(v: f32) -> f32 {
+    let a = min(abs(v), 4.0); // erf is 1 to rounding from there
+    let s = a * a;
+    var p = a * -1.7285347e-5 + 3.8319713e-4;
+    p = p * s + (a * -3.8839644e-3 + 2.4254622e-2);
+    p = p * a - 1.0677788e-1;
+    p = p * a - 6.3484669e-1;
+    p = p * a - 1.2871751e-1;
+    let far = sign(v) * (1.0 - exp(p * a - a));
+    p = -5.967617e-4;
+    p = p * s + 4.991194e-3;
+    p = p * s - 2.6768135e-2;
+    p = p * s + 1.1281992e-1;
+    p = p * s - 3.7612534e-1;
+    p = p * s + 1.2837917e-1;
+    let near = p * v + v;
+    return select(near, far, a > 0.9277344);
+}

@@ -1,0 +1,73 @@
+// LayerNorm or RMSNorm of each row:
+//   LayerNorm: (x - mean) / sqrt(variance + eps) * weight + bias
+//   RMSNorm:   x / sqrt(mean(x^2) + eps) * weight
+// One workgroup a row.
+
+struct Batch { tokens: u32, texts: u32 }
+struct Params {
+    width: u32,
+    rows_are_texts: u32,
+    layer_norm: u32, // else RMSNorm
+    has_bias: u32,
+    eps: f32,
+}
+
+@group(0) @binding(0) var<uniform> batch: Batch;
+@group(0) @binding(1) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> weight: array<f32>;     // [width]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [width]
+@group(0) @binding(4) var<storage, read> x: array<f32>;          // [rows, width]
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;  // [rows, width]
+
+const THREADS: u32 = 64u;
+var<workgroup> partial: array<f32, 64>;
+
+// The sum of one value a thread, known to all of them.
+fn sum_of_all(value: f32, thread: u32) -> f32 {
+    partial[thread] = value;
+    workgroupBarrier();
+    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+        if thread < half {
+            partial[thread] += partial[thread + half];
+        }
+        workgroupBarrier();
+    }
+    let sum = partial[0];
+    workgroupBarrier();
+    return sum;
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let row = group.y * groups.x + group.x;
+    if row >= select(batch.tokens, batch.texts, params.rows_are_texts != 0u) {
+        return;
+    }
+    let first = row * params.width;
+    let count = f32(params.width);
+    var mean = 0.0;
+    if params.layer_norm != 0u {
+        var sum = 0.0;
+        for (var c = thread; c < params.width; c += THREADS) {
+            sum += x[first + c];
+        }
+        mean = sum_of_all(sum, thread) / count;
+    }
+    var squares = 0.0;
+    for (var c = thread; c < params.width; c += THREADS) {
+        let centred = x[first + c] - mean;
+        squares += centred * centred;
+    }
+    let scale = 1.0 / sqrt(sum_of_all(squares, thread) / count + params.eps);
+    for (var c = thread; c < params.width; c += THREADS) {
+        var value = (x[first + c] - mean) * scale * weight[c];
+        if params.has_bias != 0u {
+            value += bias[c];
+        }
+        out[first + c] = value;
+    }
+}

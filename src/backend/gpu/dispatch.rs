@@ -1,0 +1,295 @@
+//! A plan's steps as dispatches: which shader, with which parameters and constant buffers, over
+//! which grid. Made once, when a model is opened; nothing here depends on a batch.
+
+use super::adapter::Opened;
+use super::pipelines::{Pipelines, Shader};
+use super::upload::{Shard, constant, shards, upload};
+use crate::error::Result;
+use crate::model::{Activation, NormKind, NormSpec, Tensor};
+use crate::plan::{BufferId, Plan, Rows, Step};
+use crate::pooling::PoolingMode;
+use std::sync::Arc;
+
+/// One run of a shader.
+pub(super) struct Dispatch {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    /// What the shader's bindings are, from 2 on (0 is the batch, 1 the parameters).
+    pub(super) bindings: Vec<Binding>,
+    pub(super) params: wgpu::Buffer,
+    pub(super) grid: Grid,
+}
+
+/// What a binding of a shader is.
+#[derive(Clone)]
+pub(super) enum Binding {
+    /// Weights or a table.
+    Constant(Arc<wgpu::Buffer>),
+    /// A buffer of the plan.
+    Plan(BufferId),
+    /// Token ids: `[tokens]`
+    Ids,
+    /// Start and end of each token's text: `[tokens]`
+    Spans,
+    /// Start, end and first pooled token of each text: `[texts]`
+    Texts,
+}
+
+/// How many workgroups a dispatch has.
+#[derive(Clone, Copy)]
+pub(super) enum Grid {
+    /// This many workgroups a row.
+    PerRow(Rows, usize),
+    /// This many threads a row, 64 a workgroup.
+    Threads(Rows, usize),
+    /// Tiles of 64 × 64 results, of this many columns.
+    Tiles(Rows, usize),
+}
+
+/// Makes the dispatches of a plan.
+pub(super) struct Recorder<'a> {
+    pub(super) gpu: &'a Opened,
+    pub(super) plan: &'a Plan,
+    pub(super) pipelines: Pipelines,
+    pub(super) dispatches: Vec<Dispatch>,
+    /// Bytes of weights on the device.
+    pub(super) weight_bytes: usize,
+    /// Bound where a shader has a binding that a step does not use.
+    unused: Arc<wgpu::Buffer>,
+}
+
+impl<'a> Recorder<'a> {
+    pub(super) fn new(gpu: &'a Opened, plan: &'a Plan) -> Result<Recorder<'a>> {
+        let unused = Arc::new(constant(gpu, "unused", &[0f32; 4])?);
+        Ok(Recorder { gpu, plan, pipelines: Pipelines::default(), dispatches: Vec::new(), weight_bytes: 0, unused })
+    }
+
+    pub(super) fn record(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Embed { word, position, token_type, output } => {
+                self.embed(word, position.as_ref(), token_type.as_ref(), *output)
+            }
+            Step::Norm { norm, input, output } => self.norm(norm, *input, *output),
+            Step::HeadNorm { norm, buffer, columns } => {
+                let (weight, bias, layer_norm) = self.norm_parameters(norm)?;
+                let heads = columns.len() / norm.weight.columns();
+                let params = [
+                    self.width(*buffer),
+                    columns.start as u32,
+                    heads as u32,
+                    norm.weight.columns() as u32,
+                    layer_norm,
+                    u32::from(norm.bias.is_some()),
+                    norm.eps.to_bits(),
+                ];
+                let bindings = vec![weight, bias, Binding::Plan(*buffer)];
+                self.push(Shader::HeadNorm, &params, bindings, Grid::Threads(Rows::Tokens, heads))
+            }
+            Step::Linear { .. } => self.linear(step),
+            Step::Rotary { table, buffer, columns } => {
+                let (heads, half) = (columns.len() / table.head_dim, table.head_dim / 2);
+                let params = [self.width(*buffer), columns.start as u32, heads as u32, half as u32];
+                let angles: Vec<f32> = table.cos.iter().zip(&table.sin).flat_map(|(cos, sin)| [*cos, *sin]).collect();
+                let angles = self.constant("rotary table", &angles)?;
+                let bindings = vec![Binding::Spans, angles, Binding::Plan(*buffer)];
+                self.push(Shader::Rotary, &params, bindings, Grid::Threads(Rows::Tokens, heads * half))
+            }
+            Step::Attention { .. } => self.attention(step),
+            Step::Pool { modes, input, output } => self.pool(modes, *input, *output),
+            Step::Normalize { input, output } => {
+                let rows = self.rows(*output);
+                let params = [self.width(*input), u32::from(rows == Rows::Texts)];
+                let bindings = vec![Binding::Plan(*input), Binding::Plan(*output)];
+                self.push(Shader::Normalize, &params, bindings, Grid::PerRow(rows, 1))
+            }
+        }
+    }
+
+    fn width(&self, buffer: BufferId) -> u32 {
+        self.plan.width(buffer) as u32
+    }
+
+    fn rows(&self, buffer: BufferId) -> Rows {
+        self.plan.buffers[buffer.0].rows
+    }
+
+    fn push(&mut self, shader: Shader, params: &[u32], bindings: Vec<Binding>, grid: Grid) -> Result<()> {
+        let pipeline = self.pipelines.get(&self.gpu.device, shader);
+        let mut padded = [0u32; 12];
+        padded[..params.len()].copy_from_slice(params);
+        let params = upload(self.gpu, "parameters", bytemuck::cast_slice(&padded), wgpu::BufferUsages::UNIFORM)?;
+        self.dispatches.push(Dispatch { pipeline, bindings, params, grid });
+        self.gpu.check()
+    }
+
+    fn constant(&mut self, name: &str, values: &[f32]) -> Result<Binding> {
+        self.weight_bytes += size_of_val(values);
+        Ok(Binding::Constant(Arc::new(constant(self.gpu, name, values)?)))
+    }
+
+    fn tensor(&mut self, tensor: &Tensor) -> Result<Binding> {
+        self.constant(tensor.name(), &tensor.to_vec()?)
+    }
+
+    /// The tensor's buffer, or one that is bound but not read.
+    fn optional(&mut self, tensor: Option<&Tensor>) -> Result<Binding> {
+        match tensor {
+            Some(tensor) => self.tensor(tensor),
+            None => Ok(Binding::Constant(self.unused.clone())),
+        }
+    }
+
+    fn embed(&mut self, word: &Tensor, position: Option<&(Tensor, usize)>, token_type: Option<&Tensor>, output: BufferId) -> Result<()> {
+        let table = self.optional(position.map(|(table, _)| table))?;
+        let types = self.optional(token_type)?;
+        for Shard { first, rows, buffer } in shards(self.gpu, std::slice::from_ref(word))? {
+            self.weight_bytes += buffer.size() as usize;
+            let params = [
+                word.columns() as u32,
+                first as u32,
+                rows as u32,
+                position.map_or(0, |(_, first)| *first as u32),
+                u32::from(position.is_some()),
+                u32::from(token_type.is_some()),
+            ];
+            let (word, output) = (Binding::Constant(Arc::new(buffer)), Binding::Plan(output));
+            let bindings = vec![Binding::Ids, Binding::Spans, word, table.clone(), types.clone(), output];
+            self.push(Shader::Embed, &params, bindings, Grid::PerRow(Rows::Tokens, 1))?;
+        }
+        Ok(())
+    }
+
+    /// Weight, bias and the flag for LayerNorm.
+    fn norm_parameters(&mut self, norm: &NormSpec) -> Result<(Binding, Binding, u32)> {
+        let weight = self.tensor(&norm.weight)?;
+        let bias = self.optional(norm.bias.as_ref())?;
+        Ok((weight, bias, u32::from(norm.kind == NormKind::LayerNorm)))
+    }
+
+    fn norm(&mut self, norm: &NormSpec, input: BufferId, output: BufferId) -> Result<()> {
+        let (weight, bias, layer_norm) = self.norm_parameters(norm)?;
+        let rows = self.rows(output);
+        let texts = u32::from(rows == Rows::Texts);
+        let params = [self.width(input), texts, layer_norm, u32::from(norm.bias.is_some()), norm.eps.to_bits()];
+        let bindings = vec![weight, bias, Binding::Plan(input), Binding::Plan(output)];
+        self.push(Shader::Norm, &params, bindings, Grid::PerRow(rows, 1))
+    }
+
+    fn linear(&mut self, step: &Step) -> Result<()> {
+        let Step::Linear { linear, gate, activation, input, residual, output } = step else {
+            unreachable!("called for linear steps");
+        };
+        let bias = linear.bias()?;
+        let bias_binding = self.values_or_unused("bias", bias.as_deref())?;
+        let gate_bias = match gate {
+            Some(gate) => gate.bias()?,
+            None => None,
+        };
+        let gate_bias_binding = self.values_or_unused("gate bias", gate_bias.as_deref())?;
+        let tensors = |linear: &crate::model::LinearSpec| linear.parts.iter().map(|(weight, _)| weight.clone()).collect::<Vec<_>>();
+        let mut gates = match gate {
+            Some(gate) => shards(self.gpu, &tensors(gate))?,
+            None => Vec::new(),
+        }
+        .into_iter();
+        let rows = self.rows(*output);
+        for Shard { first, rows: columns, buffer } in shards(self.gpu, &tensors(linear))? {
+            // A gate has the same shape, so the same shards.
+            let gate_shard = gates.next().map(|shard| Arc::new(shard.buffer));
+            self.weight_bytes += buffer.size() as usize + gate_shard.as_ref().map_or(0, |gate| gate.size() as usize);
+            let params = [
+                linear.inputs() as u32,
+                linear.outputs() as u32,
+                first as u32,
+                columns as u32,
+                u32::from(rows == Rows::Texts),
+                activation_code(*activation),
+                u32::from(bias.is_some()),
+                u32::from(gate.is_some()),
+                u32::from(gate_bias.is_some()),
+                u32::from(residual.is_some()),
+            ];
+            let bindings = vec![
+                Binding::Plan(*input),
+                Binding::Constant(Arc::new(buffer)),
+                bias_binding.clone(),
+                Binding::Constant(gate_shard.unwrap_or_else(|| self.unused.clone())),
+                gate_bias_binding.clone(),
+                residual.map_or_else(|| Binding::Constant(self.unused.clone()), Binding::Plan),
+                Binding::Plan(*output),
+            ];
+            self.push(Shader::Linear, &params, bindings, Grid::Tiles(rows, columns))?;
+        }
+        Ok(())
+    }
+
+    fn values_or_unused(&mut self, name: &str, values: Option<&[f32]>) -> Result<Binding> {
+        match values {
+            Some(values) => self.constant(name, values),
+            None => Ok(Binding::Constant(self.unused.clone())),
+        }
+    }
+
+    fn attention(&mut self, step: &Step) -> Result<()> {
+        let Step::Attention { heads, kv_heads, head_dim, scale, visible, bias, input, output } = step else {
+            unreachable!("called for attention steps");
+        };
+        /// What the shader's workgroup memory has room for.
+        const MAX_HEAD_DIM: u64 = 512;
+        if *head_dim as u64 > MAX_HEAD_DIM {
+            return Err(crate::Error::GpuLimit {
+                adapter: self.gpu.name.clone(),
+                what: "an attention head".to_owned(),
+                needed: *head_dim as u64 * 4,
+                limit: MAX_HEAD_DIM * 4,
+            });
+        }
+        let count = |count: Option<usize>| count.map_or(u32::MAX, |count| count.min(u32::MAX as usize) as u32);
+        let params = [
+            *heads as u32,
+            *kv_heads as u32,
+            *head_dim as u32,
+            scale.to_bits(),
+            count(visible.before),
+            count(visible.after),
+            bias.as_ref().map_or(0, |bias| bias.reach as u32),
+            u32::from(bias.is_some()),
+        ];
+        let bias = self.values_or_unused("distance bias", bias.as_ref().map(|bias| bias.values.as_slice()))?;
+        let bindings = vec![Binding::Spans, bias, Binding::Plan(*input), Binding::Plan(*output)];
+        self.push(Shader::Attention, &params, bindings, Grid::PerRow(Rows::Tokens, *heads))
+    }
+
+    fn pool(&mut self, modes: &[PoolingMode], input: BufferId, output: BufferId) -> Result<()> {
+        for (i, mode) in modes.iter().enumerate() {
+            let width = self.width(input);
+            let params = [width, self.width(output), i as u32 * width, pooling_code(*mode)];
+            let bindings = vec![Binding::Texts, Binding::Plan(input), Binding::Plan(output)];
+            self.push(Shader::Pool, &params, bindings, Grid::PerRow(Rows::Texts, 1))?;
+        }
+        Ok(())
+    }
+}
+
+/// The numbers in shaders/linear.wgsl.
+fn activation_code(activation: Activation) -> u32 {
+    match activation {
+        Activation::Identity => 0,
+        Activation::GeluErf => 1,
+        Activation::GeluTanh => 2,
+        Activation::Silu => 3,
+        Activation::Relu => 4,
+        Activation::Tanh => 5,
+    }
+}
+
+/// The numbers in shaders/pool.wgsl.
+fn pooling_code(mode: PoolingMode) -> u32 {
+    match mode {
+        PoolingMode::Cls => 0,
+        PoolingMode::Max => 1,
+        PoolingMode::Mean => 2,
+        PoolingMode::MeanSqrtLen => 3,
+        PoolingMode::WeightedMean => 4,
+        PoolingMode::LastToken => 5,
+    }
+}

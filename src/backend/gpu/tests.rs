@@ -1,0 +1,46 @@
+use super::*;
+use crate::{Device, Embedder, Task};
+
+#[test]
+fn grids_are_folded_within_the_limit() {
+    for count in [0, 1, 65535, 65536, 1_000_000, 12_345_678] {
+        let (x, y) = fold(count, 65535);
+        assert!(x <= 65535 && y <= 65535 && x * y >= count && x * y < count + y, "{count}: {x} × {y}");
+    }
+}
+
+/// A driver that resets takes the device away between two calls.
+#[test]
+fn a_lost_device_is_an_error_with_its_remedy() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert-e5");
+    let files = crate::model::ModelFiles::in_folder(&folder).unwrap();
+    let model = crate::model::Model::open(&files).unwrap();
+    let plan = Arc::new(Plan::new(&model, model.max_tokens).unwrap());
+    let gpu = Gpu::new(plan, &GpuSelector::Best).expect("these tests need a Vulkan driver");
+    let batch = RaggedBatch { ids: vec![2, 3], offsets: vec![0, 2], pool_from: vec![0] };
+    assert!(gpu.run(std::slice::from_ref(&batch)).is_ok());
+    gpu.gpu.device.destroy();
+    let error = gpu.run(&[batch]).unwrap_err();
+    assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+    assert!(error.to_string().contains("open the model again"), "{error}");
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_an_error_that_lists_those_that_are() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert-e5");
+    for selector in [GpuSelector::Name("no such gpu".into()), GpuSelector::Index(99)] {
+        let error = Embedder::builder().device(Device::Gpu(selector)).open(&folder).err().unwrap();
+        assert!(matches!(error, Error::NoAdapter { .. }), "{error}");
+    }
+}
+
+/// On a machine with a GPU it is used, elsewhere the CPU is and the reason can be read.
+#[test]
+fn auto_says_what_it_chose_and_why() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert-e5");
+    let embedder = Embedder::open(&folder).unwrap();
+    let report = embedder.device();
+    let reason = report.reason.as_deref().unwrap();
+    assert!(report.name.starts_with("gpu") || reason.contains("software") || reason.contains("none"), "{report:?}");
+    assert!(embedder.embed("a", Task::RetrievalQuery).is_ok());
+}
