@@ -67,7 +67,11 @@ pub(crate) fn start(
     Ok((backend, report))
 }
 
-fn start_cpu(options: &EmbedderBuilder, plan: &Arc<Plan>, threads: &Arc<ThreadPool>) -> Result<Box<dyn Backend>> {
+fn start_cpu(
+    options: &EmbedderBuilder,
+    plan: &Arc<Plan>,
+    threads: &Arc<ThreadPool>,
+) -> Result<Box<dyn Backend>> {
     let isa = match &options.instruction_set {
         None => Isa::best(),
         Some(name) => Isa::by_name(name).ok_or_else(|| Error::InvalidOption {

@@ -115,7 +115,9 @@ impl Embedder {
     /// See [`Embedder::embed_batch`].
     pub fn embed(&self, text: &str, how: impl Into<EmbedOptions>) -> Result<Embedding> {
         let mut embeddings = self.embed_batch(&[text], how)?;
-        embeddings.pop().ok_or(Error::NonFiniteResult { index: 0, cause: "the backend returned no vector".to_owned() })
+        embeddings
+            .pop()
+            .ok_or(Error::NonFiniteResult { index: 0, cause: "the backend returned no vector".to_owned() })
     }
 
     /// Embeds texts for a task, or with other [`EmbedOptions`]; results in the order of the texts.
@@ -125,7 +127,11 @@ impl Embedder {
     /// # Errors
     /// If the options do not fit the model, a text is too long and truncation is not allowed, a
     /// result is not finite, or the device fails. There is no partial result.
-    pub fn embed_batch<T: AsRef<str> + Sync>(&self, texts: &[T], how: impl Into<EmbedOptions>) -> Result<Vec<Embedding>> {
+    pub fn embed_batch<T: AsRef<str> + Sync>(
+        &self,
+        texts: &[T],
+        how: impl Into<EmbedOptions>,
+    ) -> Result<Vec<Embedding>> {
         let options = how.into();
         let dimensions = self.checked_dimensions(&options)?;
         let prompt = Arc::new(self.model.prompts.resolve(&options.prompt_request())?);
@@ -180,8 +186,14 @@ impl Embedder {
 
     /// What the model is made of and what each task does: what `taskvec inspect` prints.
     pub fn inspect(&self) -> Inspection {
-        let tokens = self.batch_tokens.unwrap_or_else(|| self.backend.batch_tokens(usize::MAX)).max(self.max_tokens);
-        Inspection::new(&self.model, &self.plan, self.backend.weight_bytes(), self.plan.buffer_bytes(tokens, tokens))
+        let tokens =
+            self.batch_tokens.unwrap_or_else(|| self.backend.batch_tokens(usize::MAX)).max(self.max_tokens);
+        Inspection::new(
+            &self.model,
+            &self.plan,
+            self.backend.weight_bytes(),
+            self.plan.buffer_bytes(tokens, tokens),
+        )
     }
 
     fn checked_dimensions(&self, options: &EmbedOptions) -> Result<usize> {
@@ -197,7 +209,12 @@ impl Embedder {
         }
     }
 
-    fn tokenize<T: AsRef<str> + Sync>(&self, texts: &[T], prompt: &Prompt, too_long: TooLong) -> Result<Vec<TokenizedText>> {
+    fn tokenize<T: AsRef<str> + Sync>(
+        &self,
+        texts: &[T],
+        prompt: &Prompt,
+        too_long: TooLong,
+    ) -> Result<Vec<TokenizedText>> {
         let tokenizer = &self.model.tokenizer;
         let prompt = tokenizer.prompt(&prompt.text, self.model.pooling.include_prompt)?;
         let tokenize = |(index, text): (usize, &T)| {
@@ -268,6 +285,7 @@ fn start_threads(wanted: Option<usize>) -> Result<Arc<ThreadPool>> {
             return Err(Error::InvalidOption { option: "threads", found: threads.to_string(), expected });
         }
     };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("taskvec-{i}")).build();
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("taskvec-{i}")).build();
     pool.map(Arc::new).map_err(|e| Error::Threads { threads, problem: e.to_string() })
 }

@@ -149,13 +149,17 @@ pub enum Error {
         known: Vec<String>,
     },
     /// An instruction was given for a model whose prompts have no place for one.
-    #[error("an instruction was given, but the prompts of {model} have no place for one; models such as Qwen3-Embedding do. Use an explicit prompt to put any text in front")]
+    #[error(
+        "an instruction was given, but the prompts of {model} have no place for one; models such as Qwen3-Embedding do. Use an explicit prompt to put any text in front"
+    )]
     InstructionNotSupported {
         /// The model's name.
         model: String,
     },
     /// A title was given for a model or task whose prompt has no place for one.
-    #[error("a title was given, but {model}'s prompt for {task} has no place for one; put the title into the text")]
+    #[error(
+        "a title was given, but {model}'s prompt for {task} has no place for one; put the title into the text"
+    )]
     TitleNotSupported {
         /// The model's name.
         model: String,
@@ -173,7 +177,9 @@ pub enum Error {
         because: &'static str,
     },
     /// A text has more tokens than the model takes, and truncation was not allowed.
-    #[error("text {index} has {tokens} tokens with its prompt, the limit is {limit}; split it, or allow truncation")]
+    #[error(
+        "text {index} has {tokens} tokens with its prompt, the limit is {limit}; split it, or allow truncation"
+    )]
     TooLong {
         /// The position of the text in the batch.
         index: usize,
@@ -183,7 +189,9 @@ pub enum Error {
         limit: usize,
     },
     /// The prompt alone fills the token limit, so that nothing of the text would be embedded.
-    #[error("the prompt takes {prompt_tokens} tokens, which leaves no room for text within the limit of {limit}; raise the limit or shorten the prompt")]
+    #[error(
+        "the prompt takes {prompt_tokens} tokens, which leaves no room for text within the limit of {limit}; raise the limit or shorten the prompt"
+    )]
     PromptTooLong {
         /// Tokens of the prompt and the special tokens.
         prompt_tokens: usize,
@@ -201,7 +209,9 @@ pub enum Error {
         expected: String,
     },
     /// No GPU fits what was asked for.
-    #[error("no GPU adapter for {asked}: {found}; install a Vulkan driver (on Debian mesa-vulkan-drivers has a software one), or use the cpu device")]
+    #[error(
+        "no GPU adapter for {asked}: {found}; install a Vulkan driver (on Debian mesa-vulkan-drivers has a software one), or use the cpu device"
+    )]
     NoAdapter {
         /// What was asked for.
         asked: String,
@@ -209,7 +219,9 @@ pub enum Error {
         found: String,
     },
     /// This build has no GPU backend.
-    #[error("this build of taskvec has no GPU backend; build it with the feature `gpu`, or use the cpu device")]
+    #[error(
+        "this build of taskvec has no GPU backend; build it with the feature `gpu`, or use the cpu device"
+    )]
     GpuNotBuilt,
     /// The GPU driver refused something.
     #[error("GPU {adapter}: {problem}; use the cpu device, or update the driver")]
@@ -220,7 +232,9 @@ pub enum Error {
         problem: String,
     },
     /// The work needs more of something than the GPU has.
-    #[error("GPU {adapter}: {what} needs {needed} bytes, the limit is {limit}; embed shorter texts, lower the batch size, or use the cpu device")]
+    #[error(
+        "GPU {adapter}: {what} needs {needed} bytes, the limit is {limit}; embed shorter texts, lower the batch size, or use the cpu device"
+    )]
     GpuLimit {
         /// The adapter.
         adapter: String,

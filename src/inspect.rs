@@ -49,7 +49,8 @@ pub struct Inspection {
 impl Inspection {
     pub(crate) fn new(model: &Model, plan: &Plan, weight_bytes: usize, batch_bytes: usize) -> Inspection {
         let tensors = model.tensors();
-        let mut stored_as: Vec<String> = tensors.iter().map(|t| format!("{:?}", t.element_type()).to_uppercase()).collect();
+        let mut stored_as: Vec<String> =
+            tensors.iter().map(|t| format!("{:?}", t.element_type()).to_uppercase()).collect();
         stored_as.sort_unstable();
         stored_as.dedup();
         let by_task = |task| {

@@ -356,7 +356,16 @@ impl Builder {
         }
         let bias = spec.relative_bias.as_ref().map(|bias| self.distance_bias(bias, heads)).transpose()?;
         let context = self.buffer("context", Rows::Tokens, heads * head_dim);
-        self.steps.push(Step::Attention { heads, kv_heads, head_dim, scale, visible, bias, input: qkv, output: context });
+        self.steps.push(Step::Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            scale,
+            visible,
+            bias,
+            input: qkv,
+            output: context,
+        });
 
         let output = self.other(self.hidden);
         self.linear(&spec.output, context, output, Some(self.hidden));
@@ -419,7 +428,14 @@ impl Builder {
                 Head::Dense { linear, activation } => {
                     let output = self.buffer(name, Rows::Texts, linear.outputs());
                     let (linear, activation) = (linear.clone(), *activation);
-                    self.steps.push(Step::Linear { linear, gate: None, activation, input: vector, residual: None, output });
+                    self.steps.push(Step::Linear {
+                        linear,
+                        gate: None,
+                        activation,
+                        input: vector,
+                        residual: None,
+                        output,
+                    });
                     vector = output;
                 }
                 Head::LayerNorm(norm) => vector = self.norm(norm, vector, name),
@@ -450,10 +466,24 @@ impl fmt::Display for Described<'_> {
                 token_type.as_ref().map_or(Ok(()), |_| write!(f, " + token type 0"))
             }
             Step::Norm { norm, input, output } => {
-                write!(f, "norm       {} -> {}  {:?} eps {:e}", name(input), name(output), norm.kind, norm.eps)
+                write!(
+                    f,
+                    "norm       {} -> {}  {:?} eps {:e}",
+                    name(input),
+                    name(output),
+                    norm.kind,
+                    norm.eps
+                )
             }
             Step::Linear { linear, gate, activation, input, residual, output } => {
-                write!(f, "linear     {} -> {}  [{}, {}]", name(input), name(output), linear.outputs(), linear.inputs())?;
+                write!(
+                    f,
+                    "linear     {} -> {}  [{}, {}]",
+                    name(input),
+                    name(output),
+                    linear.outputs(),
+                    linear.inputs()
+                )?;
                 if linear.parts.iter().any(|(_, bias)| bias.is_some()) {
                     write!(f, " + bias")?;
                 }
@@ -463,7 +493,14 @@ impl fmt::Display for Described<'_> {
                 residual.as_ref().map_or(Ok(()), |residual| write!(f, ", + {}", name(residual)))
             }
             Step::HeadNorm { norm, buffer, columns } => {
-                write!(f, "head norm  {} columns {columns:?}  {:?} [{}] eps {:e}", name(buffer), norm.kind, norm.weight.columns(), norm.eps)
+                write!(
+                    f,
+                    "head norm  {} columns {columns:?}  {:?} [{}] eps {:e}",
+                    name(buffer),
+                    norm.kind,
+                    norm.weight.columns(),
+                    norm.eps
+                )
             }
             Step::Rotary { table, buffer, columns } => {
                 write!(f, "rotary     {} columns {columns:?}  heads of {}", name(buffer), table.head_dim)
@@ -476,7 +513,9 @@ impl fmt::Display for Described<'_> {
                 match visible {
                     Visible { before: None, after: None } => {}
                     Visible { before: None, after: Some(0) } => write!(f, ", causal")?,
-                    Visible { before, after } => write!(f, ", keys from {before:?} before to {after:?} after")?,
+                    Visible { before, after } => {
+                        write!(f, ", keys from {before:?} before to {after:?} after")?
+                    }
                 }
                 if bias.is_some() { write!(f, ", distance bias") } else { Ok(()) }
             }

@@ -57,12 +57,17 @@ impl TextTokenizer {
         tokenizers::canonicalize_value(&mut value).map_err(|e| invalid(e.to_string()))?;
         let pipeline = tokenizers::from_json(&value.to_string()).map_err(|e| invalid(e.to_string()))?;
         let template = &pipeline.get_post_processor().single;
-        let ids = |run: &[(tokenizers::pipeline::PipelineToken, u8)]| run.iter().map(|&(id, _)| id.into()).collect();
+        let ids = |run: &[(tokenizers::pipeline::PipelineToken, u8)]| {
+            run.iter().map(|&(id, _)| id.into()).collect()
+        };
         let (prefix, suffix): (Vec<u32>, Vec<u32>) = (ids(&template.prefix), ids(&template.suffix));
         let added = pipeline.get_added_vocabulary().get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
         if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= vocabulary) {
-            return Err(invalid(format!("it adds the token {id} to each text, but the model's vocabulary ends at {}", vocabulary - 1)));
+            return Err(invalid(format!(
+                "it adds the token {id} to each text, but the model's vocabulary ends at {}",
+                vocabulary - 1
+            )));
         }
         Ok(TextTokenizer { path, pipeline, prefix, suffix, special, lowercase, vocabulary })
     }
@@ -75,7 +80,8 @@ impl TextTokenizer {
         if include_prompt || text.is_empty() {
             return Ok(TokenizedPrompt { text, pool_from: 0 });
         }
-        let tokens = self.encode(text).map_err(|problem| Error::Tokenizer { path: self.path.clone(), problem })?;
+        let tokens =
+            self.encode(text).map_err(|problem| Error::Tokenizer { path: self.path.clone(), problem })?;
         let last = self.suffix.last().or(tokens.last());
         let ends_special = last.is_some_and(|id| self.special.contains(id) || !self.suffix.is_empty());
         let length = self.prefix.len() + tokens.len() + self.suffix.len();
@@ -84,7 +90,13 @@ impl TextTokenizer {
 
     /// Tokens of prompt and text together, cut at the end to `limit` tokens, special ones included.
     /// `index` is the text's position in its batch, for messages.
-    pub(crate) fn tokenize(&self, prompt: &TokenizedPrompt<'_>, text: &str, limit: usize, index: usize) -> Result<TokenizedText> {
+    pub(crate) fn tokenize(
+        &self,
+        prompt: &TokenizedPrompt<'_>,
+        text: &str,
+        limit: usize,
+        index: usize,
+    ) -> Result<TokenizedText> {
         let joined;
         let text = if prompt.text.is_empty() {
             text
@@ -94,14 +106,21 @@ impl TextTokenizer {
         };
         let tokens = self.encode(text).map_err(|problem| Error::Tokenize { index, problem })?;
         if let Some(id) = tokens.iter().find(|&&id| id as usize >= self.vocabulary) {
-            let problem = format!("{} gives the token {id}, but the model's vocabulary ends at {}", self.path.display(), self.vocabulary - 1);
+            let problem = format!(
+                "{} gives the token {id}, but the model's vocabulary ends at {}",
+                self.path.display(),
+                self.vocabulary - 1
+            );
             return Err(Error::Tokenize { index, problem });
         }
         let special = self.prefix.len() + self.suffix.len();
         let kept = tokens.len().min(limit.saturating_sub(special));
         let ids: Vec<u32> = self.prefix.iter().chain(&tokens[..kept]).chain(&self.suffix).copied().collect();
         if ids.is_empty() || ids.len() > limit {
-            let problem = format!("it has {} tokens, the limit is {limit}; the model adds {special} special tokens", ids.len());
+            let problem = format!(
+                "it has {} tokens, the limit is {limit}; the model adds {special} special tokens",
+                ids.len()
+            );
             return Err(Error::Tokenize { index, problem });
         }
         if prompt.pool_from >= ids.len() {
@@ -112,7 +131,11 @@ impl TextTokenizer {
 
     /// Ids of a text without special tokens around it.
     fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
-        let options = EncodeOptions { truncation: Override::Off, padding: Override::Off, ..EncodeOptions::no_specials() };
+        let options = EncodeOptions {
+            truncation: Override::Off,
+            padding: Override::Off,
+            ..EncodeOptions::no_specials()
+        };
         let lowered;
         let text = if self.lowercase {
             lowered = text.to_lowercase();

@@ -22,21 +22,30 @@ fn every_text_under_every_prompt_on_every_device_has_the_references_vector() {
                     Some(name) => EmbedOptions::new().prompt_name(name),
                     None => EmbedOptions::new().prompt(prompt),
                 };
-                let got = embedder.embed_batch(&expected.texts, options).unwrap_or_else(|e| panic!("{name} on {device}: {e}"));
+                let got = embedder
+                    .embed_batch(&expected.texts, options)
+                    .unwrap_or_else(|e| panic!("{name} on {device}: {e}"));
                 assert_eq!(got.len(), vectors.len());
                 for ((got, want), text) in got.iter().zip(vectors).zip(&expected.texts) {
                     let difference = max_difference(&got.vector, want);
                     worst = worst.max(difference);
                     if difference.is_nan() || difference > BOUND {
                         let text: String = text.chars().take(30).collect();
-                        failures.push(format!("{name} on {device}, prompt {prompt:?}, text {text:?}: {difference:.1e}"));
+                        failures.push(format!(
+                            "{name} on {device}, prompt {prompt:?}, text {text:?}: {difference:.1e}"
+                        ));
                     }
                 }
             }
             println!("{name:16} {device:14} worst difference {worst:.1e}");
         }
     }
-    assert!(failures.is_empty(), "{} vectors differ by more than {BOUND:e}:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} vectors differ by more than {BOUND:e}:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 #[test]
@@ -45,7 +54,11 @@ fn token_ids_are_the_references() {
         let expected = Expected::read(&fixture(name).join("expected.json"));
         let embedder = taskvec::Embedder::builder().device(taskvec::Device::Cpu).open(fixture(name)).unwrap();
         for (text, ids) in expected.texts.iter().zip(&expected.token_ids) {
-            assert_eq!(&embedder.token_ids(text, EmbedOptions::new().prompt("")).unwrap(), ids, "{name}: {text:?}");
+            assert_eq!(
+                &embedder.token_ids(text, EmbedOptions::new().prompt("")).unwrap(),
+                ids,
+                "{name}: {text:?}"
+            );
         }
     }
 }

@@ -132,8 +132,8 @@ fn attention_body<K: Kernel>(
         let mut largest = [f32::NEG_INFINITY; MAX_ROWS];
         let mut totals = [0.0f32; MAX_ROWS];
         sums.fill(0.0);
-        let seen = attention.visible(first, count).start
-            ..attention.visible(first + rows.rows() - 1, count).end;
+        let seen =
+            attention.visible(first, count).start..attention.visible(first + rows.rows() - 1, count).end;
         // Key tiles start at multiples of KEY_TILE: the order of the sums does not depend on
         // which tile of queries is at work.
         for key in (seen.start / KEY_TILE * KEY_TILE..seen.end).step_by(KEY_TILE) {

@@ -127,11 +127,7 @@ impl<'a> MatrixMut<'a> {
         assert!(at <= self.columns);
         let left = MatrixMut { columns: at, ..self };
         // `wrapping_add`: an empty right side may start past the end of the allocation.
-        let right = MatrixMut {
-            data: self.data.wrapping_add(at),
-            columns: self.columns - at,
-            ..self
-        };
+        let right = MatrixMut { data: self.data.wrapping_add(at), columns: self.columns - at, ..self };
         (left, right)
     }
 
@@ -142,11 +138,8 @@ impl<'a> MatrixMut<'a> {
     pub fn split_rows(self, at: usize) -> (MatrixMut<'a>, MatrixMut<'a>) {
         assert!(at <= self.rows);
         let top = MatrixMut { rows: at, ..self };
-        let bottom = MatrixMut {
-            data: self.data.wrapping_add(at * self.stride),
-            rows: self.rows - at,
-            ..self
-        };
+        let bottom =
+            MatrixMut { data: self.data.wrapping_add(at * self.stride), rows: self.rows - at, ..self };
         (top, bottom)
     }
 }
@@ -180,7 +173,13 @@ mod tests {
             }
         }
         for (i, &value) in data.iter().enumerate() {
-            let expected = if i % 7 < 3 { 1.0 } else if i / 7 < 2 { 2.0 } else { 4.0 };
+            let expected = if i % 7 < 3 {
+                1.0
+            } else if i / 7 < 2 {
+                2.0
+            } else {
+                4.0
+            };
             assert_eq!(value, expected, "element {i}");
         }
     }

@@ -58,12 +58,15 @@ impl Reference {
             }
             Step::Linear { linear, gate, activation, input, residual, output } => {
                 let residual = residual.map(|id| buffers[id.0].clone());
-                buffers[output.0] = run_linear(linear, gate.is_some(), *activation, weights, &buffers[input.0], residual);
+                buffers[output.0] =
+                    run_linear(linear, gate.is_some(), *activation, weights, &buffers[input.0], residual);
             }
             Step::HeadNorm { norm, buffer, columns } => {
                 let head_dim = norm.weight.columns();
                 for row in buffers[buffer.0].chunks_exact_mut(width(buffer)) {
-                    row[columns.clone()].chunks_exact_mut(head_dim).for_each(|head| normalize_row(norm, weights, head));
+                    row[columns.clone()]
+                        .chunks_exact_mut(head_dim)
+                        .for_each(|head| normalize_row(norm, weights, head));
                 }
             }
             Step::Rotary { table, buffer, columns } => {
@@ -139,7 +142,12 @@ fn read_linear(linear: &LinearSpec) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
     Ok((weights, linear.bias()?))
 }
 
-fn embed(batch: &RaggedBatch, word: &Tensor, position: Option<&(Tensor, usize)>, token_type: Option<&Tensor>) -> Vec<f32> {
+fn embed(
+    batch: &RaggedBatch,
+    word: &Tensor,
+    position: Option<&(Tensor, usize)>,
+    token_type: Option<&Tensor>,
+) -> Vec<f32> {
     let hidden = word.columns();
     let mut output = vec![0.0; batch.tokens() * hidden];
     let mut row = vec![0.0; hidden];
@@ -214,12 +222,24 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::GeluErf => 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2)),
         Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
         Activation::Silu => x / (1.0 + (-x).exp()),
-        Activation::Relu => if x < 0.0 { 0.0 } else { x },
+        Activation::Relu => {
+            if x < 0.0 {
+                0.0
+            } else {
+                x
+            }
+        }
         Activation::Tanh => x.tanh(),
     }
 }
 
-fn rotate(table: &RotaryTable, batch: &RaggedBatch, values: &mut [f32], width: usize, columns: &Range<usize>) {
+fn rotate(
+    table: &RotaryTable,
+    batch: &RaggedBatch,
+    values: &mut [f32],
+    width: usize,
+    columns: &Range<usize>,
+) {
     let half = table.head_dim / 2;
     for range in batch.ranges() {
         for t in range.clone() {
@@ -247,13 +267,19 @@ fn attention(step: &Step, batch: &RaggedBatch, input: &[f32], in_width: usize, o
     for range in batch.ranges() {
         for head in 0..heads {
             let kv_head = head / (heads / kv_heads);
-            let (key_column, value_column) = ((heads + kv_head) * head_dim, (heads + kv_heads + kv_head) * head_dim);
+            let (key_column, value_column) =
+                ((heads + kv_head) * head_dim, (heads + kv_heads + kv_head) * head_dim);
             for q in range.clone() {
-                let first = visible.before.map_or(range.start, |before| q.saturating_sub(before).max(range.start));
+                let first =
+                    visible.before.map_or(range.start, |before| q.saturating_sub(before).max(range.start));
                 let end = visible.after.map_or(range.end, |after| (q + after + 1).min(range.end));
                 let query = part(q, head * head_dim);
                 let score = |k: usize| {
-                    let dot: f64 = query.iter().zip(part(k, key_column)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    let dot: f64 = query
+                        .iter()
+                        .zip(part(k, key_column))
+                        .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                        .sum();
                     let bias = bias.as_ref().map_or(0.0, |bias| {
                         let reach = bias.reach as i64;
                         let distance = (k as i64 - q as i64).clamp(-reach, reach);

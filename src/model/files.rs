@@ -152,7 +152,11 @@ impl Json {
     /// The epsilon of a norm: a number above 0 and at most 1.
     pub(crate) fn epsilon_or(&self, key: &str, default: f64) -> Result<f32> {
         let eps = self.number_or(key, default)?;
-        if eps > 0.0 && eps <= 1.0 { Ok(eps as f32) } else { Err(self.wrong_type(key, "a number above 0, at most 1")) }
+        if eps > 0.0 && eps <= 1.0 {
+            Ok(eps as f32)
+        } else {
+            Err(self.wrong_type(key, "a number above 0, at most 1"))
+        }
     }
 
     /// A flag, or `default` where the key is absent.
@@ -193,7 +197,12 @@ impl Json {
     }
 
     /// An error about a name in this file that taskvec does not know.
-    pub(crate) fn unsupported(&self, what: &'static str, found: impl Into<String>, supported: impl Into<String>) -> Error {
+    pub(crate) fn unsupported(
+        &self,
+        what: &'static str,
+        found: impl Into<String>,
+        supported: impl Into<String>,
+    ) -> Error {
         Error::Unsupported { path: self.path.clone(), what, found: found.into(), supported: supported.into() }
     }
 }

@@ -13,8 +13,8 @@ mod weights;
 pub(crate) use files::{Json, ModelFiles};
 pub(crate) use modules::{Head, Pooling};
 pub(crate) use spec::{
-    Activation, AttentionSpec, EncoderSpec, LayerSpec, LinearSpec, MlpSpec, NormKind, NormSpec, RelativeBiasSpec,
-    RotarySpec, Visible,
+    Activation, AttentionSpec, EncoderSpec, LayerSpec, LinearSpec, MlpSpec, NormKind, NormSpec,
+    RelativeBiasSpec, RotarySpec, Visible,
 };
 pub(crate) use weights::Tensor;
 
@@ -88,7 +88,16 @@ impl Model {
         let mut linears = Vec::new();
         for layer in layers {
             let attention = &layer.attention;
-            norms.extend([&layer.attention_pre_norm, &layer.attention_post_norm, &layer.mlp_pre_norm, &layer.mlp_post_norm].into_iter().flatten());
+            norms.extend(
+                [
+                    &layer.attention_pre_norm,
+                    &layer.attention_post_norm,
+                    &layer.mlp_pre_norm,
+                    &layer.mlp_post_norm,
+                ]
+                .into_iter()
+                .flatten(),
+            );
             norms.extend(attention.query_norm.iter().chain(&attention.key_norm));
             linears.extend([&attention.query_key_value, &attention.output, &layer.mlp.up, &layer.mlp.down]);
             linears.extend(&layer.mlp.gate);
@@ -115,7 +124,10 @@ impl Model {
 fn check_pooling_width(files: &ModelFiles, modules: &Modules, encoder: &EncoderSpec) -> Result<()> {
     match modules.pooling_input {
         Some(width) if width != encoder.hidden => {
-            let problem = format!("the Pooling module expects {width} values a token, the transformer gives {}", encoder.hidden);
+            let problem = format!(
+                "the Pooling module expects {width} values a token, the transformer gives {}",
+                encoder.hidden
+            );
             Err(crate::Error::Config { path: files.path("modules.json"), problem })
         }
         _ => Ok(()),
@@ -143,7 +155,12 @@ fn read_settings(files: &ModelFiles, folder: &str) -> Result<Option<Json>> {
 
 /// `max_seq_length`, else the tokenizer's `model_max_length`, and never more than the architecture
 /// can take.
-fn max_tokens(files: &ModelFiles, folder: &str, settings: Option<&Json>, encoder: &EncoderSpec) -> Result<usize> {
+fn max_tokens(
+    files: &ModelFiles,
+    folder: &str,
+    settings: Option<&Json>,
+    encoder: &EncoderSpec,
+) -> Result<usize> {
     const UNLIMITED: f64 = 1e9; // tokenizers without a limit say 1e30
     let architecture = encoder.max_tokens.unwrap_or(usize::MAX);
     if let Some(settings) = settings.filter(|settings| settings.get("max_seq_length").is_some()) {

@@ -48,7 +48,12 @@ impl Modules {
     pub(crate) fn read(files: &ModelFiles) -> Result<Modules> {
         let Some(json) = files.optional_json("modules.json")? else {
             let pooling = default_pooling(files)?;
-            return Ok(Modules { transformer: String::new(), pooling_input: None, pooling, heads: Vec::new() });
+            return Ok(Modules {
+                transformer: String::new(),
+                pooling_input: None,
+                pooling,
+                heads: Vec::new(),
+            });
         };
         let entries = module_list(&json)?;
         let Some(((kind, transformer), rest)) = entries.split_first() else {
@@ -73,7 +78,13 @@ impl Modules {
                 "LayerNorm" => heads.push(read_layer_norm(files, path, width)?),
                 "Normalize" => heads.push(read_normalize(files, path)?),
                 "Dropout" => {} // does nothing outside training
-                _ => return Err(json.unsupported("module", kind, "Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout")),
+                _ => {
+                    return Err(json.unsupported(
+                        "module",
+                        kind,
+                        "Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout",
+                    ));
+                }
             }
         }
         Ok(Modules { transformer: transformer.clone(), pooling_input: Some(input), pooling, heads })
@@ -148,7 +159,8 @@ fn named_modes(config: &Json, modes: &Value) -> Result<Vec<PoolingMode>> {
 }
 
 fn flagged_modes(config: &Json) -> Result<Vec<PoolingMode>> {
-    let set = config.value.as_object().into_iter().flatten().filter(|(_, value)| value.as_bool() == Some(true));
+    let set =
+        config.value.as_object().into_iter().flatten().filter(|(_, value)| value.as_bool() == Some(true));
     for (key, _) in set {
         let known = POOLING_FLAGS.iter().any(|(flag, _)| flag == key);
         if key.starts_with("pooling_mode_") && !known {
@@ -184,7 +196,9 @@ fn read_dense(files: &ModelFiles, path: &str, width: &mut usize) -> Result<Head>
     }
     let (inputs, outputs) = (config.size("in_features")?, config.size("out_features")?);
     if inputs != *width {
-        return Err(config.error(format!("`in_features` is {inputs}, but the module before gives {width} values")));
+        return Err(
+            config.error(format!("`in_features` is {inputs}, but the module before gives {width} values"))
+        );
     }
     *width = outputs;
     let name = config.text("activation_function")?.unwrap_or("torch.nn.modules.activation.Tanh");
@@ -211,7 +225,9 @@ fn read_layer_norm(files: &ModelFiles, path: &str, width: usize) -> Result<Head>
     check_in_and_output(&config)?;
     let size = config.size("dimension")?;
     if size != width {
-        return Err(config.error(format!("`dimension` is {size}, but the module before gives {width} values")));
+        return Err(
+            config.error(format!("`dimension` is {size}, but the module before gives {width} values"))
+        );
     }
     let weights = Weights::open(files, path)?;
     let tensor = |name: &str| weights.tensor(name, &[size], "dimension in its config.json");

@@ -75,11 +75,15 @@ impl Weights {
     fn open_sharded(files: &ModelFiles, folder: &str, index: &str) -> Result<Weights> {
         let json = files.json(index)?;
         let map = json.get("weight_map").and_then(Value::as_object);
-        let map = map.ok_or_else(|| json.error("`weight_map` is missing, expected an object of tensor and file names"))?;
+        let map = map.ok_or_else(|| {
+            json.error("`weight_map` is missing, expected an object of tensor and file names")
+        })?;
         let mut weights = Weights { path: json.path.clone(), entries: HashMap::new() };
         let mut shards = BTreeSet::new();
         for (tensor, shard) in map {
-            let shard = shard.as_str().ok_or_else(|| json.error(format!("the file of `{tensor}` is not a string")))?;
+            let shard = shard
+                .as_str()
+                .ok_or_else(|| json.error(format!("the file of `{tensor}` is not a string")))?;
             shards.insert(shard);
         }
         for shard in shards {
@@ -99,7 +103,8 @@ impl Weights {
         for (name, view) in tensors.iter() {
             let start = view.data().as_ptr() as usize - base;
             let bytes = start..start + view.data().len();
-            let entry = Entry { file: file.clone(), dtype: view.dtype(), shape: view.shape().to_vec(), bytes };
+            let entry =
+                Entry { file: file.clone(), dtype: view.dtype(), shape: view.shape().to_vec(), bytes };
             if self.entries.insert(name.to_owned(), entry).is_some() {
                 return Err(invalid(format!("tensor `{name}` is in another file of the model too")));
             }

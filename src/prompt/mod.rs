@@ -135,7 +135,8 @@ impl ModelPrompts {
         let mut names = folder_names(files);
         names.extend(config.text("_name_or_path")?.map(str::to_owned));
         let model = names.first().cloned().unwrap_or_default();
-        let mut prompts = ModelPrompts { model, own: Vec::new(), default: None, registry: registry::find(&names) };
+        let mut prompts =
+            ModelPrompts { model, own: Vec::new(), default: None, registry: registry::find(&names) };
         if let Some(json) = files.optional_json("config_sentence_transformers.json")? {
             prompts.read_own(&json)?;
         }
@@ -205,14 +206,15 @@ impl ModelPrompts {
     fn by_instruction(&self, instruction: &str) -> Result<Prompt> {
         let template = self.registry.and_then(|entry| entry.instruction.clone());
         let template = template.or_else(|| self.own.iter().find_map(|(_, text)| instruction_template(text)));
-        let template = template.ok_or_else(|| Error::InstructionNotSupported { model: self.model.clone() })?;
+        let template =
+            template.ok_or_else(|| Error::InstructionNotSupported { model: self.model.clone() })?;
         Ok(found(&template.replace("{instruction}", instruction), PromptSource::Instruction))
     }
 
     fn by_task(&self, task: Task) -> Prompt {
-        let own = own_names(task).iter().filter_map(|wanted| {
-            self.own.iter().find(|(name, _)| simplified(name) == simplified(wanted))
-        });
+        let own = own_names(task)
+            .iter()
+            .filter_map(|wanted| self.own.iter().find(|(name, _)| simplified(name) == simplified(wanted)));
         let own: Vec<&(String, String)> = own.collect();
         let has_prompts = self.own.iter().any(|(_, text)| !text.is_empty());
         let source = |name: &str| PromptSource::Model { name: name.to_owned() };
@@ -267,8 +269,12 @@ fn check_conflicts(request: &PromptRequest<'_>) -> Result<()> {
     let one = "each says what goes in front of the text";
     match request {
         PromptRequest { explicit: Some(_), name: Some(_), .. } => conflict("a prompt", "a prompt name", one),
-        PromptRequest { explicit: Some(_), instruction: Some(_), .. } => conflict("a prompt", "an instruction", one),
-        PromptRequest { name: Some(_), instruction: Some(_), .. } => conflict("a prompt name", "an instruction", one),
+        PromptRequest { explicit: Some(_), instruction: Some(_), .. } => {
+            conflict("a prompt", "an instruction", one)
+        }
+        PromptRequest { name: Some(_), instruction: Some(_), .. } => {
+            conflict("a prompt name", "an instruction", one)
+        }
         PromptRequest { instruction: Some(_), task: Some(Task::RetrievalDocument), .. } => {
             conflict("an instruction", "the task retrieval-document", "documents are embedded without one")
         }
@@ -286,8 +292,12 @@ fn instruction_template(prompt: &str) -> Option<String> {
 fn own_names(task: Task) -> &'static [&'static str] {
     match task {
         Task::RetrievalQuery => &["query", "search_query", "retrieval_query", "s2p_query"],
-        Task::RetrievalDocument => &["document", "passage", "corpus", "search_document", "retrieval_document", "retrieval_passage"],
-        Task::SemanticSimilarity => &["semantic_similarity", "sts", "sentence_similarity", "text_matching", "s2s_query"],
+        Task::RetrievalDocument => {
+            &["document", "passage", "corpus", "search_document", "retrieval_document", "retrieval_passage"]
+        }
+        Task::SemanticSimilarity => {
+            &["semantic_similarity", "sts", "sentence_similarity", "text_matching", "s2s_query"]
+        }
         Task::Classification => &["classification"],
         Task::Clustering => &["clustering", "separation"],
         Task::QuestionAnswering => &["question_answering"],

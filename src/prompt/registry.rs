@@ -62,7 +62,10 @@ fn entry(value: &Value) -> Entry {
             .filter_map(|(task, prompt)| Some((task.parse().ok()?, prompt.as_str()?.to_owned())))
             .collect(),
         instruction: text("instruction"),
-        trained_without_prompts: value.get("trained_without_prompts").and_then(Value::as_bool).unwrap_or(false),
+        trained_without_prompts: value
+            .get("trained_without_prompts")
+            .and_then(Value::as_bool)
+            .unwrap_or(false),
         matches: list("match"),
         except: list("except"),
     }
@@ -79,10 +82,19 @@ mod tests {
         for value in &entries {
             let entry = entry(value);
             assert!(!entry.family.is_empty() && !entry.matches.is_empty(), "{value}");
-            assert!(value["source"].as_str().is_some_and(|source| source.len() > 10), "{}: no source", entry.family);
+            assert!(
+                value["source"].as_str().is_some_and(|source| source.len() > 10),
+                "{}: no source",
+                entry.family
+            );
             let named = value["prompts"].as_object().unwrap().len();
             assert_eq!(entry.prompts.len(), named, "{}: a name that is no task", entry.family);
-            assert_eq!(named, if entry.trained_without_prompts { 0 } else { Task::ALL.len() }, "{}", entry.family);
+            assert_eq!(
+                named,
+                if entry.trained_without_prompts { 0 } else { Task::ALL.len() },
+                "{}",
+                entry.family
+            );
             if let Some(template) = &entry.instruction {
                 assert!(template.contains("{instruction}"), "{}", entry.family);
             }

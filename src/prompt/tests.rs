@@ -23,7 +23,11 @@ const GEMMA: [(&str, &str); 4] = [
 
 #[test]
 fn a_task_is_found_under_the_names_that_models_use() {
-    let nomic = [("search_query", "search_query: "), ("search_document", "search_document: "), ("clustering", "clustering: ")];
+    let nomic = [
+        ("search_query", "search_query: "),
+        ("search_document", "search_document: "),
+        ("clustering", "clustering: "),
+    ];
     let cases: [(&[(&str, &str)], Task, &str); 7] = [
         (&nomic, Task::RetrievalQuery, "search_query: "),
         (&nomic, Task::RetrievalDocument, "search_document: "),
@@ -36,7 +40,10 @@ fn a_task_is_found_under_the_names_that_models_use() {
     for (own, task, expected) in cases {
         let prompt = by_task(&model(own, None, "unknown"), task);
         assert_eq!(prompt.text, expected, "{task}");
-        assert!(matches!(prompt.source, PromptSource::Model { .. }) && prompt.note.is_none(), "{task}: {prompt:?}");
+        assert!(
+            matches!(prompt.source, PromptSource::Model { .. }) && prompt.note.is_none(),
+            "{task}: {prompt:?}"
+        );
     }
 }
 
@@ -79,7 +86,8 @@ fn a_task_without_effect_is_said() {
 
 #[test]
 fn an_explicit_prompt_comes_before_a_task() {
-    let request = PromptRequest { explicit: Some(""), task: Some(Task::RetrievalQuery), ..PromptRequest::default() };
+    let request =
+        PromptRequest { explicit: Some(""), task: Some(Task::RetrievalQuery), ..PromptRequest::default() };
     let prompt = model(&GEMMA, None, "unknown").resolve(&request).unwrap();
     assert_eq!((prompt.text.as_str(), prompt.source), ("", PromptSource::Explicit));
 }
@@ -115,7 +123,8 @@ fn instructions_take_the_familys_form() {
 #[test]
 fn a_title_takes_its_place_or_is_refused() {
     let gemma = model(&GEMMA, None, "unknown");
-    let request = PromptRequest { task: Some(Task::RetrievalDocument), title: Some("Tea"), ..PromptRequest::default() };
+    let request =
+        PromptRequest { task: Some(Task::RetrievalDocument), title: Some("Tea"), ..PromptRequest::default() };
     assert_eq!(gemma.resolve(&request).unwrap().text, "title: Tea | text: ");
     let query = PromptRequest { task: Some(Task::RetrievalQuery), ..request };
     assert!(matches!(gemma.resolve(&query), Err(Error::TitleNotSupported { .. })));

@@ -11,7 +11,8 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 /// The fixtures' names.
-pub const FIXTURES: [&str; 6] = ["bert-e5", "bert-bge", "roberta", "xlm-roberta-e5", "mpnet", "qwen3-embedding"];
+pub const FIXTURES: [&str; 6] =
+    ["bert-e5", "bert-bge", "roberta", "xlm-roberta-e5", "mpnet", "qwen3-embedding"];
 
 /// What the reference implementation makes of a fixture.
 pub struct Expected {
@@ -24,8 +25,11 @@ pub struct Expected {
 impl Expected {
     pub fn read(path: &Path) -> Expected {
         let json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        let strings = |value: &Value| value.as_array().unwrap().iter().map(|t| t.as_str().unwrap().to_owned()).collect();
-        let ids = |value: &Value| value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+        let strings = |value: &Value| {
+            value.as_array().unwrap().iter().map(|t| t.as_str().unwrap().to_owned()).collect()
+        };
+        let ids =
+            |value: &Value| value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
         let vector = |value: &Value| value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
         let case = |case: &Value| {
             let name = case["prompt_name"].as_str().map(str::to_owned);
@@ -52,7 +56,10 @@ pub fn max_difference(got: &[f32], want: &[f64]) -> f64 {
 pub fn devices() -> Vec<(String, taskvec::EmbedderBuilder)> {
     let mut devices = vec![("reference".to_owned(), Embedder::builder().device(Device::Reference))];
     for isa in taskvec::instruction_sets() {
-        devices.push((format!("cpu {isa}"), Embedder::builder().device(Device::Cpu).threads(2).instruction_set(isa)));
+        devices.push((
+            format!("cpu {isa}"),
+            Embedder::builder().device(Device::Cpu).threads(2).instruction_set(isa),
+        ));
     }
     if cfg!(feature = "gpu") {
         devices.push(("gpu".to_owned(), gpu()));

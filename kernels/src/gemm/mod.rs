@@ -119,9 +119,11 @@ impl PackedWeights {
     pub fn panels_mut(&mut self) -> impl Iterator<Item = (&mut [f32], Range<usize>)> {
         let (columns, outputs) = (self.isa.panel_columns(), self.outputs);
         let len = (self.inputs * columns).max(1);
-        self.panels.as_mut_slice().chunks_exact_mut(len).enumerate().map(move |(i, panel)| {
-            (panel, i * columns..((i + 1) * columns).min(outputs))
-        })
+        self.panels
+            .as_mut_slice()
+            .chunks_exact_mut(len)
+            .enumerate()
+            .map(move |(i, panel)| (panel, i * columns..((i + 1) * columns).min(outputs)))
     }
 
     /// Number of panels.
@@ -232,8 +234,7 @@ fn gemm_body<K: Kernel>(
                     let sums = &mut tile[r * K::COLUMNS..][..columns.len()];
                     let gates = &mut gate_tile[r * K::COLUMNS..][..columns.len()];
                     finish_row::<K>(epilogue, first + r, columns.clone(), sums, gates);
-                    out.row_mut(first + r)[start - first_column..][..columns.len()]
-                        .copy_from_slice(sums);
+                    out.row_mut(first + r)[start - first_column..][..columns.len()].copy_from_slice(sums);
                 }
             }
         }

@@ -13,7 +13,14 @@ pub(super) struct HeadScratch {
 }
 
 /// Runs the step with as many threads as there are scratches.
-pub(super) fn run(isa: Isa, step: &Step, batch: &RaggedBatch, input: Matrix<'_>, out: MatrixMut<'_>, scratches: &mut [HeadScratch]) {
+pub(super) fn run(
+    isa: Isa,
+    step: &Step,
+    batch: &RaggedBatch,
+    input: Matrix<'_>,
+    out: MatrixMut<'_>,
+    scratches: &mut [HeadScratch],
+) {
     let Step::Attention { kv_heads, .. } = step else {
         unreachable!("called for attention steps");
     };
@@ -30,7 +37,14 @@ pub(super) fn run(isa: Isa, step: &Step, batch: &RaggedBatch, input: Matrix<'_>,
 }
 
 /// One text's key heads, and the query heads they serve, split between threads.
-fn share_heads(isa: Isa, step: &Step, text: Matrix<'_>, kv_heads: usize, out: MatrixMut<'_>, scratches: &mut [HeadScratch]) {
+fn share_heads(
+    isa: Isa,
+    step: &Step,
+    text: Matrix<'_>,
+    kv_heads: usize,
+    out: MatrixMut<'_>,
+    scratches: &mut [HeadScratch],
+) {
     let share = kv_heads.div_ceil(scratches.len());
     let columns_per_kv_head = out.columns() / kv_heads;
     rayon::scope(|scope| {
@@ -45,7 +59,14 @@ fn share_heads(isa: Isa, step: &Step, text: Matrix<'_>, kv_heads: usize, out: Ma
 }
 
 /// The key heads `kv_range` of one text. `out` holds the columns of the query heads they serve.
-fn run_heads(isa: Isa, step: &Step, text: Matrix<'_>, kv_range: Range<usize>, out: MatrixMut<'_>, scratch: &mut HeadScratch) {
+fn run_heads(
+    isa: Isa,
+    step: &Step,
+    text: Matrix<'_>,
+    kv_range: Range<usize>,
+    out: MatrixMut<'_>,
+    scratch: &mut HeadScratch,
+) {
     let Step::Attention { heads, kv_heads, head_dim, scale, visible, bias, .. } = step else {
         unreachable!("called for attention steps");
     };

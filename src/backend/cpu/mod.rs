@@ -62,7 +62,14 @@ impl Cpu {
         result
     }
 
-    fn run_step(&self, step: &Step, weights: &StepWeights, batch: &RaggedBatch, workspace: &mut Workspace, lanes: usize) {
+    fn run_step(
+        &self,
+        step: &Step,
+        weights: &StepWeights,
+        batch: &RaggedBatch,
+        workspace: &mut Workspace,
+        lanes: usize,
+    ) {
         let isa = self.isa;
         let width = |id: BufferId| self.plan.width(id);
         // The output leaves the list while the step reads the others.
@@ -86,7 +93,9 @@ impl Cpu {
             }
             (Step::HeadNorm { columns, .. }, StepWeights::Norm(norm)) => {
                 for row in out.chunks_exact_mut(width(*output)) {
-                    row[columns.clone()].chunks_exact_mut(norm.weight.len()).for_each(|head| normalize_row(isa, norm, head));
+                    row[columns.clone()]
+                        .chunks_exact_mut(norm.weight.len())
+                        .for_each(|head| normalize_row(isa, norm, head));
                 }
             }
             (Step::Linear { input, residual, .. }, StepWeights::Linear(linear)) => {
@@ -96,7 +105,9 @@ impl Cpu {
                 let out = MatrixMut::new(&mut out, rows, width(*output), width(*output));
                 run_linear(isa, linear, matrix(*input), &epilogue, out, lanes);
             }
-            (Step::Rotary { table, columns, .. }, _) => rotate(isa, table, batch, &mut out, width(*output), columns),
+            (Step::Rotary { table, columns, .. }, _) => {
+                rotate(isa, table, batch, &mut out, width(*output), columns)
+            }
             (Step::Attention { input, .. }, _) => {
                 let input = Matrix::new(&buffers[input.0], batch.tokens(), width(*input), width(*input));
                 let out = MatrixMut::new(&mut out, batch.tokens(), width(*output), width(*output));
@@ -164,7 +175,13 @@ impl Backend for Cpu {
     }
 }
 
-fn embed(batch: &RaggedBatch, word: &Tensor, position: Option<&(Tensor, usize)>, token_type: Option<&[f32]>, out: &mut [f32]) {
+fn embed(
+    batch: &RaggedBatch,
+    word: &Tensor,
+    position: Option<&(Tensor, usize)>,
+    token_type: Option<&[f32]>,
+    out: &mut [f32],
+) {
     let hidden = word.columns();
     let mut row = vec![0.0; hidden];
     let add = |out: &mut [f32], values: &[f32]| out.iter_mut().zip(values).for_each(|(o, v)| *o += v);
@@ -191,7 +208,14 @@ fn normalize_row(isa: Isa, norm: &NormWeights, row: &mut [f32]) {
 }
 
 /// One linear layer; with more than one lane, each computes a share of the columns.
-fn run_linear(isa: Isa, linear: &LinearWeights, x: Matrix<'_>, epilogue: &Epilogue<'_>, out: MatrixMut<'_>, lanes: usize) {
+fn run_linear(
+    isa: Isa,
+    linear: &LinearWeights,
+    x: Matrix<'_>,
+    epilogue: &Epilogue<'_>,
+    out: MatrixMut<'_>,
+    lanes: usize,
+) {
     let weights = &linear.weights;
     let panels = weights.panels();
     if lanes <= 1 || panels == 1 {
@@ -210,7 +234,14 @@ fn run_linear(isa: Isa, linear: &LinearWeights, x: Matrix<'_>, epilogue: &Epilog
     });
 }
 
-fn rotate(isa: Isa, table: &RotaryTable, batch: &RaggedBatch, values: &mut [f32], width: usize, columns: &Range<usize>) {
+fn rotate(
+    isa: Isa,
+    table: &RotaryTable,
+    batch: &RaggedBatch,
+    values: &mut [f32],
+    width: usize,
+    columns: &Range<usize>,
+) {
     let half = table.head_dim / 2;
     for range in batch.ranges() {
         for t in range.clone() {

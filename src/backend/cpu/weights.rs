@@ -10,7 +10,9 @@ use taskvec_kernels::{Epilogue, Isa, Matrix, PackedWeights, pack_panel};
 pub(super) enum StepWeights {
     /// The step has none, or reads them from the file as it goes (embedding tables).
     None,
-    Embed { token_type: Option<Vec<f32>> },
+    Embed {
+        token_type: Option<Vec<f32>>,
+    },
     Norm(NormWeights),
     Linear(LinearWeights),
 }
@@ -37,7 +39,9 @@ impl StepWeights {
             Step::Embed { token_type, .. } => {
                 StepWeights::Embed { token_type: token_type.as_ref().map(first_row).transpose()? }
             }
-            Step::Norm { norm, .. } | Step::HeadNorm { norm, .. } => StepWeights::Norm(NormWeights::read(norm)?),
+            Step::Norm { norm, .. } | Step::HeadNorm { norm, .. } => {
+                StepWeights::Norm(NormWeights::read(norm)?)
+            }
             Step::Linear { linear, gate, activation, .. } => StepWeights::Linear(LinearWeights {
                 weights: pack(linear, isa)?,
                 bias: linear.bias()?.unwrap_or_default(),
@@ -47,7 +51,9 @@ impl StepWeights {
                 },
                 activation: *activation,
             }),
-            Step::Rotary { .. } | Step::Attention { .. } | Step::Pool { .. } | Step::Normalize { .. } => StepWeights::None,
+            Step::Rotary { .. } | Step::Attention { .. } | Step::Pool { .. } | Step::Normalize { .. } => {
+                StepWeights::None
+            }
         })
     }
 
@@ -92,8 +98,11 @@ fn pack(linear: &LinearSpec, isa: Isa) -> Result<PackedWeights> {
     let inputs = linear.inputs();
     let mut packed = PackedWeights::zeroed(isa, linear.outputs(), inputs);
     // Where each row of the stacked matrix comes from.
-    let rows: Vec<(&Tensor, usize)> =
-        linear.parts.iter().flat_map(|(weight, _)| (0..weight.rows()).map(move |row| (weight, row))).collect();
+    let rows: Vec<(&Tensor, usize)> = linear
+        .parts
+        .iter()
+        .flat_map(|(weight, _)| (0..weight.rows()).map(move |row| (weight, row)))
+        .collect();
     let panels: Vec<_> = packed.panels_mut().collect();
     panels.into_par_iter().try_for_each(|(panel, outputs)| {
         let count = outputs.len();

@@ -77,7 +77,11 @@ fn rank(adapter: &Adapter) -> u8 {
 pub(super) fn select(selector: &GpuSelector) -> Result<Adapter> {
     let adapters = all_adapters();
     let names = adapters.iter().map(|adapter| adapter.get_info().name).collect::<Vec<_>>().join(", ");
-    let found = if names.is_empty() { "this machine has none".to_owned() } else { format!("this machine has {names}") };
+    let found = if names.is_empty() {
+        "this machine has none".to_owned()
+    } else {
+        format!("this machine has {names}")
+    };
     let (asked, chosen) = match selector {
         GpuSelector::Best => ("any GPU".to_owned(), adapters.into_iter().min_by_key(rank)),
         GpuSelector::Index(index) => (format!("index {index}"), adapters.into_iter().nth(*index)),
@@ -146,8 +150,12 @@ impl Opened {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let adapter = || self.name.clone();
         match &*faults {
-            Faults { lost: Some(reason), .. } => Err(Error::DeviceLost { adapter: adapter(), reason: reason.clone() }),
-            Faults { error: Some(problem), .. } => Err(Error::Gpu { adapter: adapter(), problem: problem.clone() }),
+            Faults { lost: Some(reason), .. } => {
+                Err(Error::DeviceLost { adapter: adapter(), reason: reason.clone() })
+            }
+            Faults { error: Some(problem), .. } => {
+                Err(Error::Gpu { adapter: adapter(), problem: problem.clone() })
+            }
             _ => Ok(()),
         }
     }

@@ -25,16 +25,31 @@ pub(super) struct Arena {
 
 impl Arena {
     /// An arena for batches of up to this many tokens and texts.
-    pub(super) fn new(gpu: &Opened, plan: &Plan, dispatches: &[Dispatch], tokens: usize, texts: usize) -> Result<Arena> {
+    pub(super) fn new(
+        gpu: &Opened,
+        plan: &Plan,
+        dispatches: &[Dispatch],
+        tokens: usize,
+        texts: usize,
+    ) -> Result<Arena> {
         let make = |name: &str, values: usize, usage: BufferUsages| {
             let size = (values.max(4) * size_of::<f32>()) as u64;
             gpu.check_size(name, size)?;
-            Ok(gpu.device.create_buffer(&BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false }))
+            Ok(gpu.device.create_buffer(&BufferDescriptor {
+                label: Some(name),
+                size,
+                usage,
+                mapped_at_creation: false,
+            }))
         };
         let input = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let rows = |rows| if rows == Rows::Tokens { tokens } else { texts };
         let buffers = plan.buffers.iter().map(|buffer| {
-            make(buffer.name, rows(buffer.rows) * buffer.width, BufferUsages::STORAGE | BufferUsages::COPY_SRC)
+            make(
+                buffer.name,
+                rows(buffer.rows) * buffer.width,
+                BufferUsages::STORAGE | BufferUsages::COPY_SRC,
+            )
         });
         let mut arena = Arena {
             tokens,
@@ -44,7 +59,11 @@ impl Arena {
             ids: make("token ids", tokens, input)?,
             spans: make("spans of tokens", 2 * tokens, input)?,
             text_spans: make("spans of texts", 4 * texts, input)?,
-            readback: make("results", texts * plan.width(plan.output), BufferUsages::MAP_READ | BufferUsages::COPY_DST)?,
+            readback: make(
+                "results",
+                texts * plan.width(plan.output),
+                BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+            )?,
             bind_groups: Vec::new(),
         };
         arena.bind_groups = dispatches.iter().map(|dispatch| arena.bind(gpu, dispatch)).collect();
@@ -72,7 +91,10 @@ impl Arena {
         let entries: Vec<wgpu::BindGroupEntry<'_>> = bound
             .iter()
             .enumerate()
-            .map(|(i, buffer)| wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() })
+            .map(|(i, buffer)| wgpu::BindGroupEntry {
+                binding: i as u32,
+                resource: buffer.as_entire_binding(),
+            })
             .collect();
         gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,

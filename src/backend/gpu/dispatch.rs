@@ -60,7 +60,14 @@ pub(super) struct Recorder<'a> {
 impl<'a> Recorder<'a> {
     pub(super) fn new(gpu: &'a Opened, plan: &'a Plan) -> Result<Recorder<'a>> {
         let unused = Arc::new(constant(gpu, "unused", &[0f32; 4])?);
-        Ok(Recorder { gpu, plan, pipelines: Pipelines::default(), dispatches: Vec::new(), weight_bytes: 0, unused })
+        Ok(Recorder {
+            gpu,
+            plan,
+            pipelines: Pipelines::default(),
+            dispatches: Vec::new(),
+            weight_bytes: 0,
+            unused,
+        })
     }
 
     pub(super) fn record(&mut self, step: &Step) -> Result<()> {
@@ -88,7 +95,8 @@ impl<'a> Recorder<'a> {
             Step::Rotary { table, buffer, columns } => {
                 let (heads, half) = (columns.len() / table.head_dim, table.head_dim / 2);
                 let params = [self.width(*buffer), columns.start as u32, heads as u32, half as u32];
-                let angles: Vec<f32> = table.cos.iter().zip(&table.sin).flat_map(|(cos, sin)| [*cos, *sin]).collect();
+                let angles: Vec<f32> =
+                    table.cos.iter().zip(&table.sin).flat_map(|(cos, sin)| [*cos, *sin]).collect();
                 let angles = self.constant("rotary table", &angles)?;
                 let bindings = vec![Binding::Spans, angles, Binding::Plan(*buffer)];
                 self.push(Shader::Rotary, &params, bindings, Grid::Threads(Rows::Tokens, heads * half))
@@ -116,7 +124,8 @@ impl<'a> Recorder<'a> {
         let pipeline = self.pipelines.get(&self.gpu.device, shader);
         let mut padded = [0u32; 12];
         padded[..params.len()].copy_from_slice(params);
-        let params = upload(self.gpu, "parameters", bytemuck::cast_slice(&padded), wgpu::BufferUsages::UNIFORM)?;
+        let params =
+            upload(self.gpu, "parameters", bytemuck::cast_slice(&padded), wgpu::BufferUsages::UNIFORM)?;
         self.dispatches.push(Dispatch { pipeline, bindings, params, grid });
         self.gpu.check()
     }
@@ -138,7 +147,13 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn embed(&mut self, word: &Tensor, position: Option<&(Tensor, usize)>, token_type: Option<&Tensor>, output: BufferId) -> Result<()> {
+    fn embed(
+        &mut self,
+        word: &Tensor,
+        position: Option<&(Tensor, usize)>,
+        token_type: Option<&Tensor>,
+        output: BufferId,
+    ) -> Result<()> {
         let table = self.optional(position.map(|(table, _)| table))?;
         let types = self.optional(token_type)?;
         for Shard { first, rows, buffer } in shards(self.gpu, std::slice::from_ref(word))? {
@@ -169,7 +184,8 @@ impl<'a> Recorder<'a> {
         let (weight, bias, layer_norm) = self.norm_parameters(norm)?;
         let rows = self.rows(output);
         let texts = u32::from(rows == Rows::Texts);
-        let params = [self.width(input), texts, layer_norm, u32::from(norm.bias.is_some()), norm.eps.to_bits()];
+        let params =
+            [self.width(input), texts, layer_norm, u32::from(norm.bias.is_some()), norm.eps.to_bits()];
         let bindings = vec![weight, bias, Binding::Plan(input), Binding::Plan(output)];
         self.push(Shader::Norm, &params, bindings, Grid::PerRow(rows, 1))
     }
@@ -185,7 +201,9 @@ impl<'a> Recorder<'a> {
             None => None,
         };
         let gate_bias_binding = self.values_or_unused("gate bias", gate_bias.as_deref())?;
-        let tensors = |linear: &crate::model::LinearSpec| linear.parts.iter().map(|(weight, _)| weight.clone()).collect::<Vec<_>>();
+        let tensors = |linear: &crate::model::LinearSpec| {
+            linear.parts.iter().map(|(weight, _)| weight.clone()).collect::<Vec<_>>()
+        };
         let mut gates = match gate {
             Some(gate) => shards(self.gpu, &tensors(gate))?,
             None => Vec::new(),
@@ -195,7 +213,8 @@ impl<'a> Recorder<'a> {
         for Shard { first, rows: columns, buffer } in shards(self.gpu, &tensors(linear))? {
             // A gate has the same shape, so the same shards.
             let gate_shard = gates.next().map(|shard| Arc::new(shard.buffer));
-            self.weight_bytes += buffer.size() as usize + gate_shard.as_ref().map_or(0, |gate| gate.size() as usize);
+            self.weight_bytes +=
+                buffer.size() as usize + gate_shard.as_ref().map_or(0, |gate| gate.size() as usize);
             let params = [
                 linear.inputs() as u32,
                 linear.outputs() as u32,
@@ -243,7 +262,8 @@ impl<'a> Recorder<'a> {
                 limit: MAX_HEAD_DIM * 4,
             });
         }
-        let count = |count: Option<usize>| count.map_or(u32::MAX, |count| count.min(u32::MAX as usize) as u32);
+        let count =
+            |count: Option<usize>| count.map_or(u32::MAX, |count| count.min(u32::MAX as usize) as u32);
         let params = [
             *heads as u32,
             *kv_heads as u32,
@@ -254,7 +274,8 @@ impl<'a> Recorder<'a> {
             bias.as_ref().map_or(0, |bias| bias.reach as u32),
             u32::from(bias.is_some()),
         ];
-        let bias = self.values_or_unused("distance bias", bias.as_ref().map(|bias| bias.values.as_slice()))?;
+        let bias =
+            self.values_or_unused("distance bias", bias.as_ref().map(|bias| bias.values.as_slice()))?;
         let bindings = vec![Binding::Spans, bias, Binding::Plan(*input), Binding::Plan(*output)];
         self.push(Shader::Attention, &params, bindings, Grid::PerRow(Rows::Tokens, *heads))
     }

@@ -66,7 +66,8 @@ impl Gpu {
         let arena = match arena {
             Some(arena) => arena,
             None => {
-                let (tokens, texts) = (batch.tokens().next_multiple_of(64), batch.texts().next_multiple_of(16));
+                let (tokens, texts) =
+                    (batch.tokens().next_multiple_of(64), batch.texts().next_multiple_of(16));
                 arena.insert(Arena::new(&self.gpu, &self.plan, &self.dispatches, tokens, texts)?)
             }
         };
@@ -98,7 +99,12 @@ impl Gpu {
     }
 
     /// Waits for a submission and copies its results.
-    fn read(&self, readback: &wgpu::Buffer, bytes: u64, submission: wgpu::SubmissionIndex) -> Result<Vec<f32>> {
+    fn read(
+        &self,
+        readback: &wgpu::Buffer,
+        bytes: u64,
+        submission: wgpu::SubmissionIndex,
+    ) -> Result<Vec<f32>> {
         let failed = |problem: String| Error::Gpu { adapter: self.gpu.name.clone(), problem };
         let (sender, receiver) = std::sync::mpsc::channel();
         readback.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
@@ -115,7 +121,9 @@ impl Gpu {
             Err(_) => return Err(failed("results were not ready when the batch had finished".to_owned())),
         }
         let values = {
-            let view = readback.get_mapped_range(0..bytes).map_err(|e| failed(format!("results cannot be read: {e}")))?;
+            let view = readback
+                .get_mapped_range(0..bytes)
+                .map_err(|e| failed(format!("results cannot be read: {e}")))?;
             bytemuck::pod_collect_to_vec(&view)
         };
         readback.unmap();

@@ -40,7 +40,8 @@ impl Pipelines {
         let compile = || {
             let label = Some(format!("{shader:?}"));
             let source = wgpu::ShaderSource::Wgsl(shader.source().into());
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: label.as_deref(), source });
+            let module =
+                device.create_shader_module(wgpu::ShaderModuleDescriptor { label: label.as_deref(), source });
             device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: label.as_deref(),
                 layout: None,

@@ -41,6 +41,9 @@ fn auto_says_what_it_chose_and_why() {
     let embedder = Embedder::open(&folder).unwrap();
     let report = embedder.device();
     let reason = report.reason.as_deref().unwrap();
-    assert!(report.name.starts_with("gpu") || reason.contains("software") || reason.contains("none"), "{report:?}");
+    assert!(
+        report.name.starts_with("gpu") || reason.contains("software") || reason.contains("none"),
+        "{report:?}"
+    );
     assert!(embedder.embed("a", Task::RetrievalQuery).is_ok());
 }

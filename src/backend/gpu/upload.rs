@@ -14,7 +14,12 @@ pub(super) fn upload(gpu: &Opened, name: &str, bytes: &[u8], usage: BufferUsages
     gpu.check_size(name, bytes.len() as u64)?;
     let usage = usage | BufferUsages::COPY_DST;
     let size = bytes.len() as u64;
-    let buffer = gpu.device.create_buffer(&BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false });
+    let buffer = gpu.device.create_buffer(&BufferDescriptor {
+        label: Some(name),
+        size,
+        usage,
+        mapped_at_creation: false,
+    });
     gpu.queue.write_buffer(&buffer, 0, bytes);
     Ok(buffer)
 }

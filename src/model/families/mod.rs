@@ -28,7 +28,8 @@ const FAMILIES: [&Family; 5] =
 /// The encoder that config.json describes, with its tensors.
 pub(crate) fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let model_type = config.text("model_type")?;
-    let model_type = model_type.ok_or_else(|| config.error("`model_type` is missing; it names the model family"))?;
+    let model_type =
+        model_type.ok_or_else(|| config.error("`model_type` is missing; it names the model family"))?;
     match FAMILIES.iter().find(|family| family.model_type == model_type) {
         Some(family) => (family.spec)(config, weights),
         None => {
@@ -68,7 +69,14 @@ impl From<bool> for Bias {
 }
 
 /// The linear layer `name.weight` `[outputs, inputs]` and `name.bias` `[outputs]`.
-pub(super) fn linear(weights: &Weights, name: &str, outputs: usize, inputs: usize, bias: Bias, because: &str) -> Result<LinearSpec> {
+pub(super) fn linear(
+    weights: &Weights,
+    name: &str,
+    outputs: usize,
+    inputs: usize,
+    bias: Bias,
+    because: &str,
+) -> Result<LinearSpec> {
     let weight = weights.tensor(&format!("{name}.weight"), &[outputs, inputs], because)?;
     let bias = match bias {
         Bias::Yes => Some(weights.tensor(&format!("{name}.bias"), &[outputs], because)?),
@@ -90,7 +98,13 @@ pub(super) fn layer_norm(weights: &Weights, name: &str, size: usize, eps: f32) -
 }
 
 /// The RMSNorm `name.weight`.
-pub(super) fn rms_norm(weights: &Weights, name: &str, size: usize, eps: f32, because: &str) -> Result<NormSpec> {
+pub(super) fn rms_norm(
+    weights: &Weights,
+    name: &str,
+    size: usize,
+    eps: f32,
+    because: &str,
+) -> Result<NormSpec> {
     let weight = weights.tensor(&format!("{name}.weight"), &[size], because)?;
     Ok(NormSpec { kind: NormKind::RmsNorm, weight, bias: None, eps })
 }

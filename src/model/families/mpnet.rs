@@ -24,7 +24,9 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let positions = config.size("max_position_embeddings")?;
     let first = first_position(config)?;
     let because = "vocab_size, max_position_embeddings and hidden_size in config.json";
-    let table = |name: &str, rows: usize| weights.tensor(&format!("embeddings.{name}.weight"), &[rows, hidden], because);
+    let table = |name: &str, rows: usize| {
+        weights.tensor(&format!("embeddings.{name}.weight"), &[rows, hidden], because)
+    };
     let eps = config.epsilon_or("layer_norm_eps", 1e-12)?;
     let embedding = EmbeddingSpec {
         word: table("word_embeddings", vocabulary)?,
@@ -45,7 +47,8 @@ fn relative_bias(config: &Json, weights: &Weights) -> Result<RelativeBiasSpec> {
     let buckets = config.size_or("relative_attention_num_buckets", 32)?;
     // Half of a side's buckets hold one distance each; the other half reach to MAX_DISTANCE.
     if buckets < 4 || buckets % 4 != 0 || buckets / 4 >= MAX_DISTANCE {
-        let problem = format!("`relative_attention_num_buckets` is {buckets}, expected a multiple of 4 from 4 to 508");
+        let problem =
+            format!("`relative_attention_num_buckets` is {buckets}, expected a multiple of 4 from 4 to 508");
         return Err(config.error(problem));
     }
     let because = "relative_attention_num_buckets and num_attention_heads in config.json";

@@ -51,16 +51,21 @@ impl Shape {
         let heads = config.size("num_attention_heads")?;
         let kv_heads = config.size_or("num_key_value_heads", heads)?;
         if heads % kv_heads != 0 {
-            return Err(config.error(format!("`num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {kv_heads}")));
+            return Err(config.error(format!(
+                "`num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {kv_heads}"
+            )));
         }
         let head_dim = match config.get("head_dim") {
             Some(_) => config.size("head_dim")?,
             None => super::head_dim(config, hidden, heads)?,
         };
         if head_dim % 2 != 0 || head_dim > 1 << 16 || heads > 1 << 16 {
-            return Err(config.error(format!("{heads} heads of size {head_dim}: expected an even head size, at most 2^16 of both")));
+            return Err(config.error(format!(
+                "{heads} heads of size {head_dim}: expected an even head size, at most 2^16 of both"
+            )));
         }
-        let causal = config.flag_or("is_causal", true)? && !config.flag_or("use_bidirectional_attention", false)?;
+        let causal =
+            config.flag_or("is_causal", true)? && !config.flag_or("use_bidirectional_attention", false)?;
         let rotary = RotarySpec::from_theta(rope_theta(config)?, head_dim);
         let intermediate = config.size("intermediate_size")?;
         Ok(Shape { hidden, intermediate, heads, kv_heads, head_dim, rotary, causal })
@@ -82,26 +87,41 @@ fn rope_theta(config: &Json) -> Result<f64> {
         }
     }
     if config.number_or("partial_rotary_factor", 1.0)? != 1.0 {
-        return Err(config.error("`partial_rotary_factor` is not 1: rotating a part of each head is not supported"));
+        return Err(
+            config.error("`partial_rotary_factor` is not 1: rotating a part of each head is not supported")
+        );
     }
-    if theta > 0.0 { Ok(theta) } else { Err(config.error(format!("`rope_theta` is {theta}, expected a positive number"))) }
+    if theta > 0.0 {
+        Ok(theta)
+    } else {
+        Err(config.error(format!("`rope_theta` is {theta}, expected a positive number")))
+    }
 }
 
 /// Which keys layer `n` sees: `layer_types` where the file has it, else the flags it replaced.
 fn visible(config: &Json, n: usize, causal: bool) -> Result<Visible> {
     let kind = match config.list("layer_types")? {
-        Some(kinds) => kinds.get(n).and_then(|kind| kind.as_str()).ok_or_else(|| {
-            config.error(format!("`layer_types` has no name for layer {n}"))
-        })?,
-        None if config.flag_or("use_sliding_window", false)? && n >= config.size_or("max_window_layers", 28)? => "sliding_attention",
+        Some(kinds) => kinds
+            .get(n)
+            .and_then(|kind| kind.as_str())
+            .ok_or_else(|| config.error(format!("`layer_types` has no name for layer {n}")))?,
+        None if config.flag_or("use_sliding_window", false)?
+            && n >= config.size_or("max_window_layers", 28)? =>
+        {
+            "sliding_attention"
+        }
         None => "full_attention",
     };
     let all = if causal { Visible::CAUSAL } else { Visible::ALL };
     match kind {
         "full_attention" => Ok(all),
         // The window counts the query's own position.
-        "sliding_attention" if causal => Ok(Visible { before: Some(config.size("sliding_window")? - 1), ..all }),
-        _ => Err(config.unsupported("layer type", kind, "full_attention; sliding_attention in causal models")),
+        "sliding_attention" if causal => {
+            Ok(Visible { before: Some(config.size("sliding_window")? - 1), ..all })
+        }
+        _ => {
+            Err(config.unsupported("layer type", kind, "full_attention; sliding_attention in causal models"))
+        }
     }
 }
 
@@ -112,7 +132,9 @@ fn layer(config: &Json, weights: &Weights, n: usize, shape: &Shape, eps: f32) ->
     let project = |name: &str, outputs: usize, inputs: usize| {
         linear(weights, &format!("layers.{n}.self_attn.{name}_proj"), outputs, inputs, bias, because)
     };
-    let norm = |name: &str, size: usize, because: &str| rms_norm(weights, &format!("layers.{n}.{name}"), size, eps, because);
+    let norm = |name: &str, size: usize, because: &str| {
+        rms_norm(weights, &format!("layers.{n}.{name}"), size, eps, because)
+    };
     let attention = AttentionSpec {
         heads,
         kv_heads,

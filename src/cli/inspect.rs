@@ -1,0 +1,79 @@
+//! `taskvec inspect`
+
+use super::Outcome;
+use super::arguments::InspectArguments;
+use super::sink::Sink;
+use std::fmt::Write;
+use taskvec::{DeviceReport, Inspection};
+
+pub(crate) fn run(arguments: &InspectArguments) -> Outcome {
+    let embedder = arguments.model.open()?;
+    let mut sink = Sink::open(None)?;
+    sink.write(report(&embedder.inspect(), embedder.device(), embedder.max_tokens()).as_bytes())?;
+    sink.finish()
+}
+
+fn report(model: &Inspection, device: &DeviceReport, max_tokens: usize) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{label:12}{value}");
+    };
+    line("model", model.model.display().to_string());
+    line("family", model.family.to_owned());
+    line(
+        "size",
+        format!(
+            "{:.1} M parameters in {} layers, hidden {}, vocabulary {}",
+            model.parameters as f64 / 1e6,
+            model.layers,
+            model.hidden,
+            model.vocabulary
+        ),
+    );
+    line("vector", format!("{} values", model.dimensions));
+    line(
+        "tokens",
+        format!("{max_tokens} at most, prompt included (the model's own limit: {})", model.max_tokens),
+    );
+    let reason = device.reason.as_ref().map_or_else(String::new, |reason| format!(" (auto: {reason})"));
+    line("device", format!("{}{reason}", device.name));
+    line(
+        "memory",
+        format!(
+            "{} of weights in the files ({}), {} on the device, up to {} a batch",
+            megabytes(model.stored_bytes),
+            model.stored_as.join(", "),
+            megabytes(model.weight_bytes),
+            megabytes(model.batch_bytes)
+        ),
+    );
+    for (i, module) in model.modules.iter().enumerate() {
+        line(if i == 0 { "modules" } else { "" }, module.clone());
+    }
+    if model.prompts.is_empty() {
+        line("prompts", "none in the model's files".to_owned());
+    }
+    for (i, (name, prompt)) in model.prompts.iter().enumerate() {
+        line(if i == 0 { "prompts" } else { "" }, format!("{name}: {prompt:?}"));
+    }
+    line("registry", model.registry.clone().unwrap_or_else(|| "no entry for this model".to_owned()));
+    for (i, (task, prompt)) in model.tasks.iter().enumerate() {
+        let what = match &prompt.note {
+            Some(_) => "no prompt".to_owned(),
+            None => format!("{:?}  ({})", prompt.text, prompt.source),
+        };
+        line(if i == 0 { "tasks" } else { "" }, format!("{:22}{what}", task.name()));
+    }
+    if let Some(note) = model.tasks.iter().find_map(|(_, prompt)| prompt.note.as_ref()) {
+        line("", format!("note: {note}"));
+    }
+    for (i, step) in model.plan.iter().enumerate() {
+        line(if i == 0 { "plan" } else { "" }, format!("{i:4}  {step}"));
+    }
+    text
+}
+
+fn megabytes(bytes: usize) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
