@@ -15,7 +15,7 @@ dispatch! {
 #[inline(always)]
 fn rotate_half_body<K: Kernel>(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let half = head.len() / 2;
-    assert!(head.len() % 2 == 0 && cos.len() == half && sin.len() == half);
+    assert!(head.len().is_multiple_of(2) && cos.len() == half && sin.len() == half);
     let (first, second) = head.split_at_mut(half);
     let angles = cos.iter().zip(sin);
     for ((a, b), (&cos, &sin)) in first.iter_mut().zip(second).zip(angles) {

@@ -143,7 +143,7 @@ impl PackedWeights {
 
     /// Bytes of memory that the panels take.
     pub fn bytes(&self) -> usize {
-        self.panels.as_slice().len() * size_of::<f32>()
+        size_of_val(self.panels.as_slice())
     }
 
     fn panel(&self, index: usize) -> &[f32] {

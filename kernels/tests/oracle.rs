@@ -1,0 +1,247 @@
+//! Every kernel on every instruction set of this CPU, against scalar f64 code, over random sizes:
+//! tails, single rows and columns, strided views.
+
+use proptest::prelude::*;
+use taskvec_kernels::*;
+
+/// Deterministic values in -1..1.
+fn values(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn activated(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Identity => x,
+        Activation::GeluErf => 0.5 * x * (1.0 + libm::erf(x / 2f64.sqrt())),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Relu => x.max(0.0),
+        Activation::Tanh => x.tanh(),
+    }
+}
+
+fn any_activation() -> impl Strategy<Value = Activation> {
+    prop_oneof![
+        Just(Activation::Identity),
+        Just(Activation::GeluErf),
+        Just(Activation::GeluTanh),
+        Just(Activation::Silu),
+        Just(Activation::Relu),
+        Just(Activation::Tanh),
+    ]
+}
+
+/// `|got - want| <= bound`, saying where not.
+fn close(got: f32, want: f64, bound: f64, place: impl std::fmt::Debug) -> Result<(), TestCaseError> {
+    let difference = (f64::from(got) - want).abs();
+    prop_assert!(difference <= bound, "{place:?}: {got} not {want}, off by {difference:e}");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn gemm_with_its_epilogue(
+        (rows, outputs, inputs) in (1usize..40, 1usize..150, 1usize..70),
+        seed in any::<u64>(),
+        activation in any_activation(),
+        (has_bias, has_gate, has_residual) in any::<(bool, bool, bool)>(),
+        padding in 0usize..5,
+        split in any::<prop::sample::Index>(),
+    ) {
+        let stride = inputs + padding;
+        let x = values(seed, rows * stride);
+        let w = values(seed ^ 1, outputs * inputs);
+        let g = values(seed ^ 2, outputs * inputs);
+        let bias = if has_bias { values(seed ^ 3, outputs) } else { Vec::new() };
+        let gate_bias = if has_bias { values(seed ^ 4, outputs) } else { Vec::new() };
+        let residual = values(seed ^ 5, rows * outputs);
+        let x = Matrix::new(&x, rows, inputs, stride);
+        let dot = |r: usize, weights: &[f32], bias: &[f32], o: usize| -> f64 {
+            let row = &weights[o * inputs..][..inputs];
+            let sum: f64 = x.row(r).iter().zip(row).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            sum + bias.get(o).map_or(0.0, |b| f64::from(*b))
+        };
+        for isa in Isa::available() {
+            let packed = PackedWeights::pack(isa, Matrix::new(&w, outputs, inputs, inputs));
+            let gate = PackedWeights::pack(isa, Matrix::new(&g, outputs, inputs, inputs));
+            let epilogue = Epilogue {
+                bias: &bias,
+                activation,
+                gate: has_gate.then_some((&gate, gate_bias.as_slice())),
+                residual: has_residual.then(|| Matrix::new(&residual, rows, outputs, outputs)),
+            };
+            // The columns in two parts, as two threads would compute them.
+            let mut out = vec![f32::NAN; rows * outputs];
+            let at = split.index(packed.panels() + 1);
+            let columns = (at * isa.panel_columns()).min(outputs);
+            let (left, right) = MatrixMut::new(&mut out, rows, outputs, outputs).split_columns(columns);
+            gemm(isa, x, &packed, 0..at, &epilogue, left);
+            if at < packed.panels() {
+                gemm(isa, x, &packed, at..packed.panels(), &epilogue, right);
+            }
+            for r in 0..rows {
+                for o in 0..outputs {
+                    let sum = dot(r, &w, &bias, o);
+                    let mut want = if has_gate {
+                        sum * activated(activation, dot(r, &g, &gate_bias, o))
+                    } else {
+                        activated(activation, sum)
+                    };
+                    if has_residual {
+                        want += f64::from(residual[r * outputs + o]);
+                    }
+                    // Rounding of `inputs` products, times the gate.
+                    let bound = 4e-7 * (inputs as f64).sqrt() * (2.0 + sum.abs()) * (2.0 + want.abs());
+                    close(out[r * outputs + o], want, bound, (isa, r, o))?;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_in_any_batch(
+        (rows, outputs, inputs) in (2usize..130, 1usize..100, 1usize..40),
+        seed in any::<u64>(),
+        row in any::<prop::sample::Index>(),
+    ) {
+        let (x, w) = (values(seed, rows * inputs), values(seed ^ 1, outputs * inputs));
+        let row = row.index(rows);
+        for isa in Isa::available() {
+            let packed = PackedWeights::pack(isa, Matrix::new(&w, outputs, inputs, inputs));
+            let epilogue = Epilogue { activation: Activation::GeluErf, ..Epilogue::default() };
+            let run = |x: Matrix<'_>| {
+                let mut out = vec![0.0; x.rows() * outputs];
+                let view = MatrixMut::new(&mut out, x.rows(), outputs, outputs);
+                gemm(isa, x, &packed, 0..packed.panels(), &epilogue, view);
+                out
+            };
+            let all = run(Matrix::new(&x, rows, inputs, inputs));
+            let alone = run(Matrix::new(&x[row * inputs..][..inputs], 1, inputs, inputs));
+            prop_assert_eq!(&all[row * outputs..][..outputs], alone.as_slice(), "{:?} row {}", isa, row);
+        }
+    }
+
+    #[test]
+    fn attention_of_one_head(
+        tokens in 1usize..240,
+        head_dim in 1usize..100,
+        seed in any::<u64>(),
+        before in prop::option::of(0usize..120),
+        after in prop::option::of(0usize..120),
+        reach in prop::option::of(1usize..40),
+    ) {
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let qkv = values(seed, tokens * 3 * head_dim);
+        let part = |i: usize| Matrix::new(&qkv, tokens, 3 * head_dim, 3 * head_dim).column_range(i * head_dim, head_dim);
+        let (q, k, v) = (part(0), part(1), part(2));
+        let bias = values(seed ^ 1, reach.map_or(0, |reach| 2 * reach + 1));
+        let parameters = Attention { scale, before, after, bias: &bias };
+        for isa in Isa::available() {
+            let mut panels = KeyValuePanels::default();
+            // Whatever a longer text left behind must not be seen.
+            let junk = vec![f32::NAN; 300 * head_dim];
+            let junk = Matrix::new(&junk, 300, head_dim, head_dim);
+            panels.pack(isa, junk, junk);
+            panels.pack(isa, k, v);
+            let mut out = vec![f32::NAN; tokens * head_dim];
+            let view = MatrixMut::new(&mut out, tokens, head_dim, head_dim);
+            attention(isa, q, &panels, &parameters, view, &mut AttentionScratch::default());
+            for i in 0..tokens {
+                let first = before.map_or(0, |before| i.saturating_sub(before));
+                let end = after.map_or(tokens, |after| (i + after + 1).min(tokens));
+                let scores: Vec<f64> = (first..end).map(|j| {
+                    let dot: f64 = q.row(i).iter().zip(k.row(j)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    let bias = reach.map_or(0.0, |reach| {
+                        let distance = (j as i64 - i as i64).clamp(-(reach as i64), reach as i64);
+                        f64::from(bias[(distance + reach as i64) as usize])
+                    });
+                    dot * f64::from(scale) + bias
+                }).collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for d in 0..head_dim {
+                    let sum: f64 = (first..end).zip(&weights).map(|(j, w)| w * f64::from(v.row(j)[d])).sum();
+                    close(out[i * head_dim + d], sum / total, 3e-6, (isa, i, d))?;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn norms_of_a_row(width in 1usize..200, seed in any::<u64>(), shift in -5f32..5.0, has_bias in any::<bool>()) {
+        let row: Vec<f32> = values(seed, width).iter().map(|v| v + shift).collect();
+        let weight = values(seed ^ 1, width);
+        let bias = if has_bias { values(seed ^ 2, width) } else { Vec::new() };
+        let eps = 1e-5;
+        let count = width as f64;
+        let mean = row.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+        let variance = row.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+        let square = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / count;
+        for isa in Isa::available() {
+            let (mut layer, mut rms) = (row.clone(), row.clone());
+            layer_norm(isa, &mut layer, &weight, &bias, eps);
+            rms_norm(isa, &mut rms, &weight, eps);
+            for i in 0..width {
+                let (x, w) = (f64::from(row[i]), f64::from(weight[i]));
+                let b = bias.get(i).map_or(0.0, |b| f64::from(*b));
+                let deviation = (variance + f64::from(eps)).sqrt();
+                // Subtracting the mean loses digits where it is large beside the deviation.
+                let bound = 2e-6 * (1.0 + f64::from(shift.abs()) / deviation);
+                close(layer[i], (x - mean) / deviation * w + b, bound, (isa, "layer", i))?;
+                close(rms[i], x / (square + f64::from(eps)).sqrt() * w, 2e-6, (isa, "rms", i))?;
+            }
+        }
+    }
+
+    #[test]
+    fn rotation_of_a_head(half in 1usize..70, seed in any::<u64>()) {
+        let head = values(seed, 2 * half);
+        let angles = values(seed ^ 1, half);
+        let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
+        for isa in Isa::available() {
+            let mut rotated = head.clone();
+            rotate_half(isa, &mut rotated, &cos, &sin);
+            for i in 0..half {
+                let (a, b) = (f64::from(head[i]), f64::from(head[i + half]));
+                let (c, s) = (f64::from(cos[i]), f64::from(sin[i]));
+                close(rotated[i], a * c - b * s, 2e-7, (isa, i))?;
+                close(rotated[i + half], b * c + a * s, 2e-7, (isa, i + half))?;
+            }
+        }
+    }
+
+    #[test]
+    fn activations_of_a_row(count in 0usize..70, seed in any::<u64>(), activation in any_activation(), range in 0.1f32..30.0) {
+        let inputs: Vec<f32> = values(seed, count).iter().map(|v| v * range).collect();
+        for isa in Isa::available() {
+            let mut got = inputs.clone();
+            activate(isa, activation, &mut got);
+            for (i, (got, x)) in got.iter().zip(&inputs).enumerate() {
+                let want = activated(activation, f64::from(*x));
+                close(*got, want, 4e-7 * (1.0 + want.abs()).max(f64::from(x.abs())), (isa, i, x))?;
+            }
+        }
+    }
+}
+
+#[test]
+fn names_and_choice_agree() {
+    for isa in Isa::available() {
+        assert_eq!(Isa::by_name(isa.name()), Some(isa));
+    }
+    assert_eq!(Isa::by_name("sse9"), None);
+    assert_eq!(Some(&Isa::best()), Isa::available().last());
+}
