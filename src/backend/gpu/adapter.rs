@@ -147,17 +147,28 @@ impl Opened {
 
     /// The error for what went wrong since the device was opened, if anything did.
     pub(super) fn check(&self) -> Result<()> {
-        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let adapter = || self.name.clone();
-        match &*faults {
-            Faults { lost: Some(reason), .. } => {
-                Err(Error::DeviceLost { adapter: adapter(), reason: reason.clone() })
-            }
-            Faults { error: Some(problem), .. } => {
-                Err(Error::Gpu { adapter: adapter(), problem: problem.clone() })
-            }
-            _ => Ok(()),
+        let (error, lost) = self.faults();
+        match error.or(lost) {
+            Some(problem) => Err(self.explain(problem)),
+            None => Ok(()),
         }
+    }
+
+    /// The error behind a failure. The first sign of a lost device may be any failure of what was
+    /// asked of it; that it was lost is only told to those who poll.
+    pub(super) fn explain(&self, problem: String) -> Error {
+        let _ = self.device.poll(wgpu::PollType::Poll);
+        let adapter = self.name.clone();
+        match self.faults() {
+            (_, Some(reason)) => Error::DeviceLost { adapter, reason },
+            _ => Error::Gpu { adapter, problem },
+        }
+    }
+
+    /// The first error, and why the device was lost.
+    fn faults(&self) -> (Option<String>, Option<String>) {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        (faults.error.clone(), faults.lost.clone())
     }
 
     /// Checks that a buffer of `bytes` can be made and bound whole.

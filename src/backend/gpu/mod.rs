@@ -13,7 +13,7 @@ pub use adapter::{GpuAdapter, gpu_adapters};
 
 use super::Backend;
 use crate::device::GpuSelector;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{Plan, Rows};
 use crate::tokens::RaggedBatch;
 use adapter::Opened;
@@ -105,7 +105,7 @@ impl Gpu {
         bytes: u64,
         submission: wgpu::SubmissionIndex,
     ) -> Result<Vec<f32>> {
-        let failed = |problem: String| Error::Gpu { adapter: self.gpu.name.clone(), problem };
+        let failed = |problem: String| self.gpu.explain(problem);
         let (sender, receiver) = std::sync::mpsc::channel();
         readback.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
             // The receiver waits below; if it is gone, so is who wanted the result.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Device, Embedder, Task};
+use crate::{Device, Embedder, Error, Task};
 
 #[test]
 fn grids_are_folded_within_the_limit() {

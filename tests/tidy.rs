@@ -1,0 +1,107 @@
+//! The habits of this code base, as a test.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below these folders with one of these endings.
+fn files(folders: &[&str], endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if endings.iter().any(|ending| path.extension().is_some_and(|e| e == *ending)) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn no_file_is_over_600_lines() {
+    for path in files(&["src", "kernels/src", "shaders", "tests", "examples", "benches"], &["rs", "wgsl"]) {
+        let lines = read(&path).lines().count();
+        assert!(lines <= 600, "{}: {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn every_step_has_its_shader_and_is_run_by_the_oracle_and_the_cpu() {
+    let plan = read(&root().join("src/plan.rs"));
+    let steps = plan.split("enum Step {").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let steps: Vec<&str> = steps
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" {"))
+        .filter(|name| name.chars().all(char::is_alphanumeric))
+        .collect();
+    assert!(steps.len() >= 8, "{steps:?}");
+    for step in steps {
+        for interpreter in
+            ["src/backend/reference.rs", "src/backend/cpu/mod.rs", "src/backend/gpu/dispatch.rs"]
+        {
+            let arm = format!("Step::{step}");
+            assert!(read(&root().join(interpreter)).contains(&arm), "{interpreter} does not run {arm}");
+        }
+        let mut file = String::new();
+        for c in step.chars() {
+            if c.is_uppercase() && !file.is_empty() {
+                file.push('_');
+            }
+            file.extend(c.to_lowercase());
+        }
+        assert!(root().join(format!("shaders/{file}.wgsl")).is_file(), "there is no shaders/{file}.wgsl");
+    }
+}
+
+/// Bad input must reach an error, never a panic. What can not fail is written without `unwrap`.
+#[test]
+fn the_library_does_not_unwrap() {
+    for path in files(&["src"], &["rs"]) {
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        let text = read(&path);
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        for (i, line) in code.lines().enumerate() {
+            let line = line.split("//").next().unwrap();
+            for word in [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!(", "dbg!("] {
+                assert!(!line.contains(word), "{}:{}: {word}", path.display(), i + 1);
+            }
+        }
+    }
+}
+
+/// Elsewhere it is denied by an attribute; these are the two places with one that allows it.
+#[test]
+fn unsafe_code_stays_in_the_kernels_and_the_map() {
+    for path in files(&["src"], &["rs"]) {
+        if path.ends_with("src/model/mmap.rs") {
+            continue;
+        }
+        let text = read(&path);
+        let code = text.lines().map(|line| line.split("//").next().unwrap());
+        assert!(code.clone().all(|line| !line.contains("unsafe ")), "{}", path.display());
+        assert!(code.clone().all(|line| !line.contains("allow(unsafe_code)")), "{}", path.display());
+    }
+}
+
+/// Each family is one file that is listed.
+#[test]
+fn every_family_file_is_listed() {
+    let list = read(&root().join("src/model/families/mod.rs"));
+    for path in files(&["src/model/families"], &["rs"]) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(name == "mod" || list.contains(&format!("&{name}::FAMILY")), "{name} is not listed");
+    }
+}
