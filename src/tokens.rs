@@ -6,7 +6,7 @@ use crate::model::Json;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokenizers::pipeline::{EncodeOptions, Override, PipelineTokenizer};
 
 /// A model's tokenizer, without the truncation and padding that its file may carry.
@@ -55,6 +55,7 @@ impl TextTokenizer {
         root.remove("padding");
         check_vocabulary(&value, vocabulary).map_err(invalid)?;
         tokenizers::canonicalize_value(&mut value).map_err(|e| invalid(e.to_string()))?;
+        check_model_type(&path, &value)?;
         let pipeline = tokenizers::from_json(&value.to_string()).map_err(|e| invalid(e.to_string()))?;
         let template = &pipeline.get_post_processor().single;
         let ids = |run: &[(tokenizers::pipeline::PipelineToken, u8)]| {
@@ -146,6 +147,21 @@ impl TextTokenizer {
         let mut tokens = Vec::new();
         self.pipeline.encode_into(text, &options, &mut tokens).map_err(|e| e.to_string())?;
         Ok(tokens.into_iter().map(u32::from).collect())
+    }
+}
+
+/// Checks the kind of tokenizer, which the library's own message does not name.
+fn check_model_type(path: &Path, tokenizer: &Value) -> Result<()> {
+    const KNOWN: [&str; 4] = ["BPE", "Unigram", "WordPiece", "WordLevel"];
+    let kind = tokenizer.get("model").and_then(|model| model.get("type")).and_then(Value::as_str);
+    match kind {
+        Some(kind) if !KNOWN.contains(&kind) => Err(Error::Unsupported {
+            path: path.to_owned(),
+            what: "tokenizer model",
+            found: kind.to_owned(),
+            supported: KNOWN.join(", "),
+        }),
+        _ => Ok(()),
     }
 }
 

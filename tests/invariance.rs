@@ -71,10 +71,13 @@ fn threads_and_batch_sizes_do_not_change_a_bit() {
 #[test]
 fn the_built_in_model_is_invariant_too() {
     let texts = texts();
+    let best = taskvec::instruction_sets().pop();
     for isa in taskvec::instruction_sets() {
+        // The slower ones on fewer texts.
+        let texts = if Some(isa) == best { &texts[..] } else { &texts[..40] };
         let builder = Embedder::builder().device(taskvec::Device::Cpu).instruction_set(isa);
         for (threads, builder) in with_threads(&builder) {
-            check(&format!("built-in on {isa}, {threads} threads"), &builder.builtin().unwrap(), &texts);
+            check(&format!("built-in on {isa}, {threads} threads"), &builder.builtin().unwrap(), texts);
         }
     }
 }

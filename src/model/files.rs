@@ -93,12 +93,15 @@ impl ModelFiles {
         Ok(Json { path, value })
     }
 
-    /// Joins the path of a module, as a model's own files give it, and a file name.
+    /// Joins the path of a module and a file name, as a model's own files give them: both must
+    /// lie inside the model folder.
     pub(crate) fn join(&self, module: &str, file: &str) -> Result<String> {
-        let inside = Path::new(module).components().all(|c| matches!(c, Component::Normal(_)));
-        if !inside || module.contains('\\') {
-            let problem = format!("the path `{module}` does not lie inside the model folder");
-            return Err(Error::Config { path: self.root(), problem });
+        for path in [module, file] {
+            let inside = Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
+            if !inside || path.contains('\\') {
+                let problem = format!("the path `{path}` does not lie inside the model folder");
+                return Err(Error::Config { path: self.root(), problem });
+            }
         }
         let module = module.trim_end_matches('/');
         Ok(if module.is_empty() { file.to_owned() } else { format!("{module}/{file}") })
