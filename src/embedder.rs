@@ -216,7 +216,7 @@ impl Embedder {
         too_long: TooLong,
     ) -> Result<Vec<TokenizedText>> {
         let tokenizer = &self.model.tokenizer;
-        let prompt = tokenizer.prompt(&prompt.text, self.model.pooling.include_prompt)?;
+        let prompt = tokenizer.prompt(&prompt.text, self.model.pooling.include_prompt, self.max_tokens)?;
         let tokenize = |(index, text): (usize, &T)| {
             let text = tokenizer.tokenize(&prompt, text.as_ref(), self.max_tokens, index)?;
             match too_long {

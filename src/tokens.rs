@@ -77,16 +77,27 @@ impl TextTokenizer {
     ///
     /// Otherwise pooling starts where sentence-transformers starts it: after as many tokens as the
     /// prompt has by itself, special tokens included, less a special one at its end.
-    pub(crate) fn prompt<'a>(&self, text: &'a str, include_prompt: bool) -> Result<TokenizedPrompt<'a>> {
-        if include_prompt || text.is_empty() {
+    pub(crate) fn prompt<'a>(
+        &self,
+        text: &'a str,
+        include_prompt: bool,
+        limit: usize,
+    ) -> Result<TokenizedPrompt<'a>> {
+        if text.is_empty() {
             return Ok(TokenizedPrompt { text, pool_from: 0 });
         }
         let tokens =
             self.encode(text).map_err(|problem| Error::Tokenizer { path: self.path.clone(), problem })?;
-        let last = self.suffix.last().or(tokens.last());
-        let ends_special = last.is_some_and(|id| self.special.contains(id) || !self.suffix.is_empty());
-        let length = self.prefix.len() + tokens.len() + self.suffix.len();
-        Ok(TokenizedPrompt { text, pool_from: length - usize::from(ends_special) })
+        let prompt_tokens = self.prefix.len() + tokens.len() + self.suffix.len();
+        if prompt_tokens >= limit {
+            return Err(Error::PromptTooLong { prompt_tokens, limit });
+        }
+        let ends_special = match self.suffix.last() {
+            Some(_) => true,
+            None => tokens.last().is_some_and(|id| self.special.contains(id)),
+        };
+        let pool_from = if include_prompt { 0 } else { prompt_tokens - usize::from(ends_special) };
+        Ok(TokenizedPrompt { text, pool_from })
     }
 
     /// Tokens of prompt and text together, cut at the end to `limit` tokens, special ones included.
@@ -125,7 +136,9 @@ impl TextTokenizer {
             return Err(Error::Tokenize { index, problem });
         }
         if prompt.pool_from >= ids.len() {
-            return Err(Error::PromptTooLong { prompt_tokens: prompt.pool_from, limit });
+            let problem =
+                "no token is left to pool: the model leaves out its prompt's, and there is no other";
+            return Err(Error::Tokenize { index, problem: problem.to_owned() });
         }
         Ok(TokenizedText { ids, pool_from: prompt.pool_from, untruncated: tokens.len() + special })
     }

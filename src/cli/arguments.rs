@@ -100,9 +100,9 @@ pub(crate) struct EmbedArguments {
     /// Read texts from a file; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
-    /// What the input file holds
-    #[arg(long, value_enum, default_value_t = InputFormat::Lines, requires = "input")]
-    pub(crate) input_format: InputFormat,
+    /// What the input file holds [default: lines]
+    #[arg(long, value_enum)]
+    pub(crate) input_format: Option<InputFormat>,
     /// How to write vectors
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

@@ -11,7 +11,7 @@ pub(crate) fn texts(arguments: &EmbedArguments) -> Outcome<Vec<String>> {
     match &arguments.input {
         Some(path) => {
             let bytes = read(path)?;
-            parse(&bytes, arguments.input_format)
+            parse(&bytes, arguments.input_format.unwrap_or(InputFormat::Lines))
                 .map_err(|problem| Failure::Failed(format!("{}: {problem}", shown(path))))
         }
         None if arguments.texts.is_empty() => Err(Failure::Usage(
