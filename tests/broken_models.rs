@@ -265,7 +265,7 @@ const WEIGHTS: &[Case] = &[
         |m| poison(m, "embeddings.position_embeddings.weight", 1, f32::NAN),
         &["embeddings.position_embeddings.weight", "element 1"],
     ),
-    ("arithmetic overflows", |m| m.edit_tensors(|t| overflow(t)), &["not finite", "overflowed"]),
+    ("arithmetic overflows", |m| m.edit_tensors(overflow), &["not finite", "overflowed"]),
 ];
 
 fn change_bytes(model: &ModelFolder, change: impl FnOnce(&mut Vec<u8>)) {

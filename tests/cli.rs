@@ -315,11 +315,10 @@ fn similarity_is_a_matrix_with_ones_across() {
         .skip(1)
         .map(|line| line.split_whitespace().skip(1).take(3).map(|cell| cell.parse().unwrap()).collect())
         .collect();
-    for i in 0..3 {
-        assert_eq!(rows[i][i], 1.0);
-        for j in 0..3 {
-            assert_eq!(rows[i][j], rows[j][i]);
-        }
+    for (i, row) in rows.iter().enumerate() {
+        assert_eq!(row[i], 1.0);
+        let column: Vec<f32> = rows.iter().map(|row| row[i]).collect();
+        assert_eq!(*row, column, "symmetric");
     }
     assert!(rows[0][1] > rows[0][2], "a cat is more like a kitten: {text}");
 }

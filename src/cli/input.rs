@@ -14,6 +14,9 @@ pub(crate) fn texts(arguments: &EmbedArguments) -> Outcome<Vec<String>> {
             parse(&bytes, arguments.input_format.unwrap_or(InputFormat::Lines))
                 .map_err(|problem| Failure::Failed(format!("{}: {problem}", shown(path))))
         }
+        None if arguments.input_format.is_some() => {
+            Err(Failure::Usage("--input-format says what --input holds, and there is no --input".to_owned()))
+        }
         None if arguments.texts.is_empty() => Err(Failure::Usage(
             "nothing to embed: give texts, or --input FILE (- for standard input)".to_owned(),
         )),

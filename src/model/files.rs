@@ -126,7 +126,7 @@ impl Json {
     }
 
     fn wrong_type(&self, key: &str, expected: &str) -> Error {
-        let found = self.get(key).map_or_else(|| "nothing".to_owned(), |value| shortened(value));
+        let found = self.get(key).map_or_else(|| "nothing".to_owned(), shortened);
         self.error(format!("`{key}` is {found}, expected {expected}"))
     }
 

@@ -66,11 +66,11 @@ impl Model {
     /// Values of a vector.
     pub(crate) fn dimensions(&self) -> usize {
         let pooled = self.encoder.hidden * self.pooling.modes.len();
-        let widths = self.heads.iter().filter_map(|head| match head {
+        let mut widths = self.heads.iter().rev().filter_map(|head| match head {
             Head::Dense { linear, .. } => Some(linear.outputs()),
             Head::LayerNorm(_) | Head::Normalize => None,
         });
-        widths.last().unwrap_or(pooled)
+        widths.next().unwrap_or(pooled)
     }
 
     /// Whether vectors have unit length.

@@ -1,6 +1,9 @@
 use super::*;
 
-fn model(own: &[(&str, &str)], default: Option<&str>, name: &str) -> ModelPrompts {
+/// Prompt names and texts.
+type Own = [(&'static str, &'static str)];
+
+fn model(own: &Own, default: Option<&str>, name: &str) -> ModelPrompts {
     let names = [name.to_owned()];
     ModelPrompts {
         model: name.to_owned(),
@@ -28,7 +31,7 @@ fn a_task_is_found_under_the_names_that_models_use() {
         ("search_document", "search_document: "),
         ("clustering", "clustering: "),
     ];
-    let cases: [(&[(&str, &str)], Task, &str); 7] = [
+    let cases: [(&Own, Task, &str); 7] = [
         (&nomic, Task::RetrievalQuery, "search_query: "),
         (&nomic, Task::RetrievalDocument, "search_document: "),
         (&nomic, Task::Clustering, "clustering: "),

@@ -111,7 +111,7 @@ pub(super) fn rms_norm(
 
 /// `hidden / heads`, which must be whole.
 pub(super) fn head_dim(config: &Json, hidden: usize, heads: usize) -> Result<usize> {
-    if hidden % heads == 0 {
+    if hidden.is_multiple_of(heads) {
         return Ok(hidden / heads);
     }
     Err(config.error(format!("`hidden_size` {hidden} is not a multiple of `num_attention_heads` {heads}")))

@@ -1,0 +1,19 @@
+//! The ten-line use: which of some documents answers a question?
+//!
+//! `cargo run --release --example embed`, or with a model folder as its argument.
+
+use taskvec::{Embedder, Task, cosine};
+
+fn main() -> taskvec::Result<()> {
+    let embedder = match std::env::args().nth(1) {
+        Some(folder) => Embedder::open(folder)?,
+        None => Embedder::builtin()?,
+    };
+    let documents =
+        ["Tea is made by pouring hot water over leaves.", "Attention relates each token to all others."];
+    let query = embedder.embed("How do transformers work?", Task::RetrievalQuery)?;
+    for (text, document) in documents.iter().zip(embedder.embed_batch(&documents, Task::RetrievalDocument)?) {
+        println!("{:.4}  {text}", cosine(&query.vector, &document.vector));
+    }
+    Ok(())
+}
