@@ -9,7 +9,7 @@ use crate::options::{EmbedOptions, EmbedderBuilder, TooLong};
 use crate::output;
 use crate::plan::Plan;
 use crate::prompt::Prompt;
-use crate::tokens::{RaggedBatch, TokenizedText, pack};
+use crate::tokens::{RaggedBatch, TextTokenizer, TokenizedText, pack};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use std::path::Path;
@@ -56,6 +56,7 @@ impl Embedding {
 /// ```
 pub struct Embedder {
     model: Model,
+    tokenizer: TextTokenizer,
     plan: Arc<Plan>,
     backend: Box<dyn Backend>,
     device: DeviceReport,
@@ -104,9 +105,12 @@ impl Embedder {
         let max_tokens = token_limit(&model, options.max_tokens)?;
         let threads = start_threads(options.threads)?;
         let plan = Arc::new(Plan::new(&model, max_tokens)?);
-        let (backend, device) = crate::device::start(options, &plan, &threads)?;
+        let (tokenizer, started) = threads.install(|| {
+            rayon::join(|| model.read_tokenizer(files), || crate::device::start(options, &plan, &threads))
+        });
+        let (tokenizer, (backend, device)) = (tokenizer?, started?);
         let batch_tokens = options.batch_tokens;
-        Ok(Embedder { model, plan, backend, device, threads, max_tokens, batch_tokens })
+        Ok(Embedder { model, tokenizer, plan, backend, device, threads, max_tokens, batch_tokens })
     }
 
     /// Embeds one text for a task, or with other [`EmbedOptions`].
@@ -215,7 +219,7 @@ impl Embedder {
         prompt: &Prompt,
         too_long: TooLong,
     ) -> Result<Vec<TokenizedText>> {
-        let tokenizer = &self.model.tokenizer;
+        let tokenizer = &self.tokenizer;
         let prompt = tokenizer.prompt(&prompt.text, self.model.pooling.include_prompt, self.max_tokens)?;
         let tokenize = |(index, text): (usize, &T)| {
             let text = tokenizer.tokenize(&prompt, text.as_ref(), self.max_tokens, index)?;

@@ -26,7 +26,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use weights::Weights;
 
-/// An opened model: everything but a backend to run it.
+/// An opened model: everything but its tokenizer and a backend to run it.
 pub(crate) struct Model {
     /// The folder, or a name for a built-in model.
     pub(crate) root: PathBuf,
@@ -38,7 +38,10 @@ pub(crate) struct Model {
     pub(crate) heads: Vec<Head>,
     /// Its own prompts and those of the registry.
     pub(crate) prompts: ModelPrompts,
-    pub(crate) tokenizer: TextTokenizer,
+    /// The folder of the transformer inside the model folder.
+    transformer: String,
+    /// Texts are lower-cased first.
+    lowercase: bool,
     /// The token limit that its authors set.
     pub(crate) max_tokens: usize,
 }
@@ -56,11 +59,16 @@ impl Model {
         let settings = read_settings(files, &modules.transformer)?;
         let lowercase = settings.as_ref().map_or(Ok(false), |json| json.flag_or("do_lower_case", false))?;
         let max_tokens = max_tokens(files, &modules.transformer, settings.as_ref(), &encoder)?;
-        let tokenizer = files.tokenizer_json(&inside("tokenizer.json")?)?;
-        let tokenizer = TextTokenizer::new(tokenizer, lowercase, encoder.embedding.word.rows())?;
         let prompts = ModelPrompts::read(files, &config)?;
-        let Modules { pooling, heads, .. } = modules;
-        Ok(Model { root: files.root(), encoder, pooling, heads, prompts, tokenizer, max_tokens })
+        let Modules { transformer, pooling, heads, .. } = modules;
+        Ok(Model { root: files.root(), transformer, encoder, pooling, heads, prompts, lowercase, max_tokens })
+    }
+
+    /// Reads the tokenizer: apart from the rest because it takes long, and weights can be made
+    /// ready meanwhile.
+    pub(crate) fn read_tokenizer(&self, files: &ModelFiles) -> Result<TextTokenizer> {
+        let json = files.tokenizer_json(&files.join(&self.transformer, "tokenizer.json")?)?;
+        TextTokenizer::new(json, self.lowercase, self.encoder.embedding.word.rows())
     }
 
     /// Values of a vector.
