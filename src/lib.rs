@@ -1,4 +1,36 @@
-//! taskvec: task-aware text embeddings without an ML framework.
+//! Task-aware text embeddings: the best vector for a text depends on what it is for.
+//!
+//! Embedding models are trained with a task prompt in front of the text, such as `query: ` or
+//! `passage: `. taskvec puts the right one there, says which, and runs the transformer by itself: on
+//! WGSL compute shaders through wgpu, or on SIMD kernels on the CPU. There is no ML framework below.
+//!
+//! ```no_run
+//! use taskvec::{Embedder, Task};
+//!
+//! # fn main() -> taskvec::Result<()> {
+//! let embedder = Embedder::open("path/to/e5-small-v2")?;
+//! let query = embedder.embed("How do transformers work?", Task::RetrievalQuery)?;
+//! let passages = ["Attention relates tokens.", "Tea is made of leaves."];
+//! for passage in embedder.embed_batch(&passages, Task::RetrievalDocument)? {
+//!     println!("{}", taskvec::cosine(&query.vector, &passage.vector));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Embedder`] is the way in; [`EmbedderBuilder`] has the options of a model (device, threads,
+//!   limits), [`EmbedOptions`] those of a call (task, prompt, instruction, dimensions).
+//! - [`Embedding`] is a vector with its token counts and its [`Prompt`]: the exact text put in
+//!   front, where it came from, and a [`Note`] where a task had no effect.
+//! - [`Device`] says where to compute. The same text gives the same bits on one device, whatever
+//!   shares its batch.
+//! - [`Error`] says what was read, what was found and what was expected. Nothing that a model asks
+//!   for is ignored.
+//!
+//! # Features
+//!
+//! `gpu` (default) brings the wgpu backend, `builtin` the model inside the program
+//! (`Embedder::builtin`), `cli` (default) the `taskvec` command and `builtin`.
 #![deny(unsafe_code)]
 
 mod backend;
@@ -25,6 +57,10 @@ pub use error::{Error, Result};
 pub use inspect::Inspection;
 pub use options::{EmbedOptions, EmbedderBuilder, TooLong};
 pub use output::cosine;
-pub use pooling::PoolingMode;
 pub use prompt::{Note, Prompt, PromptSource};
 pub use task::Task;
+
+/// The README's code, run as a test.
+#[cfg(all(doctest, feature = "builtin"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,7 +4,7 @@
 
 /// How the hidden states of a text become one vector.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PoolingMode {
+pub(crate) enum PoolingMode {
     /// The first pooled token's state.
     Cls,
     /// The largest value of each dimension.
@@ -21,7 +21,7 @@ pub enum PoolingMode {
 
 impl PoolingMode {
     /// All modes.
-    pub const ALL: [PoolingMode; 6] = [
+    pub(crate) const ALL: [PoolingMode; 6] = [
         PoolingMode::Cls,
         PoolingMode::Max,
         PoolingMode::Mean,
@@ -31,7 +31,7 @@ impl PoolingMode {
     ];
 
     /// Its `pooling_mode` in a model's pooling configuration.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             PoolingMode::Cls => "cls",
             PoolingMode::Max => "max",
@@ -43,7 +43,7 @@ impl PoolingMode {
     }
 
     /// The mode of that [`name`](PoolingMode::name).
-    pub fn from_name(name: &str) -> Option<PoolingMode> {
+    pub(crate) fn from_name(name: &str) -> Option<PoolingMode> {
         PoolingMode::ALL.into_iter().find(|mode| mode.name() == name)
     }
 }

@@ -20,6 +20,8 @@ fn every_text_under_every_prompt_on_every_device_has_the_references_vector() {
             for (prompt_name, prompt, vectors) in &expected.cases {
                 let options = match prompt_name {
                     Some(name) => EmbedOptions::new().prompt_name(name),
+                    // Nothing asked for: the model's default prompt, if it has one.
+                    None if prompt.is_empty() => EmbedOptions::new(),
                     None => EmbedOptions::new().prompt(prompt),
                 };
                 let got = embedder

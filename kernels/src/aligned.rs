@@ -1,40 +1,94 @@
 //! A fixed-size f32 buffer that starts on a cache line.
 
-/// One cache line, which is also the widest vector register.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
 
-/// `len` f32 values, zero at first, 64-byte aligned.
-#[derive(Clone)]
+/// A cache line, which is also the widest vector register.
+const ALIGNMENT: usize = 64;
+
+/// f32 values, zero at first, 64-byte aligned.
+///
+/// The zeros come from the system: their pages are first touched by whoever writes to them, in
+/// parallel if that is in parallel.
 pub struct AlignedBuffer {
-    lines: Vec<Line>,
+    data: NonNull<f32>,
     len: usize,
 }
 
+// SAFETY: the buffer owns its memory, as a `Vec<f32>` does.
+unsafe impl Send for AlignedBuffer {}
+// SAFETY: as above; shared references only read.
+unsafe impl Sync for AlignedBuffer {}
+
 impl AlignedBuffer {
     /// A buffer of `len` zeros.
+    ///
+    /// # Panics
+    /// If the size overflows.
     pub fn zeroed(len: usize) -> Self {
-        AlignedBuffer { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+        let Some(layout) = layout(len) else {
+            return AlignedBuffer { data: NonNull::dangling(), len: 0 };
+        };
+        // SAFETY: the layout's size is not zero.
+        let data = unsafe { alloc_zeroed(layout) };
+        match NonNull::new(data.cast()) {
+            Some(data) => AlignedBuffer { data, len },
+            None => handle_alloc_error(layout),
+        }
     }
 
     /// The values.
     pub fn as_slice(&self) -> &[f32] {
-        // SAFETY: `Line` is `repr(C)` around 16 f32, so the lines are `16 * lines.len() >= len`
-        // consecutive initialised f32 values.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        // SAFETY: `data` is dangling with `len` 0, or points to `len` values that were zeroed when
+        // they were allocated; the borrow of `self` keeps writers away.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
     }
 
     /// The values.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         // SAFETY: as in `as_slice`; the borrow of `self` is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
     }
 
     /// Makes the buffer at least `len` long; what it holds afterwards is unspecified.
     pub fn reserve(&mut self, len: usize) {
         if len > self.len {
             *self = AlignedBuffer::zeroed(len);
+        }
+    }
+}
+
+impl Drop for AlignedBuffer {
+    fn drop(&mut self) {
+        if let Some(layout) = layout(self.len) {
+            // SAFETY: a buffer of more than 0 values was allocated with this layout.
+            unsafe { dealloc(self.data.as_ptr().cast(), layout) };
+        }
+    }
+}
+
+/// The layout of `len` values, `None` for 0.
+fn layout(len: usize) -> Option<Layout> {
+    let bytes = len.checked_mul(size_of::<f32>());
+    let layout = bytes.and_then(|bytes| Layout::from_size_align(bytes, ALIGNMENT).ok());
+    let layout = layout.expect("a buffer exceeds the address space");
+    (len > 0).then_some(layout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_zero_aligned_and_writable_at_any_size() {
+        for len in [0, 1, 15, 16, 17, 1000] {
+            let mut buffer = AlignedBuffer::zeroed(len);
+            assert_eq!(buffer.as_slice(), vec![0.0; len]);
+            assert!(len == 0 || buffer.as_slice().as_ptr() as usize % ALIGNMENT == 0);
+            buffer.as_mut_slice().fill(1.0);
+            assert_eq!(buffer.as_slice(), vec![1.0; len]);
+            buffer.reserve(len + 3);
+            assert_eq!(buffer.as_slice().len(), len + 3);
         }
     }
 }

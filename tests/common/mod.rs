@@ -11,8 +11,8 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 /// The fixtures' names.
-pub const FIXTURES: [&str; 6] =
-    ["bert-e5", "bert-bge", "roberta", "xlm-roberta-e5", "mpnet", "qwen3-embedding"];
+pub const FIXTURES: [&str; 7] =
+    ["bert-instructed", "bert-e5", "bert-bge", "roberta", "xlm-roberta-e5", "mpnet", "qwen3-embedding"];
 
 /// What the reference implementation makes of a fixture.
 pub struct Expected {

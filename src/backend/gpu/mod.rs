@@ -66,8 +66,10 @@ impl Gpu {
         let arena = match arena {
             Some(arena) => arena,
             None => {
-                let (tokens, texts) =
-                    (batch.tokens().next_multiple_of(64), batch.texts().next_multiple_of(16));
+                // Powers of two, so that growing batches seldom need a new one.
+                let most = self.batch_tokens(usize::MAX).max(batch.tokens());
+                let tokens = batch.tokens().next_power_of_two().clamp(64, most.max(64));
+                let texts = batch.texts().next_power_of_two();
                 arena.insert(Arena::new(&self.gpu, &self.plan, &self.dispatches, tokens, texts)?)
             }
         };
