@@ -84,7 +84,7 @@ mod tests {
         for len in [0, 1, 15, 16, 17, 1000] {
             let mut buffer = AlignedBuffer::zeroed(len);
             assert_eq!(buffer.as_slice(), vec![0.0; len]);
-            assert!(len == 0 || buffer.as_slice().as_ptr() as usize % ALIGNMENT == 0);
+            assert!(len == 0 || (buffer.as_slice().as_ptr() as usize).is_multiple_of(ALIGNMENT));
             buffer.as_mut_slice().fill(1.0);
             assert_eq!(buffer.as_slice(), vec![1.0; len]);
             buffer.reserve(len + 3);

@@ -88,13 +88,13 @@ macro_rules! dispatch {
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx2($($arg: $ty),*) {
-                $body::<$crate::gemm::avx2::Avx2>($($arg),*)
+                $body::<$crate::gemm::x86::Avx2>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx512($($arg: $ty),*) {
-                $body::<$crate::gemm::avx512::Avx512>($($arg),*)
+                $body::<$crate::gemm::x86::Avx512>($($arg),*)
             }
             match isa.kind() {
                 $crate::isa::Kind::Portable => {

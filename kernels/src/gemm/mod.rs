@@ -28,11 +28,9 @@
 //! Each result is one accumulator that takes its products in the order of the depth, whatever
 //! the size of the tile it falls in: the same row gives the same bits in any batch.
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512;
 pub(crate) mod portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
 
 use crate::activation::{Activation, activate_body};
 use crate::aligned::AlignedBuffer;
@@ -78,9 +76,9 @@ impl Isa {
         match self.kind() {
             Kind::Portable => portable::Portable::COLUMNS,
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => avx2::Avx2::COLUMNS,
+            Kind::Avx2 => x86::Avx2::COLUMNS,
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => avx512::Avx512::COLUMNS,
+            Kind::Avx512 => x86::Avx512::COLUMNS,
         }
     }
 }
