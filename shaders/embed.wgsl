@@ -1,4 +1,4 @@
-// out[t] = word[id[t]] + position[i + first_position] + token_type, where i is t's position in
+// out[t] = scale · word[id[t]] + position[i + first_position] + token_type, where i is t's position in
 // its text.
 //
 // The word table may be larger than a binding: it comes in shards of rows, one dispatch each, and
@@ -12,6 +12,7 @@ struct Params {
     first_position: u32,
     has_position: u32,
     has_token_type: u32,
+    scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
@@ -39,7 +40,7 @@ fn main(
     }
     let place = params.first_position + t - spans[t].x;
     for (var c = thread; c < params.hidden; c += 64u) {
-        var value = word[row * params.hidden + c];
+        var value = params.scale * word[row * params.hidden + c];
         if params.has_position != 0u {
             value += position[place * params.hidden + c];
         }

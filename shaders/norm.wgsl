@@ -1,4 +1,4 @@
-// LayerNorm or RMSNorm of each row:
+// LayerNorm or RMSNorm of each row, plus a residual if there is one:
 //   LayerNorm: (x - mean) / sqrt(variance + eps) * weight + bias
 //   RMSNorm:   x / sqrt(mean(x^2) + eps) * weight
 // One workgroup a row.
@@ -9,6 +9,7 @@ struct Params {
     rows_are_texts: u32,
     layer_norm: u32, // else RMSNorm
     has_bias: u32,
+    has_residual: u32,
     eps: f32,
 }
 
@@ -17,7 +18,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> weight: array<f32>;     // [width]
 @group(0) @binding(3) var<storage, read> bias: array<f32>;       // [width]
 @group(0) @binding(4) var<storage, read> x: array<f32>;          // [rows, width]
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;  // [rows, width]
+@group(0) @binding(5) var<storage, read> residual: array<f32>;   // [rows, width]
+@group(0) @binding(6) var<storage, read_write> out: array<f32>;  // [rows, width]
 
 const THREADS: u32 = 64u;
 var<workgroup> partial: array<f32, 64>;
@@ -67,6 +69,9 @@ fn main(
         var value = (x[first + c] - mean) * scale * weight[c];
         if params.has_bias != 0u {
             value += bias[c];
+        }
+        if params.has_residual != 0u {
+            value += residual[first + c];
         }
         out[first + c] = value;
     }

@@ -267,7 +267,9 @@ impl Embedder {
 }
 
 fn token_limit(model: &Model, wanted: Option<usize>) -> Result<usize> {
-    let architecture = model.encoder.max_tokens.unwrap_or(usize::MAX);
+    /// For architectures that take any length.
+    const MOST: usize = 1 << 20;
+    let architecture = model.encoder.max_tokens.unwrap_or(MOST);
     match wanted {
         None => Ok(model.max_tokens),
         Some(wanted) if (1..=architecture).contains(&wanted) => Ok(wanted),

@@ -11,13 +11,16 @@
 //! No step reads a buffer that it writes, except [`Step::HeadNorm`] and [`Step::Rotary`], which
 //! work in place on a part of the columns.
 
+mod describe;
+
+pub(crate) use describe::Described;
+
 use crate::error::Result;
 use crate::model::{
     Activation, AttentionSpec, EncoderSpec, Head, LayerSpec, LinearSpec, MlpSpec, Model, NormSpec, Pooling,
     RelativeBiasSpec, RotarySpec, Tensor, Visible,
 };
 use crate::pooling::PoolingMode;
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -47,24 +50,28 @@ pub(crate) struct BufferId(pub(crate) usize);
 
 /// One step of a plan.
 pub(crate) enum Step {
-    /// `output[t] = word[id[t]] + position[i + first_position] + token_type[0]`, where i is t's
-    /// position in its text.
+    /// `output[t] = scale · word[id[t]] + position[i + first_position] + token_type[0]`, where i is
+    /// t's position in its text.
     Embed {
-        /// `[vocabulary, hidden]`
+        /// `[vocabulary, width]`
         word: Tensor,
-        /// `[positions, hidden]`, and the row of a text's first token.
+        /// Multiplies the word's row.
+        scale: f32,
+        /// `[positions, width]`, and the row of a text's first token.
         position: Option<(Tensor, usize)>,
-        /// `[types, hidden]`; its first row is used.
+        /// `[types, width]`; its first row is used.
         token_type: Option<Tensor>,
-        /// `[tokens, hidden]`
+        /// `[tokens, width]`
         output: BufferId,
     },
-    /// A norm over each row.
+    /// `output = norm(input) + residual`, over each row.
     Norm {
         /// Which, and its parameters.
         norm: NormSpec,
         /// `[rows, width]`
         input: BufferId,
+        /// `[rows, width]`
+        residual: Option<BufferId>,
         /// `[rows, width]`
         output: BufferId,
     },
@@ -291,21 +298,31 @@ impl Builder {
 
     fn embed(&mut self, encoder: &EncoderSpec) {
         let embedding = &encoder.embedding;
+        let mut output = match embedding.projection {
+            Some(_) => self.buffer("embedded", Rows::Tokens, embedding.word.columns()),
+            None => self.hidden,
+        };
         self.steps.push(Step::Embed {
             word: embedding.word.clone(),
+            scale: embedding.scale,
             position: embedding.position.clone(),
             token_type: embedding.token_type.clone(),
-            output: self.hidden,
+            output,
         });
         if let Some(norm) = &embedding.norm {
-            self.hidden = self.post_norm(norm);
+            let normed = if embedding.projection.is_some() { "embedded'" } else { "hidden'" };
+            output = self.norm(norm, output, normed);
+        }
+        match &embedding.projection {
+            Some(projection) => self.linear(projection, output, self.hidden, None),
+            None => self.hidden = output,
         }
     }
 
     /// Normalises the hidden states themselves.
     fn post_norm(&mut self, norm: &NormSpec) -> BufferId {
         let output = self.other(self.hidden);
-        self.steps.push(Step::Norm { norm: norm.clone(), input: self.hidden, output });
+        self.steps.push(Step::Norm { norm: norm.clone(), input: self.hidden, residual: None, output });
         output
     }
 
@@ -313,7 +330,7 @@ impl Builder {
     fn norm(&mut self, norm: &NormSpec, input: BufferId, name: &'static str) -> BufferId {
         let Buffer { rows, width, .. } = self.buffers[input.0];
         let output = self.buffer(name, rows, width);
-        self.steps.push(Step::Norm { norm: norm.clone(), input, output });
+        self.steps.push(Step::Norm { norm: norm.clone(), input, residual: None, output });
         output
     }
 
@@ -322,7 +339,7 @@ impl Builder {
             Some(norm) => self.norm(norm, self.hidden, "normed"),
             None => self.hidden,
         };
-        self.attention(&layer.attention, input)?;
+        self.attention(&layer.attention, input, layer.attention_out_norm.as_ref())?;
         if let Some(norm) = &layer.attention_post_norm {
             self.hidden = self.post_norm(norm);
         }
@@ -330,14 +347,19 @@ impl Builder {
             Some(norm) => self.norm(norm, self.hidden, "normed"),
             None => self.hidden,
         };
-        self.mlp(&layer.mlp, input);
+        self.mlp(&layer.mlp, input, layer.mlp_out_norm.as_ref());
         if let Some(norm) = &layer.mlp_post_norm {
             self.hidden = self.post_norm(norm);
         }
         Ok(())
     }
 
-    fn attention(&mut self, spec: &AttentionSpec, input: BufferId) -> Result<()> {
+    fn attention(
+        &mut self,
+        spec: &AttentionSpec,
+        input: BufferId,
+        out_norm: Option<&NormSpec>,
+    ) -> Result<()> {
         let AttentionSpec { heads, kv_heads, head_dim, scale, visible, .. } = *spec;
         let qkv = self.buffer("query_key_value", Rows::Tokens, spec.query_key_value.outputs());
         self.linear(&spec.query_key_value, input, qkv, None);
@@ -367,13 +389,27 @@ impl Builder {
             output: context,
         });
 
-        let output = self.other(self.hidden);
-        self.linear(&spec.output, context, output, Some(self.hidden));
-        self.hidden = output;
+        self.add_branch(&spec.output, context, out_norm);
         Ok(())
     }
 
-    fn mlp(&mut self, spec: &MlpSpec, input: BufferId) {
+    /// Adds a block's result to the hidden states: `hidden + linear(input)`, or
+    /// `hidden + norm(linear(input))`.
+    fn add_branch(&mut self, linear: &LinearSpec, input: BufferId, out_norm: Option<&NormSpec>) {
+        let output = self.other(self.hidden);
+        match out_norm {
+            None => self.linear(linear, input, output, Some(self.hidden)),
+            Some(norm) => {
+                let branch = self.buffer("branch", Rows::Tokens, linear.outputs());
+                self.linear(linear, input, branch, None);
+                let (norm, residual) = (norm.clone(), Some(self.hidden));
+                self.steps.push(Step::Norm { norm, input: branch, residual, output });
+            }
+        }
+        self.hidden = output;
+    }
+
+    fn mlp(&mut self, spec: &MlpSpec, input: BufferId, out_norm: Option<&NormSpec>) {
         let inner = self.buffer("intermediate", Rows::Tokens, spec.up.outputs());
         self.steps.push(Step::Linear {
             linear: spec.up.clone(),
@@ -383,9 +419,7 @@ impl Builder {
             residual: None,
             output: inner,
         });
-        let output = self.other(self.hidden);
-        self.linear(&spec.down, inner, output, Some(self.hidden));
-        self.hidden = output;
+        self.add_branch(&spec.down, inner, out_norm);
     }
 
     /// A linear layer with no activation.
@@ -447,84 +481,6 @@ impl Builder {
             }
         }
         vector
-    }
-}
-
-/// One line: what the step does, on which buffers, with which sizes.
-pub(crate) struct Described<'a>(pub(crate) &'a Plan, pub(crate) &'a Step);
-
-impl fmt::Display for Described<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Described(plan, step) = self;
-        let name = |id: &BufferId| plan.buffers[id.0].name;
-        match step {
-            Step::Embed { word, position, token_type, output } => {
-                write!(f, "embed      ids -> {}  word {:?}", name(output), word.shape())?;
-                if let Some((table, first)) = position {
-                    write!(f, " + position {:?} from {first}", table.shape())?;
-                }
-                token_type.as_ref().map_or(Ok(()), |_| write!(f, " + token type 0"))
-            }
-            Step::Norm { norm, input, output } => {
-                write!(
-                    f,
-                    "norm       {} -> {}  {:?} eps {:e}",
-                    name(input),
-                    name(output),
-                    norm.kind,
-                    norm.eps
-                )
-            }
-            Step::Linear { linear, gate, activation, input, residual, output } => {
-                write!(
-                    f,
-                    "linear     {} -> {}  [{}, {}]",
-                    name(input),
-                    name(output),
-                    linear.outputs(),
-                    linear.inputs()
-                )?;
-                if linear.parts.iter().any(|(_, bias)| bias.is_some()) {
-                    write!(f, " + bias")?;
-                }
-                if *activation != Activation::Identity {
-                    write!(f, ", {activation:?}{}", if gate.is_some() { " gate" } else { "" })?;
-                }
-                residual.as_ref().map_or(Ok(()), |residual| write!(f, ", + {}", name(residual)))
-            }
-            Step::HeadNorm { norm, buffer, columns } => {
-                write!(
-                    f,
-                    "head norm  {} columns {columns:?}  {:?} [{}] eps {:e}",
-                    name(buffer),
-                    norm.kind,
-                    norm.weight.columns(),
-                    norm.eps
-                )
-            }
-            Step::Rotary { table, buffer, columns } => {
-                write!(f, "rotary     {} columns {columns:?}  heads of {}", name(buffer), table.head_dim)
-            }
-            Step::Attention { heads, kv_heads, head_dim, visible, bias, input, output, .. } => {
-                write!(f, "attention  {} -> {}  {heads} heads of {head_dim}", name(input), name(output))?;
-                if kv_heads != heads {
-                    write!(f, ", {kv_heads} of keys and values")?;
-                }
-                match visible {
-                    Visible { before: None, after: None } => {}
-                    Visible { before: None, after: Some(0) } => write!(f, ", causal")?,
-                    Visible { before, after } => {
-                        write!(f, ", keys from {before:?} before to {after:?} after")?
-                    }
-                }
-                if bias.is_some() { write!(f, ", distance bias") } else { Ok(()) }
-            }
-            Step::Pool { modes, input, output } => {
-                let modes: Vec<&str> = modes.iter().map(|mode| mode.name()).collect();
-                write!(f, "pool       {} -> {}  {}", name(input), name(output), modes.join(" | "))
-            }
-            Step::Normalize { input, output } => write!(f, "normalize  {} -> {}", name(input), name(output)),
-        }
     }
 }
 

@@ -46,13 +46,16 @@ impl Reference {
     fn run_step(&self, step: &Step, weights: &StepWeights, batch: &RaggedBatch, buffers: &mut [Vec<f32>]) {
         let width = |id: &BufferId| self.plan.width(*id);
         match step {
-            Step::Embed { word, position, token_type, output } => {
-                buffers[output.0] = embed(batch, word, position.as_ref(), token_type.as_ref());
+            Step::Embed { word, scale, position, token_type, output } => {
+                buffers[output.0] = embed(batch, word, *scale, position.as_ref(), token_type.as_ref());
             }
-            Step::Norm { norm, input, output } => {
+            Step::Norm { norm, input, residual, output } => {
                 let mut values = buffers[input.0].clone();
                 for row in values.chunks_exact_mut(width(input)) {
                     normalize_row(norm, weights, row);
+                }
+                if let Some(residual) = residual {
+                    values.iter_mut().zip(&buffers[residual.0]).for_each(|(v, r)| *v += r);
                 }
                 buffers[output.0] = values;
             }
@@ -119,7 +122,7 @@ fn read_weights(step: &Step) -> Result<StepWeights> {
     let mut weights = StepWeights::default();
     match step {
         Step::Norm { norm, .. } | Step::HeadNorm { norm, .. } => {
-            weights.main = norm.weight.to_vec()?;
+            weights.main = norm.weights()?;
             weights.main_bias = norm.bias.as_ref().map(Tensor::to_vec).transpose()?;
         }
         Step::Linear { linear, gate, .. } => {
@@ -145,6 +148,7 @@ fn read_linear(linear: &LinearSpec) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
 fn embed(
     batch: &RaggedBatch,
     word: &Tensor,
+    scale: f32,
     position: Option<&(Tensor, usize)>,
     token_type: Option<&Tensor>,
 ) -> Vec<f32> {
@@ -156,6 +160,7 @@ fn embed(
             let out = &mut output[t * hidden..][..hidden];
             let id = batch.ids[t] as usize;
             word.read_rows(id..id + 1, out);
+            out.iter_mut().for_each(|o| *o *= scale);
             if let Some((table, first)) = position {
                 let p = first + t - range.start;
                 table.read_rows(p..p + 1, &mut row);

@@ -93,12 +93,14 @@ impl Model {
         tensors.extend(embedding.position.as_ref().map(|(table, _)| table));
         tensors.extend(&embedding.token_type);
         let mut norms: Vec<&NormSpec> = embedding.norm.iter().chain(final_norm).collect();
-        let mut linears = Vec::new();
+        let mut linears: Vec<&LinearSpec> = embedding.projection.iter().collect();
         for layer in layers {
             let attention = &layer.attention;
             norms.extend(
                 [
                     &layer.attention_pre_norm,
+                    &layer.attention_out_norm,
+                    &layer.mlp_out_norm,
                     &layer.attention_post_norm,
                     &layer.mlp_pre_norm,
                     &layer.mlp_post_norm,
@@ -170,12 +172,17 @@ fn max_tokens(
     encoder: &EncoderSpec,
 ) -> Result<usize> {
     const UNLIMITED: f64 = 1e9; // tokenizers without a limit say 1e30
+    const WITHOUT_ANY_LIMIT: usize = 512; // what models without positions were trained with
     let architecture = encoder.max_tokens.unwrap_or(usize::MAX);
     if let Some(settings) = settings.filter(|settings| settings.get("max_seq_length").is_some()) {
         return Ok(settings.size("max_seq_length")?.min(architecture));
     }
     let tokenizer = files.optional_json(&files.join(folder, "tokenizer_config.json")?)?;
     let limit = tokenizer.map_or(Ok(UNLIMITED), |json| json.number_or("model_max_length", UNLIMITED))?;
-    let limit = if (1.0..UNLIMITED).contains(&limit) { limit as usize } else { architecture };
+    let limit = if (1.0..UNLIMITED).contains(&limit) {
+        limit as usize
+    } else {
+        encoder.max_tokens.unwrap_or(WITHOUT_ANY_LIMIT)
+    };
     Ok(limit.min(architecture))
 }

@@ -22,32 +22,41 @@ pub(crate) struct EncoderSpec {
     pub(crate) final_norm: Option<NormSpec>,
 }
 
-/// `word[id] + position[i + first_position] + token_type[0]`, then a norm.
+/// `scale · word[id] + position[i + first_position] + token_type[0]`, then a norm, then a projection.
 pub(crate) struct EmbeddingSpec {
-    /// `[vocabulary, hidden]`
+    /// `[vocabulary, width]`, where the width is `hidden` unless there is a projection.
     pub(crate) word: Tensor,
-    /// A learned position table `[positions, hidden]`, and the row of a text's first token.
+    /// Multiplies the word's row.
+    pub(crate) scale: f32,
+    /// A learned position table `[positions, width]`, and the row of a text's first token.
     pub(crate) position: Option<(Tensor, usize)>,
-    /// `[types, hidden]`; a single text is of type 0 throughout.
+    /// `[types, width]`; a single text is of type 0 throughout.
     pub(crate) token_type: Option<Tensor>,
     /// Applied to the sum.
     pub(crate) norm: Option<NormSpec>,
+    /// From the embeddings' own width: `[hidden, width]`.
+    pub(crate) projection: Option<LinearSpec>,
 }
 
 /// One transformer layer: attention, then the feed-forward network, each added to its input.
 ///
-/// Norms stand before a block (`pre`), after the addition (`post`), or both.
+/// Norms stand before a block (`pre`), on its result (`out`), after the addition (`post`), or at
+/// several of these places.
 pub(crate) struct LayerSpec {
     /// Before attention, on the way in only: `x + attention(norm(x))`.
     pub(crate) attention_pre_norm: Option<NormSpec>,
     /// Self-attention.
     pub(crate) attention: AttentionSpec,
+    /// On what attention adds: `x + norm(attention(x))`.
+    pub(crate) attention_out_norm: Option<NormSpec>,
     /// After attention: `norm(x + attention(x))`.
     pub(crate) attention_post_norm: Option<NormSpec>,
     /// Before the feed-forward network, on the way in only.
     pub(crate) mlp_pre_norm: Option<NormSpec>,
     /// The feed-forward network.
     pub(crate) mlp: MlpSpec,
+    /// On what the feed-forward network adds.
+    pub(crate) mlp_out_norm: Option<NormSpec>,
     /// After the feed-forward network.
     pub(crate) mlp_post_norm: Option<NormSpec>,
 }
@@ -112,6 +121,12 @@ impl RotarySpec {
         };
         RotarySpec { inverse_frequencies: (0..head_dim / 2).map(frequency).collect() }
     }
+
+    /// The same with every frequency changed.
+    pub(crate) fn map(mut self, change: impl Fn(f32) -> f32) -> RotarySpec {
+        self.inverse_frequencies.iter_mut().for_each(|frequency| *frequency = change(*frequency));
+        self
+    }
 }
 
 /// A bias that depends on the bucketed distance between key and query (T5, MPNet).
@@ -154,6 +169,14 @@ impl LinearSpec {
         self.parts.iter().map(|(weight, _)| weight.rows()).sum()
     }
 
+    /// The rows `rows` of a layer that is one tensor.
+    pub(crate) fn rows(&self, rows: std::ops::Range<usize>) -> LinearSpec {
+        let part = |(weight, bias): &(Tensor, Option<Tensor>)| {
+            (weight.row_range(rows.clone()), bias.as_ref().map(|bias| bias.element_range(rows.clone())))
+        };
+        LinearSpec { parts: self.parts.iter().map(part).collect() }
+    }
+
     /// One linear layer that computes several side by side.
     pub(crate) fn stack(layers: impl IntoIterator<Item = LinearSpec>) -> LinearSpec {
         LinearSpec { parts: layers.into_iter().flat_map(|layer| layer.parts).collect() }
@@ -182,10 +205,21 @@ pub(crate) struct NormSpec {
     pub(crate) kind: NormKind,
     /// Multiplies the normalised values.
     pub(crate) weight: Tensor,
+    /// Added to the weight first: 1 where a file stores the weight's distance from 1.
+    pub(crate) weight_offset: f32,
     /// Added at the end (LayerNorm only).
     pub(crate) bias: Option<Tensor>,
     /// Keeps the division from exploding.
     pub(crate) eps: f32,
+}
+
+impl NormSpec {
+    /// What multiplies the normalised values.
+    pub(crate) fn weights(&self) -> crate::Result<Vec<f32>> {
+        let mut weights = self.weight.to_vec()?;
+        weights.iter_mut().for_each(|weight| *weight += self.weight_offset);
+        Ok(weights)
+    }
 }
 
 /// Kinds of normalisation.

@@ -212,6 +212,29 @@ impl Tensor {
         Err(Error::NonFiniteWeight { path, name, index: first + at, value: out[at] })
     }
 
+    /// The rows `rows` of a matrix, as a tensor of its own.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    pub(crate) fn row_range(&self, rows: Range<usize>) -> Tensor {
+        let columns = self.columns();
+        let mut part = self.element_range(rows.start * columns..rows.end * columns);
+        part.shape = vec![rows.len(), columns];
+        part
+    }
+
+    /// The elements `range`, as a vector of its own.
+    ///
+    /// # Panics
+    /// If there are no such elements.
+    pub(crate) fn element_range(&self, range: Range<usize>) -> Tensor {
+        assert!(range.start <= range.end && range.end <= self.rows() * self.columns());
+        let size = self.element.bytes();
+        let bytes = self.bytes.start + range.start * size..self.bytes.start + range.end * size;
+        let name = format!("{}[{}..{}]", self.name, range.start, range.end).into();
+        Tensor { name, bytes, shape: vec![range.len()], ..self.clone() }
+    }
+
     /// All elements as f32, all finite.
     pub(crate) fn to_vec(&self) -> Result<Vec<f32>> {
         let mut values = vec![0.0; self.rows() * self.columns()];

@@ -11,8 +11,28 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 /// The fixtures' names.
-pub const FIXTURES: [&str; 7] =
-    ["bert-instructed", "bert-e5", "bert-bge", "roberta", "xlm-roberta-e5", "mpnet", "qwen3-embedding"];
+pub const FIXTURES: [&str; 20] = [
+    "albert",
+    "bert-bge",
+    "bert-e5",
+    "bert-instructed",
+    "distilbert",
+    "embedding-gemma",
+    "eurobert",
+    "gte-new",
+    "jina-v3",
+    "llama",
+    "mistral-e5",
+    "modernbert",
+    "mpnet",
+    "nomic-bert",
+    "qwen2-gte",
+    "qwen3-embedding",
+    "roberta",
+    "t5-gtr",
+    "t5-instructor",
+    "xlm-roberta-e5",
+];
 
 /// What the reference implementation makes of a fixture.
 pub struct Expected {

@@ -84,12 +84,15 @@ impl Cpu {
         | Step::Normalize { output, .. }) = step;
         let mut out = std::mem::take(&mut buffers[output.0]);
         match (step, weights) {
-            (Step::Embed { word, position, .. }, StepWeights::Embed { token_type }) => {
-                embed(batch, word, position.as_ref(), token_type.as_deref(), &mut out);
+            (Step::Embed { word, scale, position, .. }, StepWeights::Embed { token_type }) => {
+                embed(batch, word, *scale, position.as_ref(), token_type.as_deref(), &mut out);
             }
-            (Step::Norm { input, .. }, StepWeights::Norm(norm)) => {
+            (Step::Norm { input, residual, .. }, StepWeights::Norm(norm)) => {
                 out.copy_from_slice(&buffers[input.0]);
                 out.chunks_exact_mut(width(*input)).for_each(|row| normalize_row(isa, norm, row));
+                if let Some(residual) = residual {
+                    out.iter_mut().zip(&buffers[residual.0]).for_each(|(o, r)| *o += r);
+                }
             }
             (Step::HeadNorm { columns, .. }, StepWeights::Norm(norm)) => {
                 for row in out.chunks_exact_mut(width(*output)) {
@@ -178,6 +181,7 @@ impl Backend for Cpu {
 fn embed(
     batch: &RaggedBatch,
     word: &Tensor,
+    scale: f32,
     position: Option<&(Tensor, usize)>,
     token_type: Option<&[f32]>,
     out: &mut [f32],
@@ -190,6 +194,9 @@ fn embed(
             let out = &mut out[t * hidden..][..hidden];
             let id = batch.ids[t] as usize;
             word.read_rows(id..id + 1, out);
+            if scale != 1.0 {
+                out.iter_mut().for_each(|o| *o *= scale);
+            }
             if let Some((table, first)) = position {
                 let p = first + t - range.start;
                 table.read_rows(p..p + 1, &mut row);

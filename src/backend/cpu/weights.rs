@@ -75,7 +75,7 @@ impl StepWeights {
 impl NormWeights {
     fn read(norm: &NormSpec) -> Result<NormWeights> {
         let bias = norm.bias.as_ref().map(Tensor::to_vec).transpose()?.unwrap_or_default();
-        Ok(NormWeights { kind: norm.kind, weight: norm.weight.to_vec()?, bias, eps: norm.eps })
+        Ok(NormWeights { kind: norm.kind, weight: norm.weights()?, bias, eps: norm.eps })
     }
 }
 

@@ -72,10 +72,8 @@ impl<'a> Recorder<'a> {
 
     pub(super) fn record(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::Embed { word, position, token_type, output } => {
-                self.embed(word, position.as_ref(), token_type.as_ref(), *output)
-            }
-            Step::Norm { norm, input, output } => self.norm(norm, *input, *output),
+            Step::Embed { .. } => self.embed(step),
+            Step::Norm { norm, input, residual, output } => self.norm(norm, *input, *residual, *output),
             Step::HeadNorm { norm, buffer, columns } => {
                 let (weight, bias, layer_norm) = self.norm_parameters(norm)?;
                 let heads = columns.len() / norm.weight.columns();
@@ -147,26 +145,24 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn embed(
-        &mut self,
-        word: &Tensor,
-        position: Option<&(Tensor, usize)>,
-        token_type: Option<&Tensor>,
-        output: BufferId,
-    ) -> Result<()> {
-        let table = self.optional(position.map(|(table, _)| table))?;
-        let types = self.optional(token_type)?;
+    fn embed(&mut self, step: &Step) -> Result<()> {
+        let Step::Embed { word, scale, position, token_type, output } = step else {
+            unreachable!("called for embedding steps");
+        };
+        let table = self.optional(position.as_ref().map(|(table, _)| table))?;
+        let types = self.optional(token_type.as_ref())?;
         for Shard { first, rows, buffer } in shards(self.gpu, std::slice::from_ref(word))? {
             self.weight_bytes += buffer.size() as usize;
             let params = [
                 word.columns() as u32,
                 first as u32,
                 rows as u32,
-                position.map_or(0, |(_, first)| *first as u32),
+                position.as_ref().map_or(0, |(_, first)| *first as u32),
                 u32::from(position.is_some()),
                 u32::from(token_type.is_some()),
+                scale.to_bits(),
             ];
-            let (word, output) = (Binding::Constant(Arc::new(buffer)), Binding::Plan(output));
+            let (word, output) = (Binding::Constant(Arc::new(buffer)), Binding::Plan(*output));
             let bindings = vec![Binding::Ids, Binding::Spans, word, table.clone(), types.clone(), output];
             self.push(Shader::Embed, &params, bindings, Grid::PerRow(Rows::Tokens, 1))?;
         }
@@ -175,19 +171,35 @@ impl<'a> Recorder<'a> {
 
     /// Weight, bias and the flag for LayerNorm.
     fn norm_parameters(&mut self, norm: &NormSpec) -> Result<(Binding, Binding, u32)> {
-        let weight = self.tensor(&norm.weight)?;
+        let weight = self.constant(norm.weight.name(), &norm.weights()?)?;
         let bias = self.optional(norm.bias.as_ref())?;
         Ok((weight, bias, u32::from(norm.kind == NormKind::LayerNorm)))
     }
 
-    fn norm(&mut self, norm: &NormSpec, input: BufferId, output: BufferId) -> Result<()> {
+    fn norm(
+        &mut self,
+        norm: &NormSpec,
+        input: BufferId,
+        residual: Option<BufferId>,
+        output: BufferId,
+    ) -> Result<()> {
         let (weight, bias, layer_norm) = self.norm_parameters(norm)?;
         let rows = self.rows(output);
-        let texts = u32::from(rows == Rows::Texts);
-        let params =
-            [self.width(input), texts, layer_norm, u32::from(norm.bias.is_some()), norm.eps.to_bits()];
-        let bindings = vec![weight, bias, Binding::Plan(input), Binding::Plan(output)];
+        let params = [
+            self.width(input),
+            u32::from(rows == Rows::Texts),
+            layer_norm,
+            u32::from(norm.bias.is_some()),
+            u32::from(residual.is_some()),
+            norm.eps.to_bits(),
+        ];
+        let residual = self.plan_or_unused(residual);
+        let bindings = vec![weight, bias, Binding::Plan(input), residual, Binding::Plan(output)];
         self.push(Shader::Norm, &params, bindings, Grid::PerRow(rows, 1))
+    }
+
+    fn plan_or_unused(&self, buffer: Option<BufferId>) -> Binding {
+        buffer.map_or_else(|| Binding::Constant(self.unused.clone()), Binding::Plan)
     }
 
     fn linear(&mut self, step: &Step) -> Result<()> {
@@ -233,7 +245,7 @@ impl<'a> Recorder<'a> {
                 bias_binding.clone(),
                 Binding::Constant(gate_shard.unwrap_or_else(|| self.unused.clone())),
                 gate_bias_binding.clone(),
-                residual.map_or_else(|| Binding::Constant(self.unused.clone()), Binding::Plan),
+                self.plan_or_unused(*residual),
                 Binding::Plan(*output),
             ];
             self.push(Shader::Linear, &params, bindings, Grid::Tiles(rows, columns))?;

@@ -2,24 +2,34 @@
 //!
 //! Names and formulas: `transformers` `modeling_mpnet.py`.
 
-use super::bert::{self, AttentionNames};
+use super::common::post_norm::{Names, layer};
+use super::common::{Bias, layer_norm};
 use super::roberta::first_position;
-use super::{Family, layer_norm};
+use super::{Family, bert};
 use crate::error::Result;
 use crate::model::files::Json;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
 
-pub(super) const FAMILY: Family = Family { model_type: "mpnet", spec: encoder };
+pub(super) const FAMILY: Family = Family { model_types: &["mpnet"], spec: encoder };
 
 /// The distance from which all fall into the last bucket (a constant in the reference).
 const MAX_DISTANCE: usize = 128;
 
-const NAMES: AttentionNames =
-    AttentionNames { query: "attn.q", key: "attn.k", value: "attn.v", output: "attn.o", norm: "LayerNorm" };
+const NAMES: Names = Names {
+    query: "attention.attn.q",
+    key: "attention.attn.k",
+    value: "attention.attn.v",
+    output: "attention.attn.o",
+    attention_norm: "attention.LayerNorm",
+    up: "intermediate.dense",
+    down: "output.dense",
+    mlp_norm: "output.LayerNorm",
+};
 
 fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
-    let hidden = config.size("hidden_size")?;
+    let shape = bert::shape(config)?;
+    let hidden = shape.hidden;
     let vocabulary = config.size("vocab_size")?;
     let positions = config.size("max_position_embeddings")?;
     let first = first_position(config)?;
@@ -27,16 +37,17 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let table = |name: &str, rows: usize| {
         weights.tensor(&format!("embeddings.{name}.weight"), &[rows, hidden], because)
     };
-    let eps = config.epsilon_or("layer_norm_eps", 1e-12)?;
     let embedding = EmbeddingSpec {
         word: table("word_embeddings", vocabulary)?,
+        scale: 1.0,
         position: Some((table("position_embeddings", positions)?, first)),
         token_type: None,
-        norm: Some(layer_norm(weights, "embeddings.LayerNorm", hidden, eps)?),
+        norm: Some(layer_norm(weights, "embeddings.LayerNorm", hidden, shape.eps, Bias::Yes)?),
+        projection: None,
     };
     let bias = relative_bias(config, weights)?;
     let layers = (0..config.size("num_hidden_layers")?)
-        .map(|n| bert::layer(config, weights, n, &NAMES, Some(bias.clone())))
+        .map(|n| layer(config, weights, &format!("encoder.layer.{n}"), &shape, &NAMES, Some(bias.clone())))
         .collect::<Result<_>>()?;
     let max_tokens = Some(bert::max_tokens(config, first)?);
     Ok(EncoderSpec { family: "mpnet", hidden, max_tokens, embedding, layers, final_norm: None })

@@ -10,7 +10,7 @@ use crate::model::weights::Weights;
 use serde_json::Value;
 
 pub(super) const FAMILY: Family =
-    Family { model_type: "roberta", spec: |config, weights| encoder("roberta", config, weights) };
+    Family { model_types: &["roberta"], spec: |config, weights| encoder("roberta", config, weights) };
 
 /// A RoBERTa-shaped encoder: the first token's position is `pad_token_id + 1`.
 pub(super) fn encoder(family: &'static str, config: &Json, weights: &Weights) -> Result<EncoderSpec> {

@@ -3,6 +3,6 @@
 use super::{Family, roberta};
 
 pub(super) const FAMILY: Family = Family {
-    model_type: "xlm-roberta",
+    model_types: &["xlm-roberta"],
     spec: |config, weights| roberta::encoder("xlm-roberta", config, weights),
 };

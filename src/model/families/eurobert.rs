@@ -1,0 +1,17 @@
+//! EuroBERT: Llama's layers with attention in both directions.
+//!
+//! Names and formulas: `transformers` `modeling_eurobert.py`.
+
+use super::Family;
+use super::common::decoder::{Biases, Traits, Windows, encoder};
+
+pub(super) const FAMILY: Family =
+    Family { model_types: &["eurobert"], spec: |config, weights| encoder(config, weights, &TRAITS) };
+
+const TRAITS: Traits = Traits {
+    family: "eurobert",
+    head_norms: false,
+    biases: Biases::Configured,
+    windows: Windows::None,
+    causal: |_| Ok(false),
+};

@@ -1,0 +1,134 @@
+//! Gemma 3's text model (EmbeddingGemma): decoder layers with a norm before and after each block,
+//! normalised heads, scaled embeddings, and a window in most layers; in both directions where the
+//! configuration says so.
+//!
+//! Names and formulas: `transformers` `modeling_gemma3.py`. Norms store their weight's distance
+//! from 1.
+
+use super::Family;
+use super::common::decoder::{gated_mlp, layer_type, read_heads};
+use super::common::rope::rotary_by_layer_type;
+use super::common::{Bias, activation, linear, rms_norm};
+use crate::error::Result;
+use crate::model::files::Json;
+use crate::model::spec::*;
+use crate::model::weights::{ElementType, Tensor, Weights};
+
+pub(super) const FAMILY: Family = Family { model_types: &["gemma3_text"], spec: encoder };
+
+fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        if let Some(value) = config.get(key) {
+            return Err(config.unsupported(key, value.to_string(), "null"));
+        }
+    }
+    let hidden = config.size("hidden_size")?;
+    let vocabulary = config.size("vocab_size")?;
+    let because = "vocab_size and hidden_size in config.json";
+    let word = weights.tensor("embed_tokens.weight", &[vocabulary, hidden], because)?;
+    let embedding = EmbeddingSpec {
+        scale: scale(&word, hidden),
+        word,
+        position: None,
+        token_type: None,
+        norm: None,
+        projection: None,
+    };
+    let layers = (0..config.size("num_hidden_layers")?)
+        .map(|n| layer(config, weights, n, hidden))
+        .collect::<Result<_>>()?;
+    Ok(EncoderSpec {
+        family: "gemma3_text",
+        hidden,
+        max_tokens: Some(config.size("max_position_embeddings")?),
+        embedding,
+        layers,
+        final_norm: Some(norm(config, weights, "norm", hidden)?),
+    })
+}
+
+/// √hidden, rounded as the weights are stored.
+fn scale(word: &Tensor, hidden: usize) -> f32 {
+    let scale = (hidden as f32).sqrt();
+    match word.element_type() {
+        ElementType::F32 => scale,
+        ElementType::F16 => half::f16::from_f32(scale).to_f32(),
+        ElementType::Bf16 => half::bf16::from_f32(scale).to_f32(),
+    }
+}
+
+fn norm(config: &Json, weights: &Weights, name: &str, size: usize) -> Result<NormSpec> {
+    let eps = config.epsilon_or("rms_norm_eps", 1e-6)?;
+    let norm = rms_norm(weights, name, size, eps, "hidden_size or head_dim in config.json")?;
+    Ok(NormSpec { weight_offset: 1.0, ..norm })
+}
+
+/// Whether layer `n` sees all keys: `layer_types`, or every so many as older files say.
+fn sees_all(config: &Json, n: usize) -> Result<bool> {
+    match layer_type(config, n)? {
+        Some("full_attention") => Ok(true),
+        Some("sliding_attention") => Ok(false),
+        Some(kind) => Err(config.unsupported("layer type", kind, "full_attention, sliding_attention")),
+        None => Ok((n + 1).is_multiple_of(config.size_or("sliding_window_pattern", 6)?)),
+    }
+}
+
+/// The keys that layer `n` sees. Looking both ways, the window is shared by the two sides.
+fn visible(config: &Json, all: bool) -> Result<Visible> {
+    let both_ways = config.flag_or("use_bidirectional_attention", false)?;
+    if all {
+        return Ok(if both_ways { Visible::ALL } else { Visible::CAUSAL });
+    }
+    let window = config.size("sliding_window")?;
+    Ok(if both_ways {
+        Visible { before: Some(window / 2), after: Some(window / 2) }
+    } else {
+        Visible { before: Some(window - 1), after: Some(0) }
+    })
+}
+
+fn layer(config: &Json, weights: &Weights, n: usize, hidden: usize) -> Result<LayerSpec> {
+    let (heads, kv_heads, head_dim) = read_heads(config, hidden)?;
+    let all = sees_all(config, n)?;
+    let rotary = match all {
+        true => rotary_by_layer_type(config, "full_attention", "rope_theta", 1_000_000.0, head_dim)?,
+        false => {
+            rotary_by_layer_type(config, "sliding_attention", "rope_local_base_freq", 10_000.0, head_dim)?
+        }
+    };
+    let bias = Bias::from(config.flag_or("attention_bias", false)?);
+    let project = |name: &str, outputs: usize, inputs: usize| {
+        let because = "hidden_size, num_attention_heads, num_key_value_heads and head_dim in config.json";
+        linear(weights, &format!("layers.{n}.self_attn.{name}_proj"), outputs, inputs, bias, because)
+    };
+    let norm = |name: &str, size: usize| norm(config, weights, &format!("layers.{n}.{name}"), size).map(Some);
+    let attention = AttentionSpec {
+        heads,
+        kv_heads,
+        head_dim,
+        scale: 1.0 / (config.number_or("query_pre_attn_scalar", head_dim as f64)?.max(1e-9) as f32).sqrt(),
+        query_key_value: LinearSpec::stack([
+            project("q", heads * head_dim, hidden)?,
+            project("k", kv_heads * head_dim, hidden)?,
+            project("v", kv_heads * head_dim, hidden)?,
+        ]),
+        output: project("o", hidden, heads * head_dim)?,
+        query_norm: norm("self_attn.q_norm", head_dim)?,
+        key_norm: norm("self_attn.k_norm", head_dim)?,
+        rotary: Some(rotary),
+        relative_bias: None,
+        visible: visible(config, all)?,
+    };
+    let intermediate = config.size("intermediate_size")?;
+    let activation = activation(config, "hidden_activation", "gelu_pytorch_tanh")?;
+    Ok(LayerSpec {
+        attention_pre_norm: norm("input_layernorm", hidden)?,
+        attention,
+        attention_out_norm: norm("post_attention_layernorm", hidden)?,
+        attention_post_norm: None,
+        mlp_pre_norm: norm("pre_feedforward_layernorm", hidden)?,
+        mlp: gated_mlp(config, weights, n, hidden, intermediate, activation)?,
+        mlp_out_norm: norm("post_feedforward_layernorm", hidden)?,
+        mlp_post_norm: None,
+    })
+}

@@ -1,0 +1,64 @@
+//! jina-embeddings-v3 without its task adapters: XLM-RoBERTa's layers with rotary positions.
+//!
+//! Names and formulas: `transformers` `modeling_jina_embeddings_v3.py`. A file with adapters stores
+//! each adapted weight under another name, and is refused.
+
+use super::Family;
+use super::common::rope::rotary;
+use super::common::rotary_post_norm::{Parts, Shape, embedding, layer, linear_as_stored};
+use super::common::{Bias, activation, check_rotary_heads, head_dim, layer_norm};
+use crate::error::Result;
+use crate::model::files::Json;
+use crate::model::spec::*;
+use crate::model::weights::Weights;
+
+pub(super) const FAMILY: Family = Family { model_types: &["jina_embeddings_v3"], spec: encoder };
+
+fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
+    if weights.has("encoder.layers.0.mixer.Wqkv.parametrizations.weight.original") {
+        return Err(config.unsupported("adapter format", "parametrizations (task LoRA)", "plain weights"));
+    }
+    let hidden = config.size("hidden_size")?;
+    let heads = config.size("num_attention_heads")?;
+    let head_dim = head_dim(config, hidden, heads)?;
+    check_rotary_heads(config, heads, head_dim)?;
+    let shape = Shape {
+        hidden,
+        intermediate: config.size("intermediate_size")?,
+        heads,
+        head_dim,
+        eps: config.epsilon_or("layer_norm_eps", 1e-5)?,
+        activation: activation(config, "hidden_act", "gelu")?,
+        rotary: rotary(config, head_dim, config.number_or("rotary_emb_base", 20_000.0)?)?,
+    };
+    let types = config.size_or("type_vocab_size", 1)?;
+    let norms = ["emb_ln", "embeddings.LayerNorm"];
+    let embedding = embedding(weights, config.size("vocab_size")?, types, hidden, norms, shape.eps)?;
+    let layers = (0..config.size("num_hidden_layers")?)
+        .map(|n| layer_by_name(weights, n, &shape))
+        .collect::<Result<_>>()?;
+    let max_tokens = Some(config.size("max_position_embeddings")?);
+    Ok(EncoderSpec { family: "jina_embeddings_v3", hidden, max_tokens, embedding, layers, final_norm: None })
+}
+
+fn layer_by_name(weights: &Weights, n: usize, shape: &Shape) -> Result<LayerSpec> {
+    let Shape { hidden, intermediate, eps, .. } = *shape;
+    let name = |name: &str| format!("encoder.layers.{n}.{name}");
+    let norm = |part: &str| layer_norm(weights, &name(part), hidden, eps, Bias::Yes);
+    let mlp = MlpSpec {
+        up: linear_as_stored(weights, &name("mlp.fc1"), intermediate, hidden)?,
+        gate: None,
+        activation: shape.activation,
+        down: linear_as_stored(weights, &name("mlp.fc2"), hidden, intermediate)?,
+    };
+    Ok(layer(
+        shape,
+        Parts {
+            query_key_value: linear_as_stored(weights, &name("mixer.Wqkv"), 3 * hidden, hidden)?,
+            output: linear_as_stored(weights, &name("mixer.out_proj"), hidden, hidden)?,
+            attention_norm: norm("norm1")?,
+            mlp,
+            mlp_norm: norm("norm2")?,
+        },
+    ))
+}

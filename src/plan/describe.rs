@@ -1,0 +1,87 @@
+//! Steps as text, for `taskvec inspect`.
+
+use super::{BufferId, Plan, Step};
+use crate::model::{Activation, Visible};
+use std::fmt;
+
+/// One line: what the step does, on which buffers, with which sizes.
+pub(crate) struct Described<'a>(pub(crate) &'a Plan, pub(crate) &'a Step);
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Described(plan, step) = self;
+        let name = |id: &BufferId| plan.buffers[id.0].name;
+        match step {
+            Step::Embed { word, scale, position, token_type, output } => {
+                write!(f, "embed      ids -> {}  word {:?}", name(output), word.shape())?;
+                if *scale != 1.0 {
+                    write!(f, " · {scale}")?;
+                }
+                if let Some((table, first)) = position {
+                    write!(f, " + position {:?} from {first}", table.shape())?;
+                }
+                token_type.as_ref().map_or(Ok(()), |_| write!(f, " + token type 0"))
+            }
+            Step::Norm { norm, input, residual, output } => {
+                write!(
+                    f,
+                    "norm       {} -> {}  {:?} eps {:e}",
+                    name(input),
+                    name(output),
+                    norm.kind,
+                    norm.eps
+                )?;
+                residual.as_ref().map_or(Ok(()), |residual| write!(f, ", + {}", name(residual)))
+            }
+            Step::Linear { linear, gate, activation, input, residual, output } => {
+                write!(
+                    f,
+                    "linear     {} -> {}  [{}, {}]",
+                    name(input),
+                    name(output),
+                    linear.outputs(),
+                    linear.inputs()
+                )?;
+                if linear.parts.iter().any(|(_, bias)| bias.is_some()) {
+                    write!(f, " + bias")?;
+                }
+                if *activation != Activation::Identity {
+                    write!(f, ", {activation:?}{}", if gate.is_some() { " gate" } else { "" })?;
+                }
+                residual.as_ref().map_or(Ok(()), |residual| write!(f, ", + {}", name(residual)))
+            }
+            Step::HeadNorm { norm, buffer, columns } => {
+                write!(
+                    f,
+                    "head norm  {} columns {columns:?}  {:?} [{}] eps {:e}",
+                    name(buffer),
+                    norm.kind,
+                    norm.weight.columns(),
+                    norm.eps
+                )
+            }
+            Step::Rotary { table, buffer, columns } => {
+                write!(f, "rotary     {} columns {columns:?}  heads of {}", name(buffer), table.head_dim)
+            }
+            Step::Attention { heads, kv_heads, head_dim, visible, bias, input, output, .. } => {
+                write!(f, "attention  {} -> {}  {heads} heads of {head_dim}", name(input), name(output))?;
+                if kv_heads != heads {
+                    write!(f, ", {kv_heads} of keys and values")?;
+                }
+                match visible {
+                    Visible { before: None, after: None } => {}
+                    Visible { before: None, after: Some(0) } => write!(f, ", causal")?,
+                    Visible { before, after } => {
+                        write!(f, ", keys from {before:?} before to {after:?} after")?
+                    }
+                }
+                if bias.is_some() { write!(f, ", distance bias") } else { Ok(()) }
+            }
+            Step::Pool { modes, input, output } => {
+                let modes: Vec<&str> = modes.iter().map(|mode| mode.name()).collect();
+                write!(f, "pool       {} -> {}  {}", name(input), name(output), modes.join(" | "))
+            }
+            Step::Normalize { input, output } => write!(f, "normalize  {} -> {}", name(input), name(output)),
+        }
+    }
+}
