@@ -1,5 +1,5 @@
-// out = activation(x · wᵀ + bias) + residual, or with a gate
-// out = activation(x · gateᵀ + gate_bias) * (x · wᵀ + bias) + residual.
+// out = activation(x · wᵀ + bias) * factor + residual, or with a gate
+// out = activation(x · gateᵀ + gate_bias) * (x · wᵀ + bias) * factor + residual.
 //
 // A workgroup of 16 × 16 threads computes a tile of 64 × 64 results, each thread 4 × 4 of them in
 // registers. The inputs pass by in steps of 16: the tile's 64 rows of x and of w are staged in
@@ -21,6 +21,9 @@ struct Params {
     has_gate: u32,
     has_gate_bias: u32,
     has_residual: u32,
+    has_factor: u32,
+    factor_width: u32,
+    factor_column: u32, // the first of `outputs`
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
@@ -30,8 +33,9 @@ struct Params {
 @group(0) @binding(4) var<storage, read> bias: array<f32>;       // [outputs]
 @group(0) @binding(5) var<storage, read> gate: array<f32>;       // [columns, inputs]
 @group(0) @binding(6) var<storage, read> gate_bias: array<f32>;  // [outputs]
-@group(0) @binding(7) var<storage, read> residual: array<f32>;   // [rows, outputs]
-@group(0) @binding(8) var<storage, read_write> out: array<f32>;  // [rows, outputs]
+@group(0) @binding(7) var<storage, read> factor: array<f32>;     // [rows, factor_width]
+@group(0) @binding(8) var<storage, read> residual: array<f32>;   // [rows, outputs]
+@group(0) @binding(9) var<storage, read_write> out: array<f32>;  // [rows, outputs]
 
 const TILE: u32 = 64u;
 const STEP: u32 = 16u;
@@ -117,6 +121,9 @@ fn finish(row: u32, column: u32, sum: f32, gate_sum: f32) {
         value *= activate(gate_value);
     } else {
         value = activate(value);
+    }
+    if params.has_factor != 0u {
+        value *= factor[row * params.factor_width + params.factor_column + column];
     }
     let place = row * params.outputs + column;
     if params.has_residual != 0u {

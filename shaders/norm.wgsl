@@ -1,4 +1,4 @@
-// LayerNorm or RMSNorm of each row, plus a residual if there is one:
+// LayerNorm or RMSNorm of each row, plus a residual if there is one, times a scale:
 //   LayerNorm: (x - mean) / sqrt(variance + eps) * weight + bias
 //   RMSNorm:   x / sqrt(mean(x^2) + eps) * weight
 // One workgroup a row.
@@ -11,6 +11,7 @@ struct Params {
     has_bias: u32,
     has_residual: u32,
     eps: f32,
+    scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
@@ -73,6 +74,6 @@ fn main(
         if params.has_residual != 0u {
             value += residual[first + c];
         }
-        out[first + c] = value;
+        out[first + c] = params.scale * value;
     }
 }

@@ -5,7 +5,7 @@
 //! is reading the network:
 //!
 //! ```text
-//! embed ─► layer 0: attention, mlp ─► layer 1 … ─► final norm ─► pool ─► heads
+//! embed ─► layer 0: attention, mlp (, side) ─► layer 1 … ─► final norm ─► pool ─► heads
 //! ```
 //!
 //! No step reads a buffer that it writes, except [`Step::HeadNorm`] and [`Step::Rotary`], which
@@ -18,7 +18,7 @@ pub(crate) use describe::Described;
 use crate::error::Result;
 use crate::model::{
     Activation, AttentionSpec, EncoderSpec, Head, LayerSpec, LinearSpec, MlpSpec, Model, NormSpec, Pooling,
-    RelativeBiasSpec, RotarySpec, Tensor, Visible,
+    RelativeBiasSpec, RotarySpec, SideSignalSpec, SideSpec, Tensor, Visible,
 };
 use crate::pooling::PoolingMode;
 use std::ops::Range;
@@ -64,7 +64,7 @@ pub(crate) enum Step {
         /// `[tokens, width]`
         output: BufferId,
     },
-    /// `output = norm(input) + residual`, over each row.
+    /// `output = scale · (norm(input) + residual)`, over each row.
     Norm {
         /// Which, and its parameters.
         norm: NormSpec,
@@ -72,11 +72,13 @@ pub(crate) enum Step {
         input: BufferId,
         /// `[rows, width]`
         residual: Option<BufferId>,
+        /// Multiplies the result.
+        scale: f32,
         /// `[rows, width]`
         output: BufferId,
     },
-    /// `output = activation(x · Wᵀ + b) + residual`, or with a gate
-    /// `activation(x · Gᵀ + c) ⊙ (x · Wᵀ + b) + residual`.
+    /// `output = activation(x · Wᵀ + b) ⊙ factor + residual`, or with a gate
+    /// `activation(x · Gᵀ + c) ⊙ (x · Wᵀ + b) ⊙ factor + residual`.
     Linear {
         /// W and b.
         linear: LinearSpec,
@@ -86,6 +88,8 @@ pub(crate) enum Step {
         activation: Activation,
         /// `[rows, inputs]`
         input: BufferId,
+        /// A buffer, and its first of `outputs` columns.
+        factor: Option<(BufferId, usize)>,
         /// `[rows, outputs]`
         residual: Option<BufferId>,
         /// `[rows, outputs]`
@@ -229,13 +233,24 @@ impl Plan {
     pub(crate) fn new(model: &Model, max_tokens: usize) -> Result<Plan> {
         let mut builder = Builder::new(&model.encoder, max_tokens);
         builder.embed(&model.encoder);
-        for layer in &model.encoder.layers {
+        if let Some(signal) = &model.encoder.side_signal {
+            builder.side_signal(signal);
+        }
+        for (n, layer) in model.encoder.layers.iter().enumerate() {
             builder.layer(layer)?;
+            if let Some(side) = &layer.side {
+                builder.side(side, n);
+            }
         }
         if let Some(norm) = &model.encoder.final_norm {
             builder.hidden = builder.norm(norm, builder.hidden, "final");
         }
-        let pooled = builder.pool(&model.pooling, model.encoder.hidden);
+        if let Some(linear) = &model.encoder.output {
+            let output = builder.buffer("output", Rows::Tokens, linear.outputs());
+            builder.linear(linear, builder.hidden, output, None);
+            builder.hidden = output;
+        }
+        let pooled = builder.pool(&model.pooling, model.encoder.width());
         let output = builder.heads(&model.heads, pooled);
         let Builder { steps, buffers, .. } = builder;
         Ok(Plan { steps, buffers, output })
@@ -260,6 +275,8 @@ struct Builder {
     /// Where the hidden states are after the steps so far: `[tokens, hidden]`.
     hidden: BufferId,
     max_tokens: usize,
+    /// The side signal: `[tokens, layers · size]`.
+    signal: Option<BufferId>,
     /// Tables that layers share.
     rotary: Vec<(RotarySpec, Arc<RotaryTable>)>,
     bias: Option<(String, Arc<DistanceBias>)>,
@@ -272,6 +289,7 @@ impl Builder {
             buffers: Vec::new(),
             hidden: BufferId(0),
             max_tokens,
+            signal: None,
             rotary: Vec::new(),
             bias: None,
         };
@@ -322,7 +340,13 @@ impl Builder {
     /// Normalises the hidden states themselves.
     fn post_norm(&mut self, norm: &NormSpec) -> BufferId {
         let output = self.other(self.hidden);
-        self.steps.push(Step::Norm { norm: norm.clone(), input: self.hidden, residual: None, output });
+        self.steps.push(Step::Norm {
+            norm: norm.clone(),
+            input: self.hidden,
+            residual: None,
+            scale: 1.0,
+            output,
+        });
         output
     }
 
@@ -330,7 +354,7 @@ impl Builder {
     fn norm(&mut self, norm: &NormSpec, input: BufferId, name: &'static str) -> BufferId {
         let Buffer { rows, width, .. } = self.buffers[input.0];
         let output = self.buffer(name, rows, width);
-        self.steps.push(Step::Norm { norm: norm.clone(), input, residual: None, output });
+        self.steps.push(Step::Norm { norm: norm.clone(), input, residual: None, scale: 1.0, output });
         output
     }
 
@@ -366,7 +390,9 @@ impl Builder {
 
         let queries = 0..heads * head_dim;
         let keys = queries.end..queries.end + kv_heads * head_dim;
-        for (norm, columns) in [(&spec.query_norm, &queries), (&spec.key_norm, &keys)] {
+        let values = keys.end..keys.end + kv_heads * head_dim;
+        let norms = [(&spec.query_norm, &queries), (&spec.key_norm, &keys), (&spec.value_norm, &values)];
+        for (norm, columns) in norms {
             if let Some(norm) = norm {
                 self.steps.push(Step::HeadNorm { norm: norm.clone(), buffer: qkv, columns: columns.clone() });
             }
@@ -403,7 +429,7 @@ impl Builder {
                 let branch = self.buffer("branch", Rows::Tokens, linear.outputs());
                 self.linear(linear, input, branch, None);
                 let (norm, residual) = (norm.clone(), Some(self.hidden));
-                self.steps.push(Step::Norm { norm, input: branch, residual, output });
+                self.steps.push(Step::Norm { norm, input: branch, residual, scale: 1.0, output });
             }
         }
         self.hidden = output;
@@ -416,16 +442,47 @@ impl Builder {
             gate: spec.gate.clone(),
             activation: spec.activation,
             input,
+            factor: None,
             residual: None,
             output: inner,
         });
         self.add_branch(&spec.down, inner, out_norm);
     }
 
+    /// All layers' parts of the side signal, side by side.
+    fn side_signal(&mut self, spec: &SideSignalSpec) {
+        let signal = self.buffer("side signal", Rows::Tokens, spec.projection.outputs());
+        self.linear(&spec.projection, self.hidden, signal, None);
+        let columns = 0..spec.projection.outputs();
+        self.steps.push(Step::HeadNorm { norm: spec.norm.clone(), buffer: signal, columns });
+        self.signal = Some(signal);
+    }
+
+    /// The third block of layer `n`.
+    fn side(&mut self, spec: &SideSpec, n: usize) {
+        let size = spec.gate.outputs();
+        let gated = self.buffer("side", Rows::Tokens, size);
+        self.steps.push(Step::Linear {
+            linear: spec.gate.clone(),
+            gate: None,
+            activation: spec.activation,
+            input: self.hidden,
+            factor: self.signal.map(|signal| (signal, n * size)),
+            residual: None,
+            output: gated,
+        });
+        let branch = self.buffer("branch", Rows::Tokens, spec.project.outputs());
+        self.linear(&spec.project, gated, branch, None);
+        let output = self.other(self.hidden);
+        let (norm, residual, scale) = (spec.norm.clone(), Some(self.hidden), spec.scale);
+        self.steps.push(Step::Norm { norm, input: branch, residual, scale, output });
+        self.hidden = output;
+    }
+
     /// A linear layer with no activation.
     fn linear(&mut self, linear: &LinearSpec, input: BufferId, output: BufferId, residual: Option<BufferId>) {
         let (linear, gate, activation) = (linear.clone(), None, Activation::Identity);
-        self.steps.push(Step::Linear { linear, gate, activation, input, residual, output });
+        self.steps.push(Step::Linear { linear, gate, activation, input, factor: None, residual, output });
     }
 
     fn rotary_table(&mut self, rotary: &RotarySpec) -> Arc<RotaryTable> {
@@ -467,6 +524,7 @@ impl Builder {
                         gate: None,
                         activation,
                         input: vector,
+                        factor: None,
                         residual: None,
                         output,
                     });

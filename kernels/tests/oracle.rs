@@ -56,7 +56,7 @@ proptest! {
         (rows, outputs, inputs) in (1usize..40, 1usize..150, 1usize..70),
         seed in any::<u64>(),
         activation in any_activation(),
-        (has_bias, has_gate, has_residual) in any::<(bool, bool, bool)>(),
+        (has_bias, has_gate, has_factor, has_residual) in any::<(bool, bool, bool, bool)>(),
         padding in 0usize..5,
         split in any::<prop::sample::Index>(),
     ) {
@@ -67,6 +67,7 @@ proptest! {
         let bias = if has_bias { values(seed ^ 3, outputs) } else { Vec::new() };
         let gate_bias = if has_bias { values(seed ^ 4, outputs) } else { Vec::new() };
         let residual = values(seed ^ 5, rows * outputs);
+        let factor = values(seed ^ 6, rows * outputs);
         let x = Matrix::new(&x, rows, inputs, stride);
         let dot = |r: usize, weights: &[f32], bias: &[f32], o: usize| -> f64 {
             let row = &weights[o * inputs..][..inputs];
@@ -80,6 +81,7 @@ proptest! {
                 bias: &bias,
                 activation,
                 gate: has_gate.then_some((&gate, gate_bias.as_slice())),
+                factor: has_factor.then(|| Matrix::new(&factor, rows, outputs, outputs)),
                 residual: has_residual.then(|| Matrix::new(&residual, rows, outputs, outputs)),
             };
             // The columns in two parts, as two threads would compute them.
@@ -99,6 +101,9 @@ proptest! {
                     } else {
                         activated(activation, sum)
                     };
+                    if has_factor {
+                        want *= f64::from(factor[r * outputs + o]);
+                    }
                     if has_residual {
                         want += f64::from(residual[r * outputs + o]);
                     }

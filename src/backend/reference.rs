@@ -49,7 +49,7 @@ impl Reference {
             Step::Embed { word, scale, position, token_type, output } => {
                 buffers[output.0] = embed(batch, word, *scale, position.as_ref(), token_type.as_ref());
             }
-            Step::Norm { norm, input, residual, output } => {
+            Step::Norm { norm, input, residual, scale, output } => {
                 let mut values = buffers[input.0].clone();
                 for row in values.chunks_exact_mut(width(input)) {
                     normalize_row(norm, weights, row);
@@ -57,15 +57,25 @@ impl Reference {
                 if let Some(residual) = residual {
                     values.iter_mut().zip(&buffers[residual.0]).for_each(|(v, r)| *v += r);
                 }
+                values.iter_mut().for_each(|v| *v *= scale);
                 buffers[output.0] = values;
             }
-            Step::Linear { linear, gate, activation, input, residual, output } => {
-                let residual = residual.map(|id| buffers[id.0].clone());
-                buffers[output.0] =
-                    run_linear(linear, gate.is_some(), *activation, weights, &buffers[input.0], residual);
+            Step::Linear { linear, gate, activation, input, factor, residual, output } => {
+                let mut values = run_linear(linear, gate.is_some(), *activation, weights, &buffers[input.0]);
+                let size = width(output);
+                if let Some((factor, column)) = factor {
+                    let rows = buffers[factor.0].chunks_exact(width(factor));
+                    for (row, factors) in values.chunks_exact_mut(size).zip(rows) {
+                        row.iter_mut().zip(&factors[*column..]).for_each(|(v, f)| *v *= f);
+                    }
+                }
+                if let Some(residual) = residual {
+                    values.iter_mut().zip(&buffers[residual.0]).for_each(|(v, r)| *v += r);
+                }
+                buffers[output.0] = values;
             }
             Step::HeadNorm { norm, buffer, columns } => {
-                let head_dim = norm.weight.columns();
+                let head_dim = norm.size;
                 for row in buffers[buffer.0].chunks_exact_mut(width(buffer)) {
                     row[columns.clone()]
                         .chunks_exact_mut(head_dim)
@@ -195,7 +205,6 @@ fn run_linear(
     activation: Activation,
     weights: &StepWeights,
     input: &[f32],
-    residual: Option<Vec<f32>>,
 ) -> Vec<f32> {
     let (inputs, outputs) = (linear.inputs(), linear.outputs());
     let product = |x: &[f32], weights: &[f32], bias: &Option<Vec<f32>>, o: usize| {
@@ -212,8 +221,7 @@ fn run_linear(
             } else {
                 activate(activation, y)
             };
-            let residual = residual.as_ref().map_or(0.0, |residual| f64::from(residual[result.len()]));
-            result.push((y + residual) as f32);
+            result.push(y as f32);
         }
     }
     result

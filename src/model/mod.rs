@@ -14,7 +14,7 @@ pub(crate) use files::{Json, ModelFiles};
 pub(crate) use modules::{Head, Pooling};
 pub(crate) use spec::{
     Activation, AttentionSpec, EncoderSpec, LayerSpec, LinearSpec, MlpSpec, NormKind, NormSpec,
-    RelativeBiasSpec, RotarySpec, Visible,
+    RelativeBiasSpec, RotarySpec, SideSignalSpec, SideSpec, Visible,
 };
 pub(crate) use weights::Tensor;
 
@@ -73,7 +73,7 @@ impl Model {
 
     /// Values of a vector.
     pub(crate) fn dimensions(&self) -> usize {
-        let pooled = self.encoder.hidden * self.pooling.modes.len();
+        let pooled = self.encoder.width() * self.pooling.modes.len();
         let mut widths = self.heads.iter().rev().filter_map(|head| match head {
             Head::Dense { linear, .. } => Some(linear.outputs()),
             Head::LayerNorm(_) | Head::Normalize => None,
@@ -88,12 +88,16 @@ impl Model {
 
     /// All weight tensors, each once.
     pub(crate) fn tensors(&self) -> Vec<&Tensor> {
-        let EncoderSpec { embedding, layers, final_norm, .. } = &self.encoder;
+        let EncoderSpec { embedding, layers, final_norm, output, side_signal, .. } = &self.encoder;
         let mut tensors = vec![&embedding.word];
         tensors.extend(embedding.position.as_ref().map(|(table, _)| table));
         tensors.extend(&embedding.token_type);
         let mut norms: Vec<&NormSpec> = embedding.norm.iter().chain(final_norm).collect();
-        let mut linears: Vec<&LinearSpec> = embedding.projection.iter().collect();
+        let mut linears: Vec<&LinearSpec> = embedding.projection.iter().chain(output).collect();
+        if let Some(signal) = side_signal {
+            linears.push(&signal.projection);
+            norms.push(&signal.norm);
+        }
         for layer in layers {
             let attention = &layer.attention;
             norms.extend(
@@ -108,7 +112,11 @@ impl Model {
                 .into_iter()
                 .flatten(),
             );
-            norms.extend(attention.query_norm.iter().chain(&attention.key_norm));
+            norms.extend(attention.query_norm.iter().chain(&attention.key_norm).chain(&attention.value_norm));
+            if let Some(side) = &layer.side {
+                linears.extend([&side.gate, &side.project]);
+                norms.push(&side.norm);
+            }
             linears.extend([&attention.query_key_value, &attention.output, &layer.mlp.up, &layer.mlp.down]);
             linears.extend(&layer.mlp.gate);
             tensors.extend(attention.relative_bias.as_ref().map(|bias| &bias.table));
@@ -120,7 +128,7 @@ impl Model {
                 Head::Normalize => {}
             }
         }
-        tensors.extend(norms.iter().flat_map(|norm| std::iter::once(&norm.weight).chain(&norm.bias)));
+        tensors.extend(norms.iter().flat_map(|norm| norm.weight.iter().chain(&norm.bias)));
         let parts = linears.iter().flat_map(|linear| &linear.parts);
         tensors.extend(parts.flat_map(|(weight, bias)| std::iter::once(weight).chain(bias)));
         // Layers may share one.
@@ -133,10 +141,10 @@ impl Model {
 /// The pooling's configuration repeats the width of the hidden states.
 fn check_pooling_width(files: &ModelFiles, modules: &Modules, encoder: &EncoderSpec) -> Result<()> {
     match modules.pooling_input {
-        Some(width) if width != encoder.hidden => {
+        Some(width) if width != encoder.width() => {
             let problem = format!(
                 "the Pooling module expects {width} values a token, the transformer gives {}",
-                encoder.hidden
+                encoder.width()
             );
             Err(crate::Error::Config { path: files.path("modules.json"), problem })
         }

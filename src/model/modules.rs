@@ -232,7 +232,14 @@ fn read_layer_norm(files: &ModelFiles, path: &str, width: usize) -> Result<Head>
     let weights = Weights::open(files, path)?;
     let tensor = |name: &str| weights.tensor(name, &[size], "dimension in its config.json");
     let (weight, bias) = (tensor("norm.weight")?, Some(tensor("norm.bias")?));
-    Ok(Head::LayerNorm(NormSpec { kind: NormKind::LayerNorm, weight, weight_offset: 0.0, bias, eps: 1e-5 }))
+    Ok(Head::LayerNorm(NormSpec {
+        kind: NormKind::LayerNorm,
+        size,
+        weight: Some(weight),
+        weight_offset: 0.0,
+        bias,
+        eps: 1e-5,
+    }))
 }
 
 fn read_normalize(files: &ModelFiles, path: &str) -> Result<Head> {

@@ -20,6 +20,53 @@ pub(crate) struct EncoderSpec {
     pub(crate) layers: Vec<LayerSpec>,
     /// Applied after the last layer.
     pub(crate) final_norm: Option<NormSpec>,
+    /// Applied to each token's vector at the end: `[width, hidden]`.
+    pub(crate) output: Option<LinearSpec>,
+    /// What each layer's [`SideSpec`] multiplies with.
+    pub(crate) side_signal: Option<SideSignalSpec>,
+}
+
+impl EncoderSpec {
+    /// An encoder of embeddings and layers and nothing else.
+    pub(crate) fn new(
+        family: &'static str,
+        hidden: usize,
+        max_tokens: Option<usize>,
+        embedding: EmbeddingSpec,
+        layers: Vec<LayerSpec>,
+    ) -> EncoderSpec {
+        let (final_norm, output, side_signal) = (None, None, None);
+        EncoderSpec { family, hidden, max_tokens, embedding, layers, final_norm, output, side_signal }
+    }
+
+    /// Size of a token's vector at the end.
+    pub(crate) fn width(&self) -> usize {
+        self.output.as_ref().map_or(self.hidden, LinearSpec::outputs)
+    }
+}
+
+/// A signal computed once from the embeddings, of which each layer takes a part ("per-layer
+/// embeddings").
+pub(crate) struct SideSignalSpec {
+    /// `[layers · size, hidden]`
+    pub(crate) projection: LinearSpec,
+    /// Applied to each layer's part, `[size]`.
+    pub(crate) norm: NormSpec,
+}
+
+/// A third block of a layer: `x + norm(project(activation(gate(x)) ⊙ signal))`, where the signal is
+/// the layer's part of the [`SideSignalSpec`].
+pub(crate) struct SideSpec {
+    /// `[size, hidden]`
+    pub(crate) gate: LinearSpec,
+    /// See above.
+    pub(crate) activation: Activation,
+    /// `[hidden, size]`
+    pub(crate) project: LinearSpec,
+    /// `[hidden]`
+    pub(crate) norm: NormSpec,
+    /// Multiplies the hidden states at the end of the layer.
+    pub(crate) scale: f32,
 }
 
 /// `scale · word[id] + position[i + first_position] + token_type[0]`, then a norm, then a projection.
@@ -59,6 +106,25 @@ pub(crate) struct LayerSpec {
     pub(crate) mlp_out_norm: Option<NormSpec>,
     /// After the feed-forward network.
     pub(crate) mlp_post_norm: Option<NormSpec>,
+    /// A third block.
+    pub(crate) side: Option<SideSpec>,
+}
+
+impl LayerSpec {
+    /// A layer without norms.
+    pub(crate) fn new(attention: AttentionSpec, mlp: MlpSpec) -> LayerSpec {
+        LayerSpec {
+            attention_pre_norm: None,
+            attention,
+            attention_out_norm: None,
+            attention_post_norm: None,
+            mlp_pre_norm: None,
+            mlp,
+            mlp_out_norm: None,
+            mlp_post_norm: None,
+            side: None,
+        }
+    }
 }
 
 /// Self-attention: `output(softmax(scale · Q·Kᵀ + bias, over the visible keys) · V)`.
@@ -80,6 +146,8 @@ pub(crate) struct AttentionSpec {
     pub(crate) query_norm: Option<NormSpec>,
     /// Applied to each key head, `[head_dim]`.
     pub(crate) key_norm: Option<NormSpec>,
+    /// Applied to each value head, `[head_dim]`.
+    pub(crate) value_norm: Option<NormSpec>,
     /// Rotates queries and keys by their position.
     pub(crate) rotary: Option<RotarySpec>,
     /// Added to the scores by distance.
@@ -203,8 +271,10 @@ impl LinearSpec {
 pub(crate) struct NormSpec {
     /// Which one.
     pub(crate) kind: NormKind,
+    /// Values that are normalised together.
+    pub(crate) size: usize,
     /// Multiplies the normalised values.
-    pub(crate) weight: Tensor,
+    pub(crate) weight: Option<Tensor>,
     /// Added to the weight first: 1 where a file stores the weight's distance from 1.
     pub(crate) weight_offset: f32,
     /// Added at the end (LayerNorm only).
@@ -216,7 +286,10 @@ pub(crate) struct NormSpec {
 impl NormSpec {
     /// What multiplies the normalised values.
     pub(crate) fn weights(&self) -> crate::Result<Vec<f32>> {
-        let mut weights = self.weight.to_vec()?;
+        let Some(weight) = &self.weight else {
+            return Ok(vec![1.0; self.size]);
+        };
+        let mut weights = weight.to_vec()?;
         weights.iter_mut().for_each(|weight| *weight += self.weight_offset);
         Ok(weights)
     }

@@ -12,8 +12,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Prefixes that some exports of a model put before all tensor names and others leave out.
-const PREFIXES: [&str; 9] =
-    ["", "model.", "bert.", "roberta.", "mpnet.", "distilbert.", "albert.", "new.", "transformer."];
+const PREFIXES: [&str; 10] = [
+    "",
+    "model.",
+    "bert.",
+    "roberta.",
+    "mpnet.",
+    "distilbert.",
+    "albert.",
+    "new.",
+    "transformer.",
+    "language_model.",
+];
 
 /// How a tensor's elements are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -22,7 +22,7 @@ impl fmt::Display for Described<'_> {
                 }
                 token_type.as_ref().map_or(Ok(()), |_| write!(f, " + token type 0"))
             }
-            Step::Norm { norm, input, residual, output } => {
+            Step::Norm { norm, input, residual, scale, output } => {
                 write!(
                     f,
                     "norm       {} -> {}  {:?} eps {:e}",
@@ -31,9 +31,10 @@ impl fmt::Display for Described<'_> {
                     norm.kind,
                     norm.eps
                 )?;
-                residual.as_ref().map_or(Ok(()), |residual| write!(f, ", + {}", name(residual)))
+                residual.as_ref().map_or(Ok(()), |residual| write!(f, ", + {}", name(residual)))?;
+                if *scale == 1.0 { Ok(()) } else { write!(f, ", · {scale}") }
             }
-            Step::Linear { linear, gate, activation, input, residual, output } => {
+            Step::Linear { linear, gate, activation, input, factor, residual, output } => {
                 write!(
                     f,
                     "linear     {} -> {}  [{}, {}]",
@@ -48,6 +49,9 @@ impl fmt::Display for Described<'_> {
                 if *activation != Activation::Identity {
                     write!(f, ", {activation:?}{}", if gate.is_some() { " gate" } else { "" })?;
                 }
+                if let Some((factor, column)) = factor {
+                    write!(f, ", ⊙ {} from column {column}", name(factor))?;
+                }
                 residual.as_ref().map_or(Ok(()), |residual| write!(f, ", + {}", name(residual)))
             }
             Step::HeadNorm { norm, buffer, columns } => {
@@ -56,7 +60,7 @@ impl fmt::Display for Described<'_> {
                     "head norm  {} columns {columns:?}  {:?} [{}] eps {:e}",
                     name(buffer),
                     norm.kind,
-                    norm.weight.columns(),
+                    norm.size,
                     norm.eps
                 )
             }

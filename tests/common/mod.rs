@@ -11,13 +11,14 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 /// The fixtures' names.
-pub const FIXTURES: [&str; 20] = [
+pub const FIXTURES: [&str; 21] = [
     "albert",
     "bert-bge",
     "bert-e5",
     "bert-instructed",
     "distilbert",
     "embedding-gemma",
+    "embedding-gemma2",
     "eurobert",
     "gte-new",
     "jina-v3",

@@ -170,8 +170,8 @@ pub fn pack_panel(isa: Isa, rows: Matrix<'_>, panel: &mut [f32]) {
 
 /// What happens to `y = x · Wᵀ` before it is written.
 ///
-/// Without a gate: `activation(y + bias) + residual`. With one:
-/// `activation(x · Gᵀ + gate_bias) ⊙ (y + bias) + residual`.
+/// Without a gate: `activation(y + bias) ⊙ factor + residual`. With one:
+/// `activation(x · Gᵀ + gate_bias) ⊙ (y + bias) ⊙ factor + residual`.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'a> {
     /// `[outputs]`, or empty.
@@ -180,6 +180,8 @@ pub struct Epilogue<'a> {
     pub activation: Activation,
     /// A second weight matrix of the same size, and its bias (`[outputs]`, or empty).
     pub gate: Option<(&'a PackedWeights, &'a [f32])>,
+    /// `[rows, outputs]`
+    pub factor: Option<Matrix<'a>>,
     /// `[rows, outputs]`
     pub residual: Option<Matrix<'a>>,
 }
@@ -257,8 +259,8 @@ fn check_gemm<K: Kernel>(
         assert!(gate.isa == weights.isa && gate.inputs == weights.inputs);
         assert!(gate.outputs == outputs && (bias.is_empty() || bias.len() == outputs));
     }
-    if let Some(residual) = epilogue.residual {
-        assert!(residual.rows() == x.rows() && residual.columns() == outputs);
+    for other in epilogue.factor.iter().chain(&epilogue.residual) {
+        assert!(other.rows() == x.rows() && other.columns() == outputs);
     }
 }
 
@@ -283,6 +285,10 @@ fn finish_row<K: Kernel>(
             activate_body::<K>(epilogue.activation, gates);
             sums.iter_mut().zip(gates).for_each(|(sum, gate)| *sum *= *gate);
         }
+    }
+    if let Some(factor) = epilogue.factor {
+        let factor = &factor.row(row)[columns.clone()];
+        sums.iter_mut().zip(factor).for_each(|(sum, factor)| *sum *= factor);
     }
     if let Some(residual) = epilogue.residual {
         add(sums, &residual.row(row)[columns]);

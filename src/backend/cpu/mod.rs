@@ -87,11 +87,14 @@ impl Cpu {
             (Step::Embed { word, scale, position, .. }, StepWeights::Embed { token_type }) => {
                 embed(batch, word, *scale, position.as_ref(), token_type.as_deref(), &mut out);
             }
-            (Step::Norm { input, residual, .. }, StepWeights::Norm(norm)) => {
+            (Step::Norm { input, residual, scale, .. }, StepWeights::Norm(norm)) => {
                 out.copy_from_slice(&buffers[input.0]);
                 out.chunks_exact_mut(width(*input)).for_each(|row| normalize_row(isa, norm, row));
                 if let Some(residual) = residual {
                     out.iter_mut().zip(&buffers[residual.0]).for_each(|(o, r)| *o += r);
+                }
+                if *scale != 1.0 {
+                    out.iter_mut().for_each(|o| *o *= scale);
                 }
             }
             (Step::HeadNorm { columns, .. }, StepWeights::Norm(norm)) => {
@@ -101,10 +104,11 @@ impl Cpu {
                         .for_each(|head| normalize_row(isa, norm, head));
                 }
             }
-            (Step::Linear { input, residual, .. }, StepWeights::Linear(linear)) => {
+            (Step::Linear { input, factor, residual, .. }, StepWeights::Linear(linear)) => {
                 let rows = out.len() / width(*output);
                 let matrix = |id: BufferId| Matrix::new(&buffers[id.0], rows, width(id), width(id));
-                let epilogue = Epilogue { residual: residual.map(matrix), ..linear.epilogue() };
+                let factor = factor.map(|(id, first)| matrix(id).column_range(first, width(*output)));
+                let epilogue = Epilogue { factor, residual: residual.map(matrix), ..linear.epilogue() };
                 let out = MatrixMut::new(&mut out, rows, width(*output), width(*output));
                 run_linear(isa, linear, matrix(*input), &epilogue, out, lanes);
             }

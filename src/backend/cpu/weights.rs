@@ -83,7 +83,7 @@ impl LinearWeights {
     /// The epilogue of the layer, still without a residual.
     pub(super) fn epilogue(&self) -> Epilogue<'_> {
         let gate = self.gate.as_ref().map(|(weights, bias)| (weights, bias.as_slice()));
-        Epilogue { bias: &self.bias, activation: self.activation, gate, residual: None }
+        Epilogue { bias: &self.bias, activation: self.activation, gate, factor: None, residual: None }
     }
 }
 

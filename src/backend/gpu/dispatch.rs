@@ -73,15 +73,15 @@ impl<'a> Recorder<'a> {
     pub(super) fn record(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Embed { .. } => self.embed(step),
-            Step::Norm { norm, input, residual, output } => self.norm(norm, *input, *residual, *output),
+            Step::Norm { .. } => self.norm(step),
             Step::HeadNorm { norm, buffer, columns } => {
                 let (weight, bias, layer_norm) = self.norm_parameters(norm)?;
-                let heads = columns.len() / norm.weight.columns();
+                let heads = columns.len() / norm.size;
                 let params = [
                     self.width(*buffer),
                     columns.start as u32,
                     heads as u32,
-                    norm.weight.columns() as u32,
+                    norm.size as u32,
                     layer_norm,
                     u32::from(norm.bias.is_some()),
                     norm.eps.to_bits(),
@@ -120,7 +120,7 @@ impl<'a> Recorder<'a> {
 
     fn push(&mut self, shader: Shader, params: &[u32], bindings: Vec<Binding>, grid: Grid) -> Result<()> {
         let pipeline = self.pipelines.get(&self.gpu.device, shader);
-        let mut padded = [0u32; 12];
+        let mut padded = [0u32; 16];
         padded[..params.len()].copy_from_slice(params);
         let params =
             upload(self.gpu, "parameters", bytemuck::cast_slice(&padded), wgpu::BufferUsages::UNIFORM)?;
@@ -171,30 +171,28 @@ impl<'a> Recorder<'a> {
 
     /// Weight, bias and the flag for LayerNorm.
     fn norm_parameters(&mut self, norm: &NormSpec) -> Result<(Binding, Binding, u32)> {
-        let weight = self.constant(norm.weight.name(), &norm.weights()?)?;
+        let weight = self.constant("norm weight", &norm.weights()?)?;
         let bias = self.optional(norm.bias.as_ref())?;
         Ok((weight, bias, u32::from(norm.kind == NormKind::LayerNorm)))
     }
 
-    fn norm(
-        &mut self,
-        norm: &NormSpec,
-        input: BufferId,
-        residual: Option<BufferId>,
-        output: BufferId,
-    ) -> Result<()> {
+    fn norm(&mut self, step: &Step) -> Result<()> {
+        let Step::Norm { norm, input, residual, scale, output } = step else {
+            unreachable!("called for norm steps");
+        };
         let (weight, bias, layer_norm) = self.norm_parameters(norm)?;
-        let rows = self.rows(output);
+        let rows = self.rows(*output);
         let params = [
-            self.width(input),
+            self.width(*input),
             u32::from(rows == Rows::Texts),
             layer_norm,
             u32::from(norm.bias.is_some()),
             u32::from(residual.is_some()),
             norm.eps.to_bits(),
+            scale.to_bits(),
         ];
-        let residual = self.plan_or_unused(residual);
-        let bindings = vec![weight, bias, Binding::Plan(input), residual, Binding::Plan(output)];
+        let residual = self.plan_or_unused(*residual);
+        let bindings = vec![weight, bias, Binding::Plan(*input), residual, Binding::Plan(*output)];
         self.push(Shader::Norm, &params, bindings, Grid::PerRow(rows, 1))
     }
 
@@ -203,7 +201,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn linear(&mut self, step: &Step) -> Result<()> {
-        let Step::Linear { linear, gate, activation, input, residual, output } = step else {
+        let Step::Linear { linear, gate, activation, input, factor, residual, output } = step else {
             unreachable!("called for linear steps");
         };
         let bias = linear.bias()?;
@@ -238,6 +236,9 @@ impl<'a> Recorder<'a> {
                 u32::from(gate.is_some()),
                 u32::from(gate_bias.is_some()),
                 u32::from(residual.is_some()),
+                u32::from(factor.is_some()),
+                factor.map_or(0, |(buffer, _)| self.width(buffer)),
+                factor.map_or(0, |(_, column)| column as u32),
             ];
             let bindings = vec![
                 Binding::Plan(*input),
@@ -245,6 +246,7 @@ impl<'a> Recorder<'a> {
                 bias_binding.clone(),
                 Binding::Constant(gate_shard.unwrap_or_else(|| self.unused.clone())),
                 gate_bias_binding.clone(),
+                self.plan_or_unused(factor.map(|(buffer, _)| buffer)),
                 self.plan_or_unused(*residual),
                 Binding::Plan(*output),
             ];

@@ -59,5 +59,5 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
         }
     }
     let max_tokens = Some(bert::max_tokens(config, 0)?);
-    Ok(EncoderSpec { family: "albert", hidden, max_tokens, embedding, layers, final_norm: None })
+    Ok(EncoderSpec::new("albert", hidden, max_tokens, embedding, layers))
 }

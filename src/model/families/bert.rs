@@ -42,7 +42,7 @@ pub(super) fn encoder(
         .map(|n| layer(config, weights, &format!("encoder.layer.{n}"), &shape, &NAMES, None))
         .collect::<Result<_>>()?;
     let max_tokens = Some(max_tokens(config, first_position)?);
-    Ok(EncoderSpec { family, hidden, max_tokens, embedding, layers, final_norm: None })
+    Ok(EncoderSpec::new(family, hidden, max_tokens, embedding, layers))
 }
 
 /// The rows of the position table from the first token's position on.

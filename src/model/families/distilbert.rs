@@ -51,5 +51,5 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
         .map(|n| layer(config, weights, &format!("transformer.layer.{n}"), &shape, &NAMES, None))
         .collect::<Result<_>>()?;
     let max_tokens = Some(bert::max_tokens(config, 0)?);
-    Ok(EncoderSpec { family: "distilbert", hidden, max_tokens, embedding, layers, final_norm: None })
+    Ok(EncoderSpec::new("distilbert", hidden, max_tokens, embedding, layers))
 }

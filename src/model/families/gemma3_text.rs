@@ -23,28 +23,28 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
         }
     }
     let hidden = config.size("hidden_size")?;
-    let vocabulary = config.size("vocab_size")?;
-    let because = "vocab_size and hidden_size in config.json";
-    let word = weights.tensor("embed_tokens.weight", &[vocabulary, hidden], because)?;
-    let embedding = EmbeddingSpec {
-        scale: scale(&word, hidden),
-        word,
-        position: None,
-        token_type: None,
-        norm: None,
-        projection: None,
-    };
+    let embedding = scaled_embedding(config, weights, hidden)?;
     let layers = (0..config.size("num_hidden_layers")?)
         .map(|n| layer(config, weights, n, hidden))
         .collect::<Result<_>>()?;
     Ok(EncoderSpec {
-        family: "gemma3_text",
-        hidden,
-        max_tokens: Some(config.size("max_position_embeddings")?),
-        embedding,
-        layers,
         final_norm: Some(norm(config, weights, "norm", hidden)?),
+        ..EncoderSpec::new(
+            "gemma3_text",
+            hidden,
+            Some(config.size("max_position_embeddings")?),
+            embedding,
+            layers,
+        )
     })
+}
+
+/// `√hidden · word[id]`
+pub(super) fn scaled_embedding(config: &Json, weights: &Weights, hidden: usize) -> Result<EmbeddingSpec> {
+    let because = "vocab_size and hidden_size in config.json";
+    let word = weights.tensor("embed_tokens.weight", &[config.size("vocab_size")?, hidden], because)?;
+    let scale = scale(&word, hidden);
+    Ok(EmbeddingSpec { word, scale, position: None, token_type: None, norm: None, projection: None })
 }
 
 /// √hidden, rounded as the weights are stored.
@@ -115,6 +115,7 @@ fn layer(config: &Json, weights: &Weights, n: usize, hidden: usize) -> Result<La
         output: project("o", hidden, heads * head_dim)?,
         query_norm: norm("self_attn.q_norm", head_dim)?,
         key_norm: norm("self_attn.k_norm", head_dim)?,
+        value_norm: None,
         rotary: Some(rotary),
         relative_bias: None,
         visible: visible(config, all)?,
@@ -123,12 +124,9 @@ fn layer(config: &Json, weights: &Weights, n: usize, hidden: usize) -> Result<La
     let activation = activation(config, "hidden_activation", "gelu_pytorch_tanh")?;
     Ok(LayerSpec {
         attention_pre_norm: norm("input_layernorm", hidden)?,
-        attention,
         attention_out_norm: norm("post_attention_layernorm", hidden)?,
-        attention_post_norm: None,
         mlp_pre_norm: norm("pre_feedforward_layernorm", hidden)?,
-        mlp: gated_mlp(config, weights, n, hidden, intermediate, activation)?,
         mlp_out_norm: norm("post_feedforward_layernorm", hidden)?,
-        mlp_post_norm: None,
+        ..LayerSpec::new(attention, gated_mlp(config, weights, n, hidden, intermediate, activation)?)
     })
 }

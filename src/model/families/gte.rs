@@ -50,7 +50,7 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
         .map(|n| if native { native_layer(weights, n, &shape) } else { hub_layer(weights, n, &shape) })
         .collect::<Result<_>>()?;
     let max_tokens = Some(config.size("max_position_embeddings")?);
-    Ok(EncoderSpec { family: "gte", hidden, max_tokens, embedding, layers, final_norm: None })
+    Ok(EncoderSpec::new("gte", hidden, max_tokens, embedding, layers))
 }
 
 /// Layer `n` by the names of Alibaba's own code. The first half of `up_gate_proj` is up.

@@ -38,7 +38,7 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
         .map(|n| layer_by_name(weights, n, &shape))
         .collect::<Result<_>>()?;
     let max_tokens = Some(config.size("max_position_embeddings")?);
-    Ok(EncoderSpec { family: "jina_embeddings_v3", hidden, max_tokens, embedding, layers, final_norm: None })
+    Ok(EncoderSpec::new("jina_embeddings_v3", hidden, max_tokens, embedding, layers))
 }
 
 fn layer_by_name(weights: &Weights, n: usize, shape: &Shape) -> Result<LayerSpec> {

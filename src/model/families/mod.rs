@@ -7,6 +7,7 @@ mod albert;
 mod bert;
 mod common;
 mod distilbert;
+mod embedding_gemma2;
 mod eurobert;
 mod gemma3_text;
 mod gte;
@@ -40,6 +41,7 @@ const FAMILIES: &[&Family] = &[
     &albert::FAMILY,
     &bert::FAMILY,
     &distilbert::FAMILY,
+    &embedding_gemma2::FAMILY,
     &eurobert::FAMILY,
     &gemma3_text::FAMILY,
     &gte::FAMILY,

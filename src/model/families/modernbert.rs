@@ -32,12 +32,14 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
         .map(|n| layer(config, weights, n, hidden, eps, norm_bias))
         .collect::<Result<_>>()?;
     Ok(EncoderSpec {
-        family: "modernbert",
-        hidden,
-        max_tokens: Some(config.size("max_position_embeddings")?),
-        embedding,
-        layers,
         final_norm: Some(layer_norm(weights, "final_norm", hidden, eps, norm_bias)?),
+        ..EncoderSpec::new(
+            "modernbert",
+            hidden,
+            Some(config.size("max_position_embeddings")?),
+            embedding,
+            layers,
+        )
     })
 }
 
@@ -97,6 +99,7 @@ fn layer(
         output: project("attn.Wo", hidden, hidden, attention_bias)?,
         query_norm: None,
         key_norm: None,
+        value_norm: None,
         rotary: Some(rotary),
         relative_bias: None,
         visible,
@@ -112,12 +115,7 @@ fn layer(
     Ok(LayerSpec {
         // The embeddings have just been normalised.
         attention_pre_norm: if n == 0 { None } else { norm("attn_norm")? },
-        attention,
-        attention_out_norm: None,
-        attention_post_norm: None,
         mlp_pre_norm: norm("mlp_norm")?,
-        mlp,
-        mlp_out_norm: None,
-        mlp_post_norm: None,
+        ..LayerSpec::new(attention, mlp)
     })
 }

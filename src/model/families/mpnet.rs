@@ -50,7 +50,7 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
         .map(|n| layer(config, weights, &format!("encoder.layer.{n}"), &shape, &NAMES, Some(bias.clone())))
         .collect::<Result<_>>()?;
     let max_tokens = Some(bert::max_tokens(config, first)?);
-    Ok(EncoderSpec { family: "mpnet", hidden, max_tokens, embedding, layers, final_norm: None })
+    Ok(EncoderSpec::new("mpnet", hidden, max_tokens, embedding, layers))
 }
 
 fn relative_bias(config: &Json, weights: &Weights) -> Result<RelativeBiasSpec> {

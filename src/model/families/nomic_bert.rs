@@ -47,7 +47,7 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
         .map(|n| if native { native_layer(weights, n, &shape) } else { hub_layer(weights, n, &shape) })
         .collect::<Result<_>>()?;
     let max_tokens = Some(size(config, "max_position_embeddings", "n_positions")?);
-    Ok(EncoderSpec { family: "nomic_bert", hidden, max_tokens, embedding, layers, final_norm: None })
+    Ok(EncoderSpec::new("nomic_bert", hidden, max_tokens, embedding, layers))
 }
 
 /// Layer `n` by the names of nomic's own code.

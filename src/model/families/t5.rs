@@ -33,12 +33,8 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let final_norm = rms_norm(weights, "encoder.final_layer_norm", hidden, eps, "d_model in config.json")?;
     // Any length works; models say how long a text they were trained for.
     Ok(EncoderSpec {
-        family: "t5",
-        hidden,
-        max_tokens: None,
-        embedding,
-        layers,
         final_norm: Some(final_norm),
+        ..EncoderSpec::new("t5", hidden, None, embedding, layers)
     })
 }
 
@@ -93,19 +89,15 @@ fn layer(
         output: project("o", hidden, width)?,
         query_norm: None,
         key_norm: None,
+        value_norm: None,
         rotary: None,
         relative_bias: Some(bias.clone()),
         visible: Visible::ALL,
     };
     Ok(LayerSpec {
         attention_pre_norm: norm(0)?,
-        attention,
-        attention_out_norm: None,
-        attention_post_norm: None,
         mlp_pre_norm: norm(1)?,
-        mlp: mlp(config, weights, &format!("{block}.1.DenseReluDense"), hidden)?,
-        mlp_out_norm: None,
-        mlp_post_norm: None,
+        ..LayerSpec::new(attention, mlp(config, weights, &format!("{block}.1.DenseReluDense"), hidden)?)
     })
 }
 

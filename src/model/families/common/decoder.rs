@@ -77,12 +77,14 @@ pub(in super::super) fn encoder(config: &Json, weights: &Weights, traits: &Trait
         .map(|n| layer(config, weights, n, &shape, traits))
         .collect::<Result<_>>()?;
     Ok(EncoderSpec {
-        family: traits.family,
-        hidden,
-        max_tokens: Some(config.size("max_position_embeddings")?),
-        embedding,
-        layers,
         final_norm: Some(rms_norm(weights, "norm", hidden, shape.eps, "hidden_size in config.json")?),
+        ..EncoderSpec::new(
+            traits.family,
+            hidden,
+            Some(config.size("max_position_embeddings")?),
+            embedding,
+            layers,
+        )
     })
 }
 
@@ -189,6 +191,7 @@ fn layer(config: &Json, weights: &Weights, n: usize, shape: &Shape, traits: &Tra
         output: project("o", hidden, heads * head_dim, output_bias)?,
         query_norm: head_norm("self_attn.q_norm")?,
         key_norm: head_norm("self_attn.k_norm")?,
+        value_norm: None,
         rotary: Some(shape.rotary.clone()),
         relative_bias: None,
         visible: visible(config, n, shape.causal, traits.windows)?,
@@ -196,13 +199,8 @@ fn layer(config: &Json, weights: &Weights, n: usize, shape: &Shape, traits: &Tra
     let mlp = gated_mlp(config, weights, n, hidden, intermediate, activation(config, "hidden_act", "silu")?)?;
     Ok(LayerSpec {
         attention_pre_norm: norm("input_layernorm", hidden, "hidden_size in config.json")?,
-        attention,
-        attention_out_norm: None,
-        attention_post_norm: None,
         mlp_pre_norm: norm("post_attention_layernorm", hidden, "hidden_size in config.json")?,
-        mlp,
-        mlp_out_norm: None,
-        mlp_post_norm: None,
+        ..LayerSpec::new(attention, mlp)
     })
 }
 

@@ -78,7 +78,7 @@ pub(super) fn layer_norm(
     };
     let weight = tensor("weight", "gamma")?;
     let bias = if bias == Bias::Yes { Some(tensor("bias", "beta")?) } else { None };
-    Ok(NormSpec { kind: NormKind::LayerNorm, weight, weight_offset: 0.0, bias, eps })
+    Ok(NormSpec { kind: NormKind::LayerNorm, size, weight: Some(weight), weight_offset: 0.0, bias, eps })
 }
 
 /// The RMSNorm `name.weight`.
@@ -90,7 +90,7 @@ pub(super) fn rms_norm(
     because: &str,
 ) -> Result<NormSpec> {
     let weight = weights.tensor(&format!("{name}.weight"), &[size], because)?;
-    Ok(NormSpec { kind: NormKind::RmsNorm, weight, weight_offset: 0.0, bias: None, eps })
+    Ok(NormSpec { kind: NormKind::RmsNorm, size, weight: Some(weight), weight_offset: 0.0, bias: None, eps })
 }
 
 /// `hidden / heads`, which must be whole.

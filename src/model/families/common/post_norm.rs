@@ -58,6 +58,7 @@ pub(in super::super) fn layer(
         output: square(names.output)?,
         query_norm: None,
         key_norm: None,
+        value_norm: None,
         rotary: None,
         relative_bias,
         visible: Visible::ALL,
@@ -69,13 +70,8 @@ pub(in super::super) fn layer(
         down: dense(names.down, hidden, intermediate)?,
     };
     Ok(LayerSpec {
-        attention_pre_norm: None,
-        attention,
-        attention_out_norm: None,
         attention_post_norm: norm(names.attention_norm)?,
-        mlp_pre_norm: None,
-        mlp,
-        mlp_out_norm: None,
         mlp_post_norm: norm(names.mlp_norm)?,
+        ..LayerSpec::new(attention, mlp)
     })
 }

@@ -37,19 +37,15 @@ pub(in super::super) fn layer(shape: &Shape, parts: Parts) -> LayerSpec {
         output: parts.output,
         query_norm: None,
         key_norm: None,
+        value_norm: None,
         rotary: Some(shape.rotary.clone()),
         relative_bias: None,
         visible: Visible::ALL,
     };
     LayerSpec {
-        attention_pre_norm: None,
-        attention,
-        attention_out_norm: None,
         attention_post_norm: Some(parts.attention_norm),
-        mlp_pre_norm: None,
-        mlp: parts.mlp,
-        mlp_out_norm: None,
         mlp_post_norm: Some(parts.mlp_norm),
+        ..LayerSpec::new(attention, parts.mlp)
     }
 }
 
