@@ -74,6 +74,19 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
+    /// A file has tensors that its model family does not: the model computes something that would
+    /// be left out.
+    #[error("{path}: tensor `{name}` ({count} such) is none that a {family} model has, so something that this model computes would be left out", path = path.display())]
+    UnknownTensor {
+        /// The file, or the index of a sharded model.
+        path: PathBuf,
+        /// The first such tensor by name.
+        name: String,
+        /// How many there are.
+        count: usize,
+        /// The `model_type`.
+        family: &'static str,
+    },
     /// A tensor has another shape than the model's configuration says.
     #[error("{path}: tensor `{name}` has shape {found:?}, expected {expected:?} ({because})", path = path.display())]
     TensorShape {

@@ -42,8 +42,14 @@ pub(crate) struct TokenizedPrompt<'a> {
 }
 
 impl TextTokenizer {
-    /// Reads a tokenizer.json for a model with `vocabulary` rows in its embedding table.
-    pub(crate) fn new(mut json: Json, lowercase: bool, vocabulary: usize) -> Result<TextTokenizer> {
+    /// Reads a tokenizer.json for a model with `vocabulary` rows in its embedding table. `settings`
+    /// is tokenizer_config.json.
+    pub(crate) fn new(
+        mut json: Json,
+        settings: Option<&Json>,
+        lowercase: bool,
+        vocabulary: usize,
+    ) -> Result<TextTokenizer> {
         let path = std::mem::take(&mut json.path);
         let invalid = |problem: String| Error::Tokenizer { path: path.clone(), problem };
         let mut value = json.value;
@@ -61,7 +67,13 @@ impl TextTokenizer {
         let ids = |run: &[(tokenizers::pipeline::PipelineToken, u8)]| {
             run.iter().map(|&(id, _)| id.into()).collect()
         };
-        let (prefix, suffix): (Vec<u32>, Vec<u32>) = (ids(&template.prefix), ids(&template.suffix));
+        let (mut prefix, mut suffix): (Vec<u32>, Vec<u32>) = (ids(&template.prefix), ids(&template.suffix));
+        if let Some(settings) = settings {
+            // Some files ask for these here and leave them out of tokenizer.json's template.
+            let [bos, eos] = ["bos_token", "eos_token"].map(|name| asked_for(settings, name, &value));
+            prefix.splice(0..0, bos?.filter(|id| !prefix.contains(id)));
+            suffix.extend(eos?.filter(|id| !suffix.contains(id)));
+        }
         let added = pipeline.get_added_vocabulary().get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
         if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= vocabulary) {
@@ -161,6 +173,26 @@ impl TextTokenizer {
         self.pipeline.encode_into(text, &options, &mut tokens).map_err(|e| e.to_string())?;
         Ok(tokens.into_iter().map(u32::from).collect())
     }
+}
+
+/// The id of the token `name` (`bos_token` or `eos_token`) if tokenizer_config.json asks for it with
+/// `add_bos_token` or `add_eos_token`.
+fn asked_for(settings: &Json, name: &str, tokenizer: &Value) -> Result<Option<u32>> {
+    if !settings.flag_or(&format!("add_{name}"), false)? {
+        return Ok(None);
+    }
+    let token = settings.get(name);
+    let text = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+    let Some(text) = text else {
+        return Err(settings.error(format!("`add_{name}` is true, but there is no `{name}`")));
+    };
+    let added = tokenizer.get("added_tokens").and_then(Value::as_array).into_iter().flatten();
+    let added = added.filter(|token| token.get("content").and_then(Value::as_str) == Some(text));
+    let own = tokenizer.get("model").and_then(|model| model.get("vocab")?.get(text));
+    let id = added.filter_map(|token| token.get("id")).chain(own).find_map(Value::as_u64);
+    let id = id.and_then(|id| u32::try_from(id).ok());
+    id.map(Some)
+        .ok_or_else(|| settings.error(format!("`{name}` is `{text}`, which tokenizer.json does not have")))
 }
 
 /// Checks the kind of tokenizer, which the library's own message does not name.

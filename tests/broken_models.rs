@@ -265,6 +265,15 @@ const WEIGHTS: &[Case] = &[
         |m| poison(m, "embeddings.position_embeddings.weight", 1, f32::NAN),
         &["embeddings.position_embeddings.weight", "element 1"],
     ),
+    (
+        "a tensor that would be left out",
+        |m| {
+            m.edit_tensors(|t| {
+                drop(t.insert("linear.weight".into(), RawTensor::from_f32(&[8, 48], &[0.1; 384])))
+            })
+        },
+        &["linear.weight", "bert", "left out"],
+    ),
     ("arithmetic overflows", |m| m.edit_tensors(overflow), &["not finite", "overflowed"]),
 ];
 
@@ -321,6 +330,16 @@ fn overflow(tensors: &mut Tensors) {
 
 /// tokenizer.json.
 const TOKENIZERS: &[Case] = &[
+    (
+        "an end token that does not exist",
+        |m| {
+            m.edit("tokenizer_config.json", |c| {
+                c["add_eos_token"] = json!(true);
+                c["eos_token"] = json!("</end>");
+            });
+        },
+        &["tokenizer_config.json", "eos_token", "</end>"],
+    ),
     ("not JSON", |m| m.write("tokenizer.json", "{"), &["tokenizer.json", "not valid JSON"]),
     ("a list", |m| m.write("tokenizer.json", "[]"), &["tokenizer.json", "object"]),
     (
@@ -469,6 +488,59 @@ fn a_path_that_is_no_folder_is_an_error() {
         let error = Embedder::builder().device(Device::Cpu).open(path).err().unwrap().to_string();
         assert!(error.contains("model folder"), "{error}");
     }
+}
+
+/// e5-mistral's files ask for `</s>` in tokenizer_config.json alone.
+#[test]
+fn begin_and_end_tokens_are_added_where_only_the_settings_ask_for_them() {
+    let model = ModelFolder::copy_of(&fixture("mistral-e5"));
+    let ids = |model: &ModelFolder| {
+        let embedder = Embedder::builder().device(Device::Cpu).threads(1).open(model.path()).unwrap();
+        embedder.token_ids("a text", EmbedOptions::new().prompt("")).unwrap()
+    };
+    let expected = ids(&model);
+    assert_eq!((expected.first(), expected.last()), (Some(&1), Some(&2)));
+    model.edit("tokenizer.json", |t| t["post_processor"] = serde_json::Value::Null);
+    assert_eq!(ids(&model), expected[1..expected.len() - 1]);
+    model.edit("tokenizer_config.json", |c| {
+        c["add_bos_token"] = json!(true);
+        c["add_eos_token"] = json!(true);
+        c["bos_token"] = json!({"content": "<s>", "lstrip": false});
+        c["eos_token"] = json!("</s>");
+    });
+    assert_eq!(ids(&model), expected);
+}
+
+/// gte-Qwen2 and stella say only through the code they name that they look both ways.
+#[test]
+fn qwen2_looks_both_ways_where_its_own_code_does() {
+    let model = ModelFolder::copy_of(&fixture("qwen2-gte"));
+    let causal = embed(&model, Device::Cpu).unwrap();
+    model.edit("config.json", |c| c["auto_map"] = json!({"AutoModel": "modeling_qwen.Qwen2Model"}));
+    let by_code = embed(&model, Device::Cpu).unwrap();
+    model.edit("config.json", |c| {
+        c.as_object_mut().unwrap().remove("auto_map");
+        c["is_causal"] = json!(false);
+    });
+    assert_eq!(by_code, embed(&model, Device::Cpu).unwrap());
+    assert_ne!(by_code, causal);
+}
+
+/// Instructor leaves its instruction out of the mean, from a folder whose files do not say so.
+#[test]
+fn instructors_instruction_is_left_out_of_pooling_by_its_name() {
+    let parent = ModelFolder::empty();
+    let embed_as = |name: &str| {
+        let copy = ModelFolder::copy_of(&fixture("t5-instructor"));
+        copy.edit("1_Pooling/config.json", |c| drop(c.as_object_mut().unwrap().remove("include_prompt")));
+        std::fs::rename(copy.path(), parent.file(name)).unwrap();
+        let embedder = Embedder::builder().device(Device::Cpu).open(parent.file(name)).unwrap();
+        embedder.embed("a text", EmbedOptions::new().prompt_name("query")).unwrap().vector
+    };
+    let said = Embedder::builder().device(Device::Cpu).open(fixture("t5-instructor")).unwrap();
+    let said = said.embed("a text", EmbedOptions::new().prompt_name("query")).unwrap().vector;
+    assert_eq!(embed_as("instructor-base"), said);
+    assert_ne!(embed_as("another-t5"), said);
 }
 
 /// Other spellings of the same model are the same model.

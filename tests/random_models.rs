@@ -82,7 +82,9 @@ fn qwen3(
             ("o", hidden, heads * head_dim),
         ] {
             add(format!("layers.{n}.self_attn.{name}_proj.weight"), random.matrix(outputs, inputs));
-            add(format!("layers.{n}.self_attn.{name}_proj.bias"), random.vector(outputs, 0.0));
+            if bias {
+                add(format!("layers.{n}.self_attn.{name}_proj.bias"), random.vector(outputs, 0.0));
+            }
         }
         for (name, outputs, inputs) in
             [("gate", intermediate, hidden), ("up", intermediate, hidden), ("down", hidden, intermediate)]

@@ -54,13 +54,15 @@ impl Model {
         let config = files.json(&inside("config.json")?)?;
         let weights = Weights::open(files, &modules.transformer)?;
         let encoder = families::encoder(&config, &weights)?;
+        check_nothing_left_out(&weights, &encoder)?;
         check_pooling_width(files, &modules, &encoder)?;
 
         let settings = read_settings(files, &modules.transformer)?;
         let lowercase = settings.as_ref().map_or(Ok(false), |json| json.flag_or("do_lower_case", false))?;
         let max_tokens = max_tokens(files, &modules.transformer, settings.as_ref(), &encoder)?;
         let prompts = ModelPrompts::read(files, &config)?;
-        let Modules { transformer, pooling, heads, .. } = modules;
+        let Modules { transformer, mut pooling, heads, .. } = modules;
+        pooling.include_prompt &= prompts.pools_prompt();
         Ok(Model { root: files.root(), transformer, encoder, pooling, heads, prompts, lowercase, max_tokens })
     }
 
@@ -68,7 +70,9 @@ impl Model {
     /// ready meanwhile.
     pub(crate) fn read_tokenizer(&self, files: &ModelFiles) -> Result<TextTokenizer> {
         let json = files.tokenizer_json(&files.join(&self.transformer, "tokenizer.json")?)?;
-        TextTokenizer::new(json, self.lowercase, self.encoder.embedding.word.rows())
+        let settings = files.optional_json(&files.join(&self.transformer, "tokenizer_config.json")?)?;
+        let vocabulary = self.encoder.embedding.word.rows();
+        TextTokenizer::new(json, settings.as_ref(), self.lowercase, vocabulary)
     }
 
     /// Values of a vector.
@@ -88,53 +92,65 @@ impl Model {
 
     /// All weight tensors, each once.
     pub(crate) fn tensors(&self) -> Vec<&Tensor> {
-        let EncoderSpec { embedding, layers, final_norm, output, side_signal, .. } = &self.encoder;
-        let mut tensors = vec![&embedding.word];
-        tensors.extend(embedding.position.as_ref().map(|(table, _)| table));
-        tensors.extend(&embedding.token_type);
-        let mut norms: Vec<&NormSpec> = embedding.norm.iter().chain(final_norm).collect();
-        let mut linears: Vec<&LinearSpec> = embedding.projection.iter().chain(output).collect();
-        if let Some(signal) = side_signal {
-            linears.push(&signal.projection);
-            norms.push(&signal.norm);
-        }
-        for layer in layers {
-            let attention = &layer.attention;
-            norms.extend(
-                [
-                    &layer.attention_pre_norm,
-                    &layer.attention_out_norm,
-                    &layer.mlp_out_norm,
-                    &layer.attention_post_norm,
-                    &layer.mlp_pre_norm,
-                    &layer.mlp_post_norm,
-                ]
-                .into_iter()
-                .flatten(),
-            );
-            norms.extend(attention.query_norm.iter().chain(&attention.key_norm).chain(&attention.value_norm));
-            if let Some(side) = &layer.side {
-                linears.extend([&side.gate, &side.project]);
-                norms.push(&side.norm);
-            }
-            linears.extend([&attention.query_key_value, &attention.output, &layer.mlp.up, &layer.mlp.down]);
-            linears.extend(&layer.mlp.gate);
-            tensors.extend(attention.relative_bias.as_ref().map(|bias| &bias.table));
-        }
-        for head in &self.heads {
-            match head {
-                Head::Dense { linear, .. } => linears.push(linear),
-                Head::LayerNorm(norm) => norms.push(norm),
-                Head::Normalize => {}
-            }
-        }
-        tensors.extend(norms.iter().flat_map(|norm| norm.weight.iter().chain(&norm.bias)));
-        let parts = linears.iter().flat_map(|linear| &linear.parts);
-        tensors.extend(parts.flat_map(|(weight, bias)| std::iter::once(weight).chain(bias)));
+        let heads = self.heads.iter().flat_map(|head| match head {
+            Head::Dense { linear, .. } => linear.tensors().collect(),
+            Head::LayerNorm(norm) => norm.tensors().collect(),
+            Head::Normalize => Vec::new(),
+        });
+        let mut tensors = self.encoder.tensors();
+        tensors.extend(heads);
         // Layers may share one.
         let mut seen = HashSet::new();
-        tensors.retain(|tensor| seen.insert(tensor.name()));
+        tensors.retain(|tensor| seen.insert(tensor.place()));
         tensors
+    }
+}
+
+/// Tensors that models carry for other ends than embeddings, by a part of their names.
+const FOR_OTHER_ENDS: [&str; 19] = [
+    "pooler",
+    "cls",
+    "lm_head",
+    "classifier",
+    "decoder",
+    "head",
+    "score",
+    "qa_outputs",
+    "predictions",
+    "vocab_transform",
+    "vocab_layer_norm",
+    "vocab_projector",
+    "position_ids",
+    "inv_freq",
+    // The other towers of EmbeddingGemma 2.
+    "vision_tower",
+    "audio_tower",
+    "embed_vision",
+    "embed_audio",
+    // Read as one number a layer.
+    "layer_scalar",
+];
+
+/// Checks that the file has no tensor that the family does not use: a model that has one computes
+/// something more, and would get a wrong vector without it.
+fn check_nothing_left_out(weights: &Weights, encoder: &EncoderSpec) -> Result<()> {
+    // A part of a tensor is named `whole[first..end]`.
+    let whole = |tensor: &Tensor| tensor.name().split('[').next().unwrap_or_default().to_owned();
+    let used: HashSet<String> = encoder.tensors().into_iter().map(whole).collect();
+    // A tied copy of the table, under the name that older T5 files have.
+    let known =
+        |name: &str| used.contains(name) || name == "encoder.embed_tokens.weight" || name == "shared.weight";
+    let elsewhere = |name: &str| name.split('.').any(|part| FOR_OTHER_ENDS.contains(&part));
+    let mut left: Vec<&str> = weights.names().filter(|name| !known(name) && !elsewhere(name)).collect();
+    left.sort_unstable();
+    match left.first() {
+        None => Ok(()),
+        Some(name) => Err(crate::Error::UnknownTensor {
+            path: weights.path().to_owned(),
+            name: (*name).to_owned(),
+            count: left.len(),
+            family: encoder.family,
+        }),
     }
 }
 

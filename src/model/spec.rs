@@ -45,6 +45,27 @@ impl EncoderSpec {
     }
 }
 
+impl EncoderSpec {
+    /// All tensors; shared ones several times.
+    pub(crate) fn tensors(&self) -> Vec<&Tensor> {
+        let EncoderSpec { embedding, layers, final_norm, output, side_signal, .. } = self;
+        let mut tensors = vec![&embedding.word];
+        tensors.extend(embedding.position.as_ref().map(|(table, _)| table));
+        tensors.extend(&embedding.token_type);
+        tensors.extend(embedding.norm.iter().chain(final_norm).flat_map(NormSpec::tensors));
+        tensors.extend(embedding.projection.iter().chain(output).flat_map(LinearSpec::tensors));
+        if let Some(signal) = side_signal {
+            tensors.extend(signal.projection.tensors().chain(signal.norm.tensors()));
+        }
+        for layer in layers {
+            tensors.extend(layer.linears().into_iter().flat_map(LinearSpec::tensors));
+            tensors.extend(layer.norms().flat_map(NormSpec::tensors));
+            tensors.extend(layer.attention.relative_bias.as_ref().map(|bias| &bias.table));
+        }
+        tensors
+    }
+}
+
 /// A signal computed once from the embeddings, of which each layer takes a part ("per-layer
 /// embeddings").
 pub(crate) struct SideSignalSpec {
@@ -124,6 +145,32 @@ impl LayerSpec {
             mlp_post_norm: None,
             side: None,
         }
+    }
+
+    /// All linear layers.
+    fn linears(&self) -> Vec<&LinearSpec> {
+        let (attention, mlp) = (&self.attention, &self.mlp);
+        let mut linears = vec![&attention.query_key_value, &attention.output, &mlp.up, &mlp.down];
+        linears.extend(&mlp.gate);
+        linears.extend(self.side.iter().flat_map(|side| [&side.gate, &side.project]));
+        linears
+    }
+
+    /// All norms.
+    fn norms(&self) -> impl Iterator<Item = &NormSpec> {
+        let attention = &self.attention;
+        let places = [
+            &self.attention_pre_norm,
+            &attention.query_norm,
+            &attention.key_norm,
+            &attention.value_norm,
+            &self.attention_out_norm,
+            &self.attention_post_norm,
+            &self.mlp_pre_norm,
+            &self.mlp_out_norm,
+            &self.mlp_post_norm,
+        ];
+        places.into_iter().flatten().chain(self.side.iter().map(|side| &side.norm))
     }
 }
 
@@ -250,6 +297,11 @@ impl LinearSpec {
         LinearSpec { parts: layers.into_iter().flat_map(|layer| layer.parts).collect() }
     }
 
+    /// All weights and biases.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.parts.iter().flat_map(|(weight, bias)| std::iter::once(weight).chain(bias))
+    }
+
     /// All biases as one vector, zero for a part that has none; `None` if no part has any.
     pub(crate) fn bias(&self) -> crate::Result<Option<Vec<f32>>> {
         if self.parts.iter().all(|(_, bias)| bias.is_none()) {
@@ -284,6 +336,11 @@ pub(crate) struct NormSpec {
 }
 
 impl NormSpec {
+    /// Weight and bias, those there are.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.weight.iter().chain(&self.bias)
+    }
+
     /// What multiplies the normalised values.
     pub(crate) fn weights(&self) -> crate::Result<Vec<f32>> {
         let Some(weight) = &self.weight else {

@@ -8,7 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Prefixes that some exports of a model put before all tensor names and others leave out.
@@ -127,6 +127,16 @@ impl Weights {
         self.find(name).is_some()
     }
 
+    /// The names of all tensors.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The file, or the index of a sharded model.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn find(&self, name: &str) -> Option<(String, &Entry)> {
         PREFIXES.iter().find_map(|prefix| {
             let name = format!("{prefix}{name}");
@@ -170,6 +180,11 @@ impl Tensor {
     /// Its name in the file.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where its elements are: no two tensors have the same place.
+    pub(crate) fn place(&self) -> (*const u8, usize) {
+        (self.file.bytes.as_ptr(), self.bytes.start)
     }
 
     /// Its shape: `[rows, columns]`, or `[columns]`.

@@ -164,6 +164,11 @@ impl ModelPrompts {
         &self.own
     }
 
+    /// Whether pooling may take the prompt's tokens, as far as the registry knows.
+    pub(crate) fn pools_prompt(&self) -> bool {
+        self.registry.is_none_or(|entry| entry.pools_prompt)
+    }
+
     /// The name of the registry's entry for this model.
     pub(crate) fn registry_family(&self) -> Option<&str> {
         self.registry.map(|entry| entry.family.as_str())

@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) prompts: HashMap<Task, String>,
     /// A prompt with `{instruction}` in it, where the model takes instructions in its users' words.
     pub(crate) instruction: Option<String>,
+    /// Whether pooling takes the prompt's tokens, whatever the model's files say or leave out.
+    pub(crate) pools_prompt: bool,
     /// Known to have been trained with no prompt for any task.
     pub(crate) trained_without_prompts: bool,
     matches: Vec<String>,
@@ -55,6 +57,7 @@ fn entry(value: &Value) -> Entry {
         let items = value.get(key).and_then(Value::as_array).into_iter().flatten();
         items.filter_map(Value::as_str).map(str::to_owned).collect()
     };
+    let flag = |key: &str, default: bool| value.get(key).and_then(Value::as_bool).unwrap_or(default);
     let prompts = value.get("prompts").and_then(Value::as_object).into_iter().flatten();
     Entry {
         family: text("family").unwrap_or_default(),
@@ -62,10 +65,8 @@ fn entry(value: &Value) -> Entry {
             .filter_map(|(task, prompt)| Some((task.parse().ok()?, prompt.as_str()?.to_owned())))
             .collect(),
         instruction: text("instruction"),
-        trained_without_prompts: value
-            .get("trained_without_prompts")
-            .and_then(Value::as_bool)
-            .unwrap_or(false),
+        pools_prompt: flag("pools_prompt", true),
+        trained_without_prompts: flag("trained_without_prompts", false),
         matches: list("match"),
         except: list("except"),
     }
@@ -107,13 +108,19 @@ mod tests {
             ("intfloat/multilingual-e5-small", Some("E5")),
             ("e5-base-v2", Some("E5")),
             ("multilingual-e5-large-instruct", Some("multilingual-e5-large-instruct")),
-            ("e5-mistral-7b-instruct", None),
+            ("e5-mistral-7b-instruct", Some("e5-mistral, SFR, Linq, gte-Qwen2")),
             ("bge-small-en-v1.5", Some("BGE (English)")),
             ("models--BAAI--bge-base-zh-v1.5", Some("BGE (Chinese)")),
             ("snowflake-arctic-embed-m-v1.5", Some("arctic-embed, mxbai-embed-large")),
             ("snowflake-arctic-embed-l-v2.0", Some("arctic-embed v2")),
             ("Qwen3-Embedding-0.6B", Some("Qwen3-Embedding")),
             ("all-MiniLM-L6-v2", Some("models trained without prompts")),
+            ("nomic-embed-text-v1.5", Some("nomic-embed-text, modernbert-embed")),
+            ("google/embeddinggemma-300m", Some("EmbeddingGemma")),
+            ("hkunlp/instructor-xl", Some("Instructor")),
+            ("gte-Qwen2-1.5B-instruct", Some("e5-mistral, SFR, Linq, gte-Qwen2")),
+            ("stella_en_1.5B_v5", Some("stella")),
+            ("gtr-t5-base", Some("models trained without prompts")),
             ("some-model-ge5", None),
         ];
         for (name, family) in cases {
