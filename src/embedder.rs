@@ -65,6 +65,15 @@ pub struct Embedder {
     batch_tokens: Option<usize>,
 }
 
+impl std::fmt::Debug for Embedder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedder")
+            .field("model", &self.model.root)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
+
 // Shared between threads by promise.
 const _: fn() = || {
     fn is_send_and_sync<T: Send + Sync>() {}
@@ -142,8 +151,8 @@ impl Embedder {
         let tokenized = self.tokenize(texts, &prompt, options.too_long)?;
         let mut vectors = self.run(&tokenized)?;
         if dimensions < self.dimensions() {
-            let unit_length = self.model.normalizes();
-            vectors.iter_mut().for_each(|vector| output::truncate(vector, dimensions, unit_length));
+            let how = self.model.cut();
+            vectors.iter_mut().for_each(|vector| output::cut(vector, dimensions, how));
         }
         let embedding = |(vector, text): (Vec<f32>, &TokenizedText)| Embedding {
             vector,

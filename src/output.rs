@@ -6,12 +6,35 @@ pub(crate) fn normalize(vector: &mut [f32]) {
     vector.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
 }
 
-/// Keeps the first `dimensions` values (Matryoshka); a vector of unit length gets it back.
-pub(crate) fn truncate(vector: &mut Vec<f32>, dimensions: usize, unit_length: bool) {
+/// How a model's vectors are cut to fewer dimensions (Matryoshka).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The first values as they are.
+    Plain,
+    /// The first values, at unit length.
+    UnitLength,
+    /// LayerNorm without weights over the whole vector, then the first values at unit length.
+    LayerNorm,
+}
+
+/// Keeps the first `dimensions` values.
+pub(crate) fn cut(vector: &mut Vec<f32>, dimensions: usize, how: Cut) {
+    if how == Cut::LayerNorm {
+        layer_norm(vector);
+    }
     vector.truncate(dimensions);
-    if unit_length {
+    if how != Cut::Plain {
         normalize(vector);
     }
+}
+
+/// `(x - mean) / √(variance + 1e-5)`
+fn layer_norm(vector: &mut [f32]) {
+    let count = vector.len() as f64;
+    let mean = vector.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+    let variance = vector.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+    let deviation = (variance + 1e-5).sqrt();
+    vector.iter_mut().for_each(|v| *v = ((f64::from(*v) - mean) / deviation) as f32);
 }
 
 /// The cosine of the angle between two vectors: 1 for the same direction, 0 where either is zero.
@@ -30,13 +53,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn truncating_keeps_unit_length_where_there_was_one() {
+    fn cutting_keeps_unit_length_where_there_was_one() {
         let mut vector = vec![0.6, 0.0, 0.8];
-        truncate(&mut vector, 2, true);
+        cut(&mut vector, 2, Cut::UnitLength);
         assert_eq!(vector, [1.0, 0.0]);
         let mut vector = vec![3.0, 4.0, 5.0];
-        truncate(&mut vector, 2, false);
+        cut(&mut vector, 2, Cut::Plain);
         assert_eq!(vector, [3.0, 4.0]);
+        // Mean 2: what is left is -1, 0, 1 times a scale.
+        let mut vector = vec![1.0, 2.0, 3.0];
+        cut(&mut vector, 2, Cut::LayerNorm);
+        assert_eq!(vector, [-1.0, 0.0]);
     }
 
     #[test]

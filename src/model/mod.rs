@@ -19,6 +19,7 @@ pub(crate) use spec::{
 pub(crate) use weights::Tensor;
 
 use crate::error::Result;
+use crate::output::Cut;
 use crate::prompt::ModelPrompts;
 use crate::tokens::TextTokenizer;
 use modules::Modules;
@@ -85,9 +86,13 @@ impl Model {
         widths.next().unwrap_or(pooled)
     }
 
-    /// Whether vectors have unit length.
-    pub(crate) fn normalizes(&self) -> bool {
-        matches!(self.heads.last(), Some(Head::Normalize))
+    /// How vectors are cut to fewer dimensions.
+    pub(crate) fn cut(&self) -> Cut {
+        match self.heads.last() {
+            _ if self.prompts.layer_norm_before_cut() => Cut::LayerNorm,
+            Some(Head::Normalize) => Cut::UnitLength,
+            _ => Cut::Plain,
+        }
     }
 
     /// All weight tensors, each once.

@@ -169,6 +169,11 @@ impl ModelPrompts {
         self.registry.is_none_or(|entry| entry.pools_prompt)
     }
 
+    /// Whether vectors are brought to mean 0 and variance 1 before they are cut.
+    pub(crate) fn layer_norm_before_cut(&self) -> bool {
+        self.registry.is_some_and(|entry| entry.layer_norm_before_cut)
+    }
+
     /// The name of the registry's entry for this model.
     pub(crate) fn registry_family(&self) -> Option<&str> {
         self.registry.map(|entry| entry.family.as_str())

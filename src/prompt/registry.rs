@@ -18,6 +18,8 @@ pub(crate) struct Entry {
     pub(crate) instruction: Option<String>,
     /// Whether pooling takes the prompt's tokens, whatever the model's files say or leave out.
     pub(crate) pools_prompt: bool,
+    /// Whether vectors are brought to mean 0 and variance 1 before they are cut to fewer dimensions.
+    pub(crate) layer_norm_before_cut: bool,
     /// Known to have been trained with no prompt for any task.
     pub(crate) trained_without_prompts: bool,
     matches: Vec<String>,
@@ -66,6 +68,7 @@ fn entry(value: &Value) -> Entry {
             .collect(),
         instruction: text("instruction"),
         pools_prompt: flag("pools_prompt", true),
+        layer_norm_before_cut: flag("layer_norm_before_cut", false),
         trained_without_prompts: flag("trained_without_prompts", false),
         matches: list("match"),
         except: list("except"),
@@ -115,7 +118,8 @@ mod tests {
             ("snowflake-arctic-embed-l-v2.0", Some("arctic-embed v2")),
             ("Qwen3-Embedding-0.6B", Some("Qwen3-Embedding")),
             ("all-MiniLM-L6-v2", Some("models trained without prompts")),
-            ("nomic-embed-text-v1.5", Some("nomic-embed-text, modernbert-embed")),
+            ("nomic-embed-text-v1.5", Some("nomic-embed-text-v1.5")),
+            ("nomic-embed-text-v1", Some("nomic-embed-text, modernbert-embed")),
             ("google/embeddinggemma-300m", Some("EmbeddingGemma")),
             ("hkunlp/instructor-xl", Some("Instructor")),
             ("gte-Qwen2-1.5B-instruct", Some("e5-mistral, SFR, Linq, gte-Qwen2")),

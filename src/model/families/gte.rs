@@ -25,6 +25,9 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
             return Err(config.unsupported(key, found, usual));
         }
     }
+    if config.flag_or("logn_attention_scale", false)? {
+        return Err(config.unsupported("logn_attention_scale", "true", "false"));
+    }
     let hidden = config.size("hidden_size")?;
     let heads = config.size("num_attention_heads")?;
     let head_dim = head_dim(config, hidden, heads)?;

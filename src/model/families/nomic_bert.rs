@@ -14,7 +14,6 @@ use crate::error::Result;
 use crate::model::files::Json;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
-use serde_json::Value;
 
 pub(super) const FAMILY: Family = Family { model_types: &["nomic_bert"], spec: encoder };
 
@@ -46,8 +45,18 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let layers = (0..size(config, "num_hidden_layers", "n_layer")?)
         .map(|n| if native { native_layer(weights, n, &shape) } else { hub_layer(weights, n, &shape) })
         .collect::<Result<_>>()?;
-    let max_tokens = Some(size(config, "max_position_embeddings", "n_positions")?);
+    let max_tokens = Some(max_tokens(config)?);
     Ok(EncoderSpec::new("nomic_bert", hidden, max_tokens, embedding, layers))
+}
+
+/// With a `rotary_scaling_factor` the frequencies of longer texts than the model was trained with
+/// would change with the length; up to there they are the plain ones.
+fn max_tokens(config: &Json) -> Result<usize> {
+    let positions = size(config, "max_position_embeddings", "n_positions")?;
+    match config.get("rotary_scaling_factor") {
+        None => Ok(positions),
+        Some(_) => Ok(positions.min(config.size_or("max_trained_positions", 2048)?)),
+    }
 }
 
 /// Layer `n` by the names of nomic's own code.
@@ -90,10 +99,6 @@ fn check_supported(config: &Json) -> Result<()> {
         if !["swiglu", "silu", "swish"].contains(&name) {
             return Err(config.unsupported("activation", name, "swiglu"));
         }
-    }
-    // Frequencies that change with the text's length.
-    if let Some(factor) = config.get("rotary_scaling_factor").map(Value::to_string) {
-        return Err(config.unsupported("rotary_scaling_factor", factor, "null"));
     }
     match config.number_or("rotary_emb_fraction", 1.0)? {
         1.0 => Ok(()),

@@ -35,7 +35,10 @@ pub(in super::super) fn rotary_by_layer_type(
     let nested = config.object("rope_parameters")?.map(|rope| rope.object(layer_type)).transpose()?.flatten();
     match nested {
         Some(rope) => scaled(&rope, head_dim, default_theta),
-        None => plain(config, head_dim, config.number_or(older_key, default_theta)?),
+        None => match config.get("rope_scaling") {
+            None => plain(config, head_dim, config.number_or(older_key, default_theta)?),
+            Some(scaling) => Err(config.unsupported("rope_scaling", scaling.to_string(), "null")),
+        },
     }
 }
 
