@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::model::{Activation, NormKind, NormSpec, Tensor};
 use crate::plan::{BufferId, Plan, Rows, Step};
 use crate::pooling::PoolingMode;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One run of a shader.
@@ -55,6 +56,8 @@ pub(super) struct Recorder<'a> {
     pub(super) weight_bytes: usize,
     /// Bound where a shader has a binding that a step does not use.
     unused: Arc<wgpu::Buffer>,
+    /// Tables that steps share, by their address in the plan: uploaded once.
+    tables: HashMap<usize, Binding>,
 }
 
 impl<'a> Recorder<'a> {
@@ -67,6 +70,7 @@ impl<'a> Recorder<'a> {
             dispatches: Vec::new(),
             weight_bytes: 0,
             unused,
+            tables: HashMap::new(),
         })
     }
 
@@ -93,9 +97,9 @@ impl<'a> Recorder<'a> {
             Step::Rotary { table, buffer, columns } => {
                 let (heads, half) = (columns.len() / table.head_dim, table.head_dim / 2);
                 let params = [self.width(*buffer), columns.start as u32, heads as u32, half as u32];
-                let angles: Vec<f32> =
-                    table.cos.iter().zip(&table.sin).flat_map(|(cos, sin)| [*cos, *sin]).collect();
-                let angles = self.constant("rotary table", &angles)?;
+                let angles =
+                    || table.cos.iter().zip(&table.sin).flat_map(|(cos, sin)| [*cos, *sin]).collect();
+                let angles = self.shared("rotary table", Arc::as_ptr(table) as usize, angles)?;
                 let bindings = vec![Binding::Spans, angles, Binding::Plan(*buffer)];
                 self.push(Shader::Rotary, &params, bindings, Grid::Threads(Rows::Tokens, heads * half))
             }
@@ -131,6 +135,16 @@ impl<'a> Recorder<'a> {
     fn constant(&mut self, name: &str, values: &[f32]) -> Result<Binding> {
         self.weight_bytes += size_of_val(values);
         Ok(Binding::Constant(Arc::new(constant(self.gpu, name, values)?)))
+    }
+
+    /// The table at this address in the plan, uploaded when a step first needs it.
+    fn shared(&mut self, name: &str, address: usize, values: impl Fn() -> Vec<f32>) -> Result<Binding> {
+        if let Some(binding) = self.tables.get(&address) {
+            return Ok(binding.clone());
+        }
+        let binding = self.constant(name, &values())?;
+        self.tables.insert(address, binding.clone());
+        Ok(binding)
     }
 
     fn tensor(&mut self, tensor: &Tensor) -> Result<Binding> {
@@ -288,8 +302,10 @@ impl<'a> Recorder<'a> {
             bias.as_ref().map_or(0, |bias| bias.reach as u32),
             u32::from(bias.is_some()),
         ];
-        let bias =
-            self.values_or_unused("distance bias", bias.as_ref().map(|bias| bias.values.as_slice()))?;
+        let bias = match bias {
+            Some(bias) => self.shared("distance bias", Arc::as_ptr(bias) as usize, || bias.values.clone())?,
+            None => Binding::Constant(self.unused.clone()),
+        };
         let bindings = vec![Binding::Spans, bias, Binding::Plan(*input), Binding::Plan(*output)];
         self.push(Shader::Attention, &params, bindings, Grid::PerRow(Rows::Tokens, *heads))
     }

@@ -25,6 +25,17 @@ fn a_lost_device_is_an_error_with_its_remedy() {
     assert!(error.to_string().contains("open the model again"), "{error}");
 }
 
+/// Three layers share one table of 96 positions × 8 angles × 2 values.
+#[test]
+fn tables_that_layers_share_are_uploaded_once() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/qwen3-embedding");
+    let gpu = Embedder::builder().device(Device::Gpu(GpuSelector::Best)).open(&folder).unwrap();
+    let reference = Embedder::builder().device(Device::Cpu).open(&folder).unwrap().inspect();
+    let table = 96 * 8 * 2 * size_of::<f32>();
+    let parameters = reference.parameters * size_of::<f32>();
+    assert_eq!(gpu.inspect().weight_bytes, parameters + table);
+}
+
 #[test]
 fn an_adapter_that_is_not_there_is_an_error_that_lists_those_that_are() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert-e5");
