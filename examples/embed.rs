@@ -9,8 +9,7 @@ fn main() -> taskvec::Result<()> {
         Some(folder) => Embedder::open(folder)?,
         None => Embedder::builtin()?,
     };
-    let documents =
-        ["Tea is made by pouring hot water over leaves.", "Attention relates each token to all others."];
+    let documents = ["Tea is made from leaves.", "A transformer is a neural network built on attention."];
     let query = embedder.embed("How do transformers work?", Task::RetrievalQuery)?;
     for (text, document) in documents.iter().zip(embedder.embed_batch(&documents, Task::RetrievalDocument)?) {
         println!("{:.4}  {text}", cosine(&query.vector, &document.vector));
