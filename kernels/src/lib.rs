@@ -1,4 +1,4 @@
-//! CPU kernels for transformer inference: what [taskvec](https://docs.rs/taskvec) runs on.
+//! CPU kernels for transformer inference: what taskvec runs on.
 //!
 //! No model, no I/O and no threads: each function works on slices that the caller splits as it
 //! likes. Each kernel is written once and compiled for every instruction set, save the innermost
