@@ -173,6 +173,19 @@ fn bad_input_says_where() {
     );
 }
 
+/// Texts are embedded some hundreds at a time; an error counts from the start of the input.
+#[test]
+fn an_error_names_the_text_by_its_place_in_the_input() {
+    let input = "a\n".repeat(700) + &"word ".repeat(300) + "\n";
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("in.txt"), input).unwrap();
+    let arguments =
+        ["embed", "--device", "cpu", "--input", "in.txt", "--too-long", "error", "--output", "out"];
+    let output = taskvec(&folder).args(arguments).output().unwrap();
+    fails(&output, 1, &["text 700 has 302 tokens"]);
+    assert!(!folder.path().join("out").exists());
+}
+
 #[test]
 fn wrong_usage_ends_with_2() {
     fails(&run(&["embed", "a", "--task", "search"]), 2, &["search", "retrieval-query"]);

@@ -5,6 +5,7 @@ use super::records::Records;
 use super::sink::Sink;
 use super::{Outcome, input, warn};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use taskvec::Error;
 
 /// Texts that are embedded and written together: enough to fill batches, few enough to show
 /// progress and to keep what is in memory small.
@@ -20,8 +21,8 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
     let mut all = Vec::new(); // without vectors, for the warnings
     let mut sink = Some(sink);
     let progress = progress_bar(texts.len());
-    for chunk in texts.chunks(CHUNK) {
-        let embeddings = embedder.embed_batch(chunk, &options)?;
+    for (i, chunk) in texts.chunks(CHUNK).enumerate() {
+        let embeddings = embedder.embed_batch(chunk, &options).map_err(|e| renumbered(e, i * CHUNK))?;
         if let (Some(sink), Some(first)) = (sink.take(), embeddings.first()) {
             let dimensions = first.vector.len();
             let mut started =
@@ -40,6 +41,17 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
     progress.finish_and_clear();
     warn(&embedder, &all);
     records.map_or(Ok(()), Records::finish)
+}
+
+/// The same error, about a text counted from the start of the input and not of its chunk.
+fn renumbered(mut error: Error, first: usize) -> Error {
+    if let Error::TooLong { index, .. }
+    | Error::Tokenize { index, .. }
+    | Error::NonFiniteResult { index, .. } = &mut error
+    {
+        *index += first;
+    }
+    error
 }
 
 /// A bar on stderr, if that is a terminal and the work is long.

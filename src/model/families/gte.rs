@@ -5,11 +5,10 @@
 //! own code.
 
 use super::Family;
-use super::common::rope::rotary;
 use super::common::rotary_post_norm::{
     Parts, Shape, embedding, has_native_names, layer, linear_as_stored, native_layer,
 };
-use super::common::{Bias, activation, check_rotary_heads, head_dim, layer_norm};
+use super::common::{Bias, layer_norm};
 use crate::error::Result;
 use crate::model::files::Json;
 use crate::model::spec::*;
@@ -28,19 +27,8 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     if config.flag_or("logn_attention_scale", false)? {
         return Err(config.unsupported("logn_attention_scale", "true", "false"));
     }
-    let hidden = config.size("hidden_size")?;
-    let heads = config.size("num_attention_heads")?;
-    let head_dim = head_dim(config, hidden, heads)?;
-    check_rotary_heads(config, heads, head_dim)?;
-    let shape = Shape {
-        hidden,
-        intermediate: config.size("intermediate_size")?,
-        heads,
-        head_dim,
-        eps: config.epsilon_or("layer_norm_eps", 1e-12)?,
-        activation: activation(config, "hidden_act", "gelu")?,
-        rotary: rotary(config, head_dim, 10_000.0)?,
-    };
+    let shape = Shape::read(config, 1e-12, 10_000.0)?;
+    let hidden = shape.hidden;
     // gte-base-en-v1.5 has no types: 0.
     let types = match config.get("type_vocab_size").and_then(Value::as_u64) {
         Some(0) => 0,

@@ -4,9 +4,8 @@
 //! each adapted weight under another name, and is refused.
 
 use super::Family;
-use super::common::rope::rotary;
 use super::common::rotary_post_norm::{Parts, Shape, embedding, layer, linear_as_stored};
-use super::common::{Bias, activation, check_rotary_heads, head_dim, layer_norm};
+use super::common::{Bias, layer_norm};
 use crate::error::Result;
 use crate::model::files::Json;
 use crate::model::spec::*;
@@ -18,19 +17,8 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     if weights.has("encoder.layers.0.mixer.Wqkv.parametrizations.weight.original") {
         return Err(config.unsupported("adapter format", "parametrizations (task LoRA)", "plain weights"));
     }
-    let hidden = config.size("hidden_size")?;
-    let heads = config.size("num_attention_heads")?;
-    let head_dim = head_dim(config, hidden, heads)?;
-    check_rotary_heads(config, heads, head_dim)?;
-    let shape = Shape {
-        hidden,
-        intermediate: config.size("intermediate_size")?,
-        heads,
-        head_dim,
-        eps: config.epsilon_or("layer_norm_eps", 1e-5)?,
-        activation: activation(config, "hidden_act", "gelu")?,
-        rotary: rotary(config, head_dim, config.number_or("rotary_emb_base", 20_000.0)?)?,
-    };
+    let shape = Shape::read(config, 1e-5, config.number_or("rotary_emb_base", 20_000.0)?)?;
+    let hidden = shape.hidden;
     let types = config.size_or("type_vocab_size", 1)?;
     let norms = ["emb_ln", "embeddings.LayerNorm"];
     let embedding = embedding(weights, config.size("vocab_size")?, types, hidden, norms, shape.eps)?;

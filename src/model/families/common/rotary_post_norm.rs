@@ -1,8 +1,10 @@
 //! The layer of the rotary encoders (nomic, gte, jina): LayerNorm after each addition, rotary
 //! positions, full attention. The families differ in names, biases and the feed-forward network.
 
-use super::{Bias, layer_norm, linear};
+use super::rope::rotary;
+use super::{Bias, activation, check_rotary_heads, head_dim, layer_norm, linear};
 use crate::error::Result;
+use crate::model::files::Json;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
 
@@ -15,6 +17,25 @@ pub(in super::super) struct Shape {
     pub(in super::super) eps: f32,
     pub(in super::super) activation: Activation,
     pub(in super::super) rotary: RotarySpec,
+}
+
+impl Shape {
+    /// The sizes by the usual configuration keys, with the family's own defaults.
+    pub(in super::super) fn read(config: &Json, default_eps: f64, default_theta: f64) -> Result<Shape> {
+        let hidden = config.size("hidden_size")?;
+        let heads = config.size("num_attention_heads")?;
+        let head_dim = head_dim(config, hidden, heads)?;
+        check_rotary_heads(config, heads, head_dim)?;
+        Ok(Shape {
+            hidden,
+            intermediate: config.size("intermediate_size")?,
+            heads,
+            head_dim,
+            eps: config.epsilon_or("layer_norm_eps", default_eps)?,
+            activation: activation(config, "hidden_act", "gelu")?,
+            rotary: rotary(config, head_dim, default_theta)?,
+        })
+    }
 }
 
 /// The parts of a layer.
