@@ -20,7 +20,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> spans: array<vec2<u32>>;  // [tokens] start and end of the token's text
+@group(0) @binding(2) var<storage, read> spans: array<vec4<u32>>;  // [tokens] start of the token's text, end of the keys seen, type
 @group(0) @binding(3) var<storage, read> bias: array<f32>;         // [heads, 2 * bias_reach + 1]
 @group(0) @binding(4) var<storage, read> qkv: array<f32>;          // [tokens, (heads + 2 * kv_heads) * head_dim]
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;    // [tokens, heads * head_dim]
@@ -56,8 +56,10 @@ fn main(
     workgroupBarrier();
 
     let span = spans[t];
-    let first = max(span.x, t - min(t, params.before));
-    let end = t + 1u + min(span.y - t - 1u, params.after);
+    // Tokens behind the keys see them and are not seen.
+    let reach = span.y - min(span.y, t + 1u);
+    let end = min(span.y, t + 1u + min(reach, params.after));
+    let first = min(end, max(span.x, t - min(t, params.before)));
     var largest = LOWEST;
     var total = 0.0;
     for (var block = span.x + (first - span.x) / THREADS * THREADS; block < end; block += THREADS) {

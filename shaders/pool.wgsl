@@ -21,6 +21,7 @@ const MEAN: u32 = 2u;
 const MEAN_SQRT_LEN: u32 = 3u;
 const WEIGHTED_MEAN: u32 = 4u;
 const LAST_TOKEN: u32 = 5u;
+const SPLADE: u32 = 6u; // + 1: the logarithm twice, + 2: the sum
 
 @compute @workgroup_size(64)
 fn main(
@@ -44,6 +45,9 @@ fn pooled(start: u32, end: u32, first: u32, column: u32) -> f32 {
     }
     if params.mode == LAST_TOKEN {
         return hidden[(end - 1u) * params.width + column];
+    }
+    if params.mode >= SPLADE {
+        return splade(first, end, column);
     }
     var result = hidden[first * params.width + column];
     var total = 1.0;
@@ -69,4 +73,37 @@ fn pooled(start: u32, end: u32, first: u32, column: u32) -> f32 {
         return result;
     }
     return result / select(total, sqrt(total), params.mode == MEAN_SQRT_LEN);
+}
+
+// max or sum over tokens of ln(1 + max(x, 0)), or of the logarithm taken twice.
+fn splade(first: u32, end: u32, column: u32) -> f32 {
+    let twice = (params.mode & 1u) != 0u;
+    let sum = params.mode >= SPLADE + 2u;
+    var result = 0.0;
+    for (var t = first; t < end; t++) {
+        let weight = logarithm(hidden[t * params.width + column], twice);
+        // Written so that NaN wins.
+        result = select(select(weight, result, weight <= result), result + weight, sum);
+    }
+    return result;
+}
+
+fn logarithm(logit: f32, twice: bool) -> f32 {
+    let once = log1p(select(logit, 0.0, logit < 0.0));
+    return select(once, log1p(once), twice);
+}
+
+// ln(1 + x) for x >= 0. The built-in log may be off by 2^-21 next to 1: up to x = 1 it is the series of
+// 2 artanh(x / (2 + x)), to rounding.
+fn log1p(x: f32) -> f32 {
+    let s = x / (2.0 + x);
+    let q = s * s;
+    var p = 1.0 / 13.0;
+    p = p * q + 1.0 / 11.0;
+    p = p * q + 1.0 / 9.0;
+    p = p * q + 1.0 / 7.0;
+    p = p * q + 1.0 / 5.0;
+    p = p * q + 1.0 / 3.0;
+    let near = 2.0 * (p * q * s + s);
+    return select(log(1.0 + x), near, x <= 1.0);
 }

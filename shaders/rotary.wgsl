@@ -8,11 +8,12 @@ struct Params {
     first_column: u32, // of the first head
     heads: u32,
     half_dim: u32,     // half of a head
+    by_token: u32,     // angles are those of tokens of the batch, not of positions
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> spans: array<vec2<u32>>;   // [tokens] start and end of the token's text
+@group(0) @binding(2) var<storage, read> spans: array<vec4<u32>>;   // [tokens] start of the token's text, end of its keys, type
 @group(0) @binding(3) var<storage, read> angles: array<vec2<f32>>;  // [positions, half_dim] cos and sin
 @group(0) @binding(4) var<storage, read_write> values: array<f32>;  // [tokens, width]
 
@@ -29,7 +30,8 @@ fn main(
     if t >= batch.tokens {
         return;
     }
-    let angle = angles[(t - spans[t].x) * params.half_dim + i];
+    let place = select(t - spans[t].x, t, params.by_token != 0u);
+    let angle = angles[place * params.half_dim + i];
     let first = t * params.width + params.first_column + head * 2u * params.half_dim + i;
     let a = values[first];
     let b = values[first + params.half_dim];

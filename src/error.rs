@@ -66,6 +66,40 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file that PyTorch saved cannot be used.
+    #[error("{path} is not a file of tensors that PyTorch saved: {problem}; download it again, or convert it to safetensors", path = path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The model does not give what was asked for.
+    #[error("{model} does not give {asked}; it gives {offered}")]
+    NoSuchResult {
+        /// The model's name.
+        model: String,
+        /// What was asked for, and the method for it.
+        asked: &'static str,
+        /// What it gives, and the methods for it.
+        offered: String,
+    },
+    /// A reranker was opened to embed texts.
+    #[error(
+        "{model} is a reranker: it scores pairs of texts and has no vector for a single one; open it as a Reranker (`taskvec rerank`)"
+    )]
+    Reranker {
+        /// The model's name.
+        model: String,
+    },
+    /// A model without a classification head was opened to score pairs of texts.
+    #[error(
+        "{model} is no reranker: its files name no …ForSequenceClassification architecture; open it as an Embedder"
+    )]
+    NotAReranker {
+        /// The model's name.
+        model: String,
+    },
     /// A tensor that the model's configuration calls for is in none of its files.
     #[error("{path}: there is no tensor `{name}`, which config.json calls for", path = path.display())]
     MissingTensor {
@@ -265,6 +299,16 @@ pub enum Error {
         adapter: String,
         /// The driver's own words.
         reason: String,
+    },
+    /// Vectors that do not lie in one space were to be compared.
+    #[error("vectors of {first} and {second} cannot be compared: {because}")]
+    MixedSpaces {
+        /// The fingerprint of one.
+        first: String,
+        /// The fingerprint of the other.
+        second: String,
+        /// Why not.
+        because: &'static str,
     },
     /// The system did not start the threads asked for.
     #[error("cannot start {threads} threads: {problem}")]

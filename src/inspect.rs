@@ -1,9 +1,10 @@
 //! What a model is made of and what each task does with it.
 
-use crate::model::{Head, Model};
-use crate::plan::{Described, Plan};
-use crate::prompt::{Prompt, PromptRequest};
-use crate::task::Task;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::model::{EndSpec, Head, Model};
+use crate::plan::Described;
+use crate::prompt::TaskPrompt;
 use std::path::PathBuf;
 
 /// What a model is made of, for people: [`Embedder::inspect`](crate::Embedder::inspect).
@@ -35,7 +36,9 @@ pub struct Inspection {
     /// The entry of the built-in prompt registry for it.
     pub registry: Option<String>,
     /// What each task resolves to.
-    pub tasks: Vec<(Task, Prompt)>,
+    pub tasks: Vec<TaskPrompt>,
+    /// The names of its task adapters.
+    pub adapters: Vec<String>,
     /// The steps that a device runs, one line each.
     pub plan: Vec<String>,
     /// Bytes of the weights in the model's files.
@@ -47,51 +50,71 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    pub(crate) fn new(model: &Model, plan: &Plan, weight_bytes: usize, batch_bytes: usize) -> Inspection {
+    pub(crate) fn of(engine: &Engine) -> Result<Inspection> {
+        let Engine { model, plan, .. } = engine;
+        let first_adapter = model.adapters.as_ref().and_then(|adapters| adapters.names.first());
+        let backend = engine.backend(first_adapter.map(String::as_str))?;
+        let tokens = engine.batch_tokens(&*backend, usize::MAX).max(engine.max_tokens);
         let tensors = model.tensors();
         let mut stored_as: Vec<String> =
             tensors.iter().map(|t| format!("{:?}", t.element_type()).to_uppercase()).collect();
         stored_as.sort_unstable();
         stored_as.dedup();
-        let by_task = |task| {
-            let request = PromptRequest { task: Some(task), ..PromptRequest::default() };
-            Some((task, model.prompts.resolve(&request).ok()?))
-        };
-        Inspection {
+        Ok(Inspection {
             model: model.root.clone(),
             family: model.encoder.family,
             parameters: tensors.iter().map(|t| t.rows() * t.columns()).sum(),
             layers: model.encoder.layers.len(),
             hidden: model.encoder.hidden,
             vocabulary: model.encoder.embedding.word.rows(),
-            dimensions: model.dimensions(),
+            dimensions: model.width(0),
             max_tokens: model.max_tokens,
             stored_as,
             modules: modules(model),
             prompts: model.prompts.own().to_vec(),
             registry: model.prompts.registry_family().map(str::to_owned),
-            tasks: Task::ALL.into_iter().filter_map(by_task).collect(),
+            adapters: model.adapters.as_ref().map(|adapters| adapters.names.clone()).unwrap_or_default(),
+            tasks: model.prompts.tasks(),
             plan: plan.steps.iter().map(|step| Described(plan, step).to_string()).collect(),
             stored_bytes: tensors.iter().map(|t| t.stored_bytes()).sum(),
-            weight_bytes,
-            batch_bytes,
-        }
+            weight_bytes: backend.weight_bytes(),
+            batch_bytes: plan.buffer_bytes(tokens, tokens),
+        })
     }
 }
 
 fn modules(model: &Model) -> Vec<String> {
-    let modes: Vec<&str> = model.pooling.modes.iter().map(|mode| mode.name()).collect();
-    let prompt = if model.pooling.include_prompt { "prompt included" } else { "prompt left out" };
-    let heads = model.heads.iter().map(|head| match head {
+    let encoder = &model.encoder;
+    let first = match encoder.layers.len() {
+        0 => format!("StaticEmbedding {:?}", encoder.embedding.word.shape()),
+        layers => format!("Transformer {}, {layers} layers", encoder.family),
+    };
+    std::iter::once(first).chain(model.ends.iter().flat_map(modules_of)).collect()
+}
+
+/// The modules of one result.
+fn modules_of(end: &EndSpec) -> Vec<String> {
+    let head = |level: &str, head: &Head| match head {
         Head::Dense { linear, activation } => {
-            format!("Dense {} -> {}, {activation:?}", linear.inputs(), linear.outputs())
+            format!("Dense{level} {} -> {}, {activation:?}", linear.inputs(), linear.outputs())
         }
-        Head::LayerNorm(_) => "LayerNorm".to_owned(),
-        Head::Normalize => "Normalize".to_owned(),
-    });
-    let first = [
-        format!("Transformer {}, {} layers", model.encoder.family, model.encoder.layers.len()),
-        format!("Pooling {}, {prompt}", modes.join(" | ")),
-    ];
-    first.into_iter().chain(heads).collect()
+        Head::Norm(_) => format!("LayerNorm{level}"),
+        Head::Normalize => format!("Normalize{level}"),
+    };
+    let mut modules: Vec<String> = end.token_heads.iter().map(|module| head(" of tokens", module)).collect();
+    if let Some(pooling) = &end.pooling {
+        let modes: Vec<&str> = pooling.modes.iter().map(|mode| mode.name()).collect();
+        let prompt = if pooling.include_prompt { "prompt included" } else { "prompt left out" };
+        modules.push(format!("Pooling {}, {prompt}", modes.join(" | ")));
+    }
+    modules.extend(end.heads.iter().map(|module| head("", module)));
+    if end.unit_length {
+        modules.push(if end.pooling.is_some() {
+            "Normalize".to_owned()
+        } else {
+            "Normalize of tokens".to_owned()
+        });
+    }
+    modules.push(format!("gives {}", end.kind.describe()));
+    modules
 }

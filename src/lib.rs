@@ -38,26 +38,33 @@ mod backend;
 mod builtin;
 mod device;
 mod embedder;
+mod engine;
 mod error;
 mod inspect;
+mod late;
 mod model;
 mod options;
 mod output;
 mod plan;
 mod pooling;
 mod prompt;
+mod reranker;
+mod space;
 mod task;
 mod tokens;
 
 #[cfg(feature = "gpu")]
 pub use backend::gpu::{GpuAdapter, gpu_adapters};
 pub use device::{Device, DeviceReport, GpuSelector, instruction_sets};
-pub use embedder::{Embedder, Embedding};
+pub use embedder::{Document, Embedder, Embedding};
 pub use error::{Error, Result};
 pub use inspect::Inspection;
+pub use late::{Outputs, SparseVector, TokenVectors};
 pub use options::{EmbedOptions, EmbedderBuilder, TooLong};
-pub use output::cosine;
-pub use prompt::{Note, Prompt, PromptSource};
+pub use output::{OutputType, Quantized, Ranges, Similarity, cosine, hamming, maxsim, quantize};
+pub use prompt::{Note, Prompt, PromptSource, TaskPrompt};
+pub use reranker::Reranker;
+pub use space::{Fingerprint, Space};
 pub use task::Task;
 
 /// The README's code, run as a test.

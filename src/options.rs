@@ -4,7 +4,8 @@ use crate::device::Device;
 use crate::embedder::Embedder;
 use crate::error::Result;
 use crate::model::ModelFiles;
-use crate::prompt::PromptRequest;
+use crate::prompt::{PromptRequest, UserRegistry};
+use crate::reranker::Reranker;
 use crate::task::Task;
 use std::path::Path;
 
@@ -16,6 +17,8 @@ pub struct EmbedderBuilder {
     pub(crate) max_tokens: Option<usize>,
     pub(crate) batch_tokens: Option<usize>,
     pub(crate) instruction_set: Option<String>,
+    pub(crate) dimensions: Option<usize>,
+    pub(crate) registry: Option<UserRegistry>,
 }
 
 impl EmbedderBuilder {
@@ -51,6 +54,32 @@ impl EmbedderBuilder {
         self
     }
 
+    /// Chooses the projection to this size, for models that have several in folders of their own
+    /// (stella's `2_Dense_256` to `2_Dense_8192`). For any other model, use
+    /// [`EmbedOptions::dimensions`]. Default: the model's own choice.
+    pub fn dimensions(mut self, dimensions: usize) -> Self {
+        self.dimensions = Some(dimensions);
+        self
+    }
+
+    /// A registry file of your own, whose prompts come before the model's and the built-in ones. Its
+    /// form is that of the built-in registry, `src/prompt/registry.json`.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has something in it that no registry has.
+    pub fn registry(mut self, file: impl AsRef<Path>) -> Result<Self> {
+        self.registry = Some(UserRegistry::read(file.as_ref())?);
+        Ok(self)
+    }
+
+    /// Opens a cross-encoder; see [`Reranker::open`].
+    ///
+    /// # Errors
+    /// As [`Reranker::open`], or if an option does not fit the model or this machine.
+    pub fn open_reranker(&self, folder: impl AsRef<Path>) -> Result<Reranker> {
+        Reranker::with_options(&ModelFiles::in_folder(folder.as_ref())?, self)
+    }
+
     /// Opens a model folder; see [`Embedder::open`].
     ///
     /// # Errors
@@ -71,12 +100,22 @@ impl EmbedderBuilder {
 
 /// What to do with a text that has more tokens than the model takes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub enum TooLong {
     /// Cut off its end, and say so in the result.
     #[default]
     Truncate,
+    /// Cut off its start, and say so in the result. The prompt stays.
+    TruncateStart,
     /// Return an error.
     Error,
+    /// Embed it in windows of as many tokens as the model takes, each with the prompt, and take the
+    /// mean of their directions, weighted by their tokens. Nothing is lost, but no window knows the
+    /// others.
+    Windows {
+        /// Tokens that each window shares with the one before it.
+        overlap: usize,
+    },
 }
 
 /// How to embed the texts of a call. A [`Task`] is enough: `embed(text, Task::Clustering)`.
@@ -89,10 +128,12 @@ pub enum TooLong {
 pub struct EmbedOptions {
     pub(crate) task: Option<Task>,
     pub(crate) prompt: Option<String>,
+    pub(crate) template: Option<String>,
     pub(crate) prompt_name: Option<String>,
     pub(crate) instruction: Option<String>,
     pub(crate) title: Option<String>,
     pub(crate) dimensions: Option<usize>,
+    pub(crate) normalize: Option<bool>,
     pub(crate) too_long: TooLong,
 }
 
@@ -111,6 +152,13 @@ impl EmbedOptions {
     /// Puts this text in front, whatever the model's prompts are; empty: nothing.
     pub fn prompt(mut self, prompt: impl Into<String>) -> Self {
         self.prompt = Some(prompt.into());
+        self
+    }
+
+    /// Puts the text where `{text}` stands in this template, and a title, or `none`, where `{title}`
+    /// does: `Summarize sentence "{text}" in one word:`.
+    pub fn template(mut self, template: impl Into<String>) -> Self {
+        self.template = Some(template.into());
         self
     }
 
@@ -140,6 +188,13 @@ impl EmbedOptions {
         self
     }
 
+    /// Brings vectors to unit length, or leaves them as they are, whatever the model's own modules
+    /// say. Default: as they say.
+    pub fn normalize(mut self, normalize: bool) -> Self {
+        self.normalize = Some(normalize);
+        self
+    }
+
     /// What to do with texts that are too long.
     pub fn too_long(mut self, policy: TooLong) -> Self {
         self.too_long = policy;
@@ -149,6 +204,7 @@ impl EmbedOptions {
     pub(crate) fn prompt_request(&self) -> PromptRequest<'_> {
         PromptRequest {
             explicit: self.prompt.as_deref(),
+            template: self.template.as_deref(),
             name: self.prompt_name.as_deref(),
             task: self.task,
             instruction: self.instruction.as_deref(),

@@ -5,22 +5,27 @@
 //! is reading the network:
 //!
 //! ```text
-//! embed ─► layer 0: attention, mlp (, side) ─► layer 1 … ─► final norm ─► pool ─► heads
+//! embed ─► layer 0: attention, mlp (, side) ─► layer 1 … ─► final norm ─┬─► pool ─► heads
+//!                                                                      └─► other ends
 //! ```
+//!
+//! What a model gives for a text are its ends: most have one, the vector. They share the steps up to
+//! the hidden states, and each has steps of its own.
 //!
 //! No step reads a buffer that it writes, except [`Step::HeadNorm`] and [`Step::Rotary`], which
 //! work in place on a part of the columns.
 
+mod builder;
 mod describe;
+mod tables;
 
 pub(crate) use describe::Described;
+pub(crate) use tables::{DistanceBias, RotaryTable};
 
 use crate::error::Result;
-use crate::model::{
-    Activation, AttentionSpec, EncoderSpec, Head, LayerSpec, LinearSpec, MlpSpec, Model, NormSpec, Pooling,
-    RelativeBiasSpec, RotarySpec, SideSignalSpec, SideSpec, Tensor, Visible,
-};
+use crate::model::{Activation, EncoderSpec, EndSpec, LinearSpec, NormSpec, Tensor, Visible};
 use crate::pooling::PoolingMode;
+use builder::Builder;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -50,8 +55,8 @@ pub(crate) struct BufferId(pub(crate) usize);
 
 /// One step of a plan.
 pub(crate) enum Step {
-    /// `output[t] = scale · word[id[t]] + position[i + first_position] + token_type[0]`, where i is
-    /// t's position in its text.
+    /// `output[t] = scale · word[id[t]] + position[i + first_position] + token_type[type[t]]`, where i
+    /// is t's position in its text.
     Embed {
         /// `[vocabulary, width]`
         word: Tensor,
@@ -59,7 +64,7 @@ pub(crate) enum Step {
         scale: f32,
         /// `[positions, width]`, and the row of a text's first token.
         position: Option<(Tensor, usize)>,
-        /// `[types, width]`; its first row is used.
+        /// `[types, width]`
         token_type: Option<Tensor>,
         /// `[tokens, width]`
         output: BufferId,
@@ -93,6 +98,47 @@ pub(crate) enum Step {
         /// `[rows, outputs]`
         residual: Option<BufferId>,
         /// `[rows, outputs]`
+        output: BufferId,
+    },
+    /// The `top` largest of each row's softmax and where they stand, largest first.
+    Route {
+        /// How many.
+        top: usize,
+        /// `[tokens, experts]`
+        input: BufferId,
+        /// Index, as a number, and probability: `[tokens, 2 · top]`
+        output: BufferId,
+    },
+    /// `output[t][s] = activation(x[t] · W(e)ᵀ)` for the s-th expert e that row t chose.
+    ExpertUp {
+        /// W of all experts below each other: `[experts · intermediate, hidden]`
+        weight: Tensor,
+        /// Number of experts.
+        experts: usize,
+        /// See above.
+        activation: Activation,
+        /// From [`Step::Route`].
+        choices: BufferId,
+        /// `[tokens, hidden]`
+        input: BufferId,
+        /// `[tokens, top · intermediate]`
+        output: BufferId,
+    },
+    /// `output[t] = Σₛ p(t, s) · x[t][s] · W(e) + b + residual[t]` over the experts e that row t chose.
+    ExpertDown {
+        /// W of all experts below each other: `[experts · intermediate, hidden]`
+        weight: Tensor,
+        /// b, `[hidden]`
+        bias: Option<Tensor>,
+        /// Number of experts.
+        experts: usize,
+        /// From [`Step::Route`].
+        choices: BufferId,
+        /// `[tokens, top · intermediate]`
+        input: BufferId,
+        /// `[tokens, hidden]`
+        residual: BufferId,
+        /// `[tokens, hidden]`
         output: BufferId,
     },
     /// A norm over each head of some columns, in place.
@@ -150,110 +196,62 @@ pub(crate) enum Step {
     },
 }
 
-/// Cosine and sine of each position's angles.
-pub(crate) struct RotaryTable {
-    /// Twice the number of angles.
-    pub(crate) head_dim: usize,
-    /// `[positions, head_dim / 2]`
-    pub(crate) cos: Vec<f32>,
-    /// `[positions, head_dim / 2]`
-    pub(crate) sin: Vec<f32>,
-}
-
-impl RotaryTable {
-    /// The table for positions below `positions`. Angles are products rounded to f32, as PyTorch
-    /// computes them; their cosines are exact to rounding.
-    fn new(rotary: &RotarySpec, positions: usize) -> RotaryTable {
-        let angles = (0..positions).flat_map(|position| {
-            rotary.inverse_frequencies.iter().map(move |frequency| f64::from(position as f32 * frequency))
-        });
-        let (sin, cos) = angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).unzip();
-        RotaryTable { head_dim: 2 * rotary.inverse_frequencies.len(), cos, sin }
-    }
-}
-
-/// A bias by distance: `values[head][reach + clamp(key - query, -reach, reach)]`.
-pub(crate) struct DistanceBias {
-    /// From this distance on, it does not change.
-    pub(crate) reach: usize,
-    /// `[heads, 2 · reach + 1]`
-    pub(crate) values: Vec<f32>,
-}
-
-impl DistanceBias {
-    /// Looks up the bucket of every distance once.
-    fn new(spec: &RelativeBiasSpec, heads: usize) -> Result<DistanceBias> {
-        let table = spec.table.to_vec()?; // [buckets, heads]
-        let reach = spec.max_distance;
-        let mut values = Vec::with_capacity(heads * (2 * reach + 1));
-        for head in 0..heads {
-            for distance in -(reach as i64)..=reach as i64 {
-                values.push(table[bucket(distance, spec.table.rows(), reach) * heads + head]);
-            }
-        }
-        Ok(DistanceBias { reach, values })
-    }
-
-    /// The values of one head, `[2 · reach + 1]`.
-    pub(crate) fn head(&self, head: usize) -> &[f32] {
-        let width = 2 * self.reach + 1;
-        &self.values[head * width..][..width]
-    }
-}
-
-/// The bucket of a distance `key - query`, bidirectional: half of the buckets for each side; of
-/// those, half for one distance each and half for ranges that grow as powers up to `max_distance`.
-///
-/// T5's `_relative_position_bucket` in transformers, in its f32 arithmetic.
-fn bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
-    let side = buckets / 2;
-    let exact = side / 2;
-    let offset = if distance > 0 { side } else { 0 };
-    let distance = distance.unsigned_abs() as usize;
-    if distance < exact {
-        return offset + distance;
-    }
-    let ratio = (distance as f32 / exact as f32).ln() / (max_distance as f32 / exact as f32).ln();
-    let large = exact + (ratio * (side - exact) as f32) as usize;
-    offset + large.min(side - 1)
-}
-
 /// The steps of a model, and the buffers they use.
 pub(crate) struct Plan {
-    /// Runs first to last.
+    /// Runs first to last: first those that all ends need, then those of each end.
     pub(crate) steps: Vec<Step>,
+    /// How many steps all ends share.
+    pub(crate) shared: usize,
+    /// What the model gives for a text.
+    pub(crate) ends: Vec<PlanEnd>,
     /// All buffers of the steps.
     pub(crate) buffers: Vec<Buffer>,
-    /// Where the result is: `[texts, dimensions]`.
+}
+
+/// One result of a plan.
+pub(crate) struct PlanEnd {
+    /// Its own steps.
+    pub(crate) steps: Range<usize>,
+    /// Where its result is: `[texts, width]` or `[tokens, width]`.
     pub(crate) output: BufferId,
 }
 
 impl Plan {
     /// The plan of a model for texts of up to `max_tokens` tokens.
-    pub(crate) fn new(model: &Model, max_tokens: usize) -> Result<Plan> {
-        let mut builder = Builder::new(&model.encoder, max_tokens);
-        builder.embed(&model.encoder);
-        if let Some(signal) = &model.encoder.side_signal {
+    pub(crate) fn new(encoder: &EncoderSpec, ends: &[EndSpec], max_tokens: usize) -> Result<Plan> {
+        let mut builder = Builder::new(encoder, max_tokens);
+        builder.embed(encoder);
+        if let Some(signal) = &encoder.side_signal {
             builder.side_signal(signal);
         }
-        for (n, layer) in model.encoder.layers.iter().enumerate() {
+        for (n, layer) in encoder.layers.iter().enumerate() {
             builder.layer(layer)?;
             if let Some(side) = &layer.side {
                 builder.side(side, n);
             }
         }
-        if let Some(norm) = &model.encoder.final_norm {
-            builder.hidden = builder.norm(norm, builder.hidden, "final");
-        }
-        if let Some(linear) = &model.encoder.output {
-            let output = builder.buffer("output", Rows::Tokens, linear.outputs());
-            builder.linear(linear, builder.hidden, output, None);
-            builder.hidden = output;
-        }
-        let pooled = builder.pool(&model.pooling, model.encoder.width());
-        let output = builder.heads(&model.heads, pooled);
+        builder.finish_tokens(encoder);
+        let shared = builder.steps.len();
+        let ends = ends.iter().map(|end| {
+            let first = builder.steps.len();
+            let output = builder.end(end, encoder.width());
+            PlanEnd { steps: first..builder.steps.len(), output }
+        });
+        let ends = ends.collect();
         let Builder { steps, buffers, .. } = builder;
-        Ok(Plan { steps, buffers, output })
+        Ok(Plan { steps, shared, ends, buffers })
+    }
+
+    /// The steps that some of the ends need, with their places in [`Plan::steps`].
+    pub(crate) fn steps_for<'a>(&'a self, ends: &'a [usize]) -> impl Iterator<Item = (usize, &'a Step)> {
+        let own = ends.iter().flat_map(|&end| self.ends[end].steps.clone());
+        (0..self.shared).chain(own).map(|place| (place, &self.steps[place]))
+    }
+
+    /// Values that an end has for a batch.
+    pub(crate) fn result_len(&self, end: usize, tokens: usize, texts: usize) -> usize {
+        let Buffer { rows, width, .. } = self.buffers[self.ends[end].output.0];
+        width * if rows == Rows::Tokens { tokens } else { texts }
     }
 
     /// Values of a row of `buffer`.
@@ -265,311 +263,5 @@ impl Plan {
     pub(crate) fn buffer_bytes(&self, tokens: usize, texts: usize) -> usize {
         let rows = |buffer: &Buffer| if buffer.rows == Rows::Tokens { tokens } else { texts };
         self.buffers.iter().map(|buffer| rows(buffer) * buffer.width * size_of::<f32>()).sum()
-    }
-}
-
-/// A plan in the making.
-struct Builder {
-    steps: Vec<Step>,
-    buffers: Vec<Buffer>,
-    /// Where the hidden states are after the steps so far: `[tokens, hidden]`.
-    hidden: BufferId,
-    max_tokens: usize,
-    /// The side signal: `[tokens, layers · size]`.
-    signal: Option<BufferId>,
-    /// Tables that layers share.
-    rotary: Vec<(RotarySpec, Arc<RotaryTable>)>,
-    bias: Option<(String, Arc<DistanceBias>)>,
-}
-
-impl Builder {
-    fn new(encoder: &EncoderSpec, max_tokens: usize) -> Builder {
-        let mut builder = Builder {
-            steps: Vec::new(),
-            buffers: Vec::new(),
-            hidden: BufferId(0),
-            max_tokens,
-            signal: None,
-            rotary: Vec::new(),
-            bias: None,
-        };
-        builder.hidden = builder.buffer("hidden", Rows::Tokens, encoder.hidden);
-        builder
-    }
-
-    /// The buffer of this name and size; steps that need it at different times share it.
-    fn buffer(&mut self, name: &'static str, rows: Rows, width: usize) -> BufferId {
-        let same = |buffer: &Buffer| buffer.name == name && buffer.rows == rows && buffer.width == width;
-        let found = self.buffers.iter().position(same);
-        BufferId(found.unwrap_or_else(|| {
-            self.buffers.push(Buffer { name, rows, width });
-            self.buffers.len() - 1
-        }))
-    }
-
-    /// A buffer like `other` that is not `other`: hidden states move between two of them.
-    fn other(&mut self, other: BufferId) -> BufferId {
-        let Buffer { name, rows, width } = self.buffers[other.0].clone();
-        let name = if name == "hidden" { "hidden'" } else { "hidden" };
-        self.buffer(name, rows, width)
-    }
-
-    fn embed(&mut self, encoder: &EncoderSpec) {
-        let embedding = &encoder.embedding;
-        let mut output = match embedding.projection {
-            Some(_) => self.buffer("embedded", Rows::Tokens, embedding.word.columns()),
-            None => self.hidden,
-        };
-        self.steps.push(Step::Embed {
-            word: embedding.word.clone(),
-            scale: embedding.scale,
-            position: embedding.position.clone(),
-            token_type: embedding.token_type.clone(),
-            output,
-        });
-        if let Some(norm) = &embedding.norm {
-            let normed = if embedding.projection.is_some() { "embedded'" } else { "hidden'" };
-            output = self.norm(norm, output, normed);
-        }
-        match &embedding.projection {
-            Some(projection) => self.linear(projection, output, self.hidden, None),
-            None => self.hidden = output,
-        }
-    }
-
-    /// Normalises the hidden states themselves.
-    fn post_norm(&mut self, norm: &NormSpec) -> BufferId {
-        let output = self.other(self.hidden);
-        self.steps.push(Step::Norm {
-            norm: norm.clone(),
-            input: self.hidden,
-            residual: None,
-            scale: 1.0,
-            output,
-        });
-        output
-    }
-
-    /// A normalised copy of `input`.
-    fn norm(&mut self, norm: &NormSpec, input: BufferId, name: &'static str) -> BufferId {
-        let Buffer { rows, width, .. } = self.buffers[input.0];
-        let output = self.buffer(name, rows, width);
-        self.steps.push(Step::Norm { norm: norm.clone(), input, residual: None, scale: 1.0, output });
-        output
-    }
-
-    fn layer(&mut self, layer: &LayerSpec) -> Result<()> {
-        let input = match &layer.attention_pre_norm {
-            Some(norm) => self.norm(norm, self.hidden, "normed"),
-            None => self.hidden,
-        };
-        self.attention(&layer.attention, input, layer.attention_out_norm.as_ref())?;
-        if let Some(norm) = &layer.attention_post_norm {
-            self.hidden = self.post_norm(norm);
-        }
-        let input = match &layer.mlp_pre_norm {
-            Some(norm) => self.norm(norm, self.hidden, "normed"),
-            None => self.hidden,
-        };
-        self.mlp(&layer.mlp, input, layer.mlp_out_norm.as_ref());
-        if let Some(norm) = &layer.mlp_post_norm {
-            self.hidden = self.post_norm(norm);
-        }
-        Ok(())
-    }
-
-    fn attention(
-        &mut self,
-        spec: &AttentionSpec,
-        input: BufferId,
-        out_norm: Option<&NormSpec>,
-    ) -> Result<()> {
-        let AttentionSpec { heads, kv_heads, head_dim, scale, visible, .. } = *spec;
-        let qkv = self.buffer("query_key_value", Rows::Tokens, spec.query_key_value.outputs());
-        self.linear(&spec.query_key_value, input, qkv, None);
-
-        let queries = 0..heads * head_dim;
-        let keys = queries.end..queries.end + kv_heads * head_dim;
-        let values = keys.end..keys.end + kv_heads * head_dim;
-        let norms = [(&spec.query_norm, &queries), (&spec.key_norm, &keys), (&spec.value_norm, &values)];
-        for (norm, columns) in norms {
-            if let Some(norm) = norm {
-                self.steps.push(Step::HeadNorm { norm: norm.clone(), buffer: qkv, columns: columns.clone() });
-            }
-        }
-        if let Some(rotary) = &spec.rotary {
-            // Queries and keys are neighbours and rotate alike.
-            let table = self.rotary_table(rotary);
-            self.steps.push(Step::Rotary { table, buffer: qkv, columns: queries.start..keys.end });
-        }
-        let bias = spec.relative_bias.as_ref().map(|bias| self.distance_bias(bias, heads)).transpose()?;
-        let context = self.buffer("context", Rows::Tokens, heads * head_dim);
-        self.steps.push(Step::Attention {
-            heads,
-            kv_heads,
-            head_dim,
-            scale,
-            visible,
-            bias,
-            input: qkv,
-            output: context,
-        });
-
-        self.add_branch(&spec.output, context, out_norm);
-        Ok(())
-    }
-
-    /// Adds a block's result to the hidden states: `hidden + linear(input)`, or
-    /// `hidden + norm(linear(input))`.
-    fn add_branch(&mut self, linear: &LinearSpec, input: BufferId, out_norm: Option<&NormSpec>) {
-        let output = self.other(self.hidden);
-        match out_norm {
-            None => self.linear(linear, input, output, Some(self.hidden)),
-            Some(norm) => {
-                let branch = self.buffer("branch", Rows::Tokens, linear.outputs());
-                self.linear(linear, input, branch, None);
-                let (norm, residual) = (norm.clone(), Some(self.hidden));
-                self.steps.push(Step::Norm { norm, input: branch, residual, scale: 1.0, output });
-            }
-        }
-        self.hidden = output;
-    }
-
-    fn mlp(&mut self, spec: &MlpSpec, input: BufferId, out_norm: Option<&NormSpec>) {
-        let inner = self.buffer("intermediate", Rows::Tokens, spec.up.outputs());
-        self.steps.push(Step::Linear {
-            linear: spec.up.clone(),
-            gate: spec.gate.clone(),
-            activation: spec.activation,
-            input,
-            factor: None,
-            residual: None,
-            output: inner,
-        });
-        self.add_branch(&spec.down, inner, out_norm);
-    }
-
-    /// All layers' parts of the side signal, side by side.
-    fn side_signal(&mut self, spec: &SideSignalSpec) {
-        let signal = self.buffer("side signal", Rows::Tokens, spec.projection.outputs());
-        self.linear(&spec.projection, self.hidden, signal, None);
-        let columns = 0..spec.projection.outputs();
-        self.steps.push(Step::HeadNorm { norm: spec.norm.clone(), buffer: signal, columns });
-        self.signal = Some(signal);
-    }
-
-    /// The third block of layer `n`.
-    fn side(&mut self, spec: &SideSpec, n: usize) {
-        let size = spec.gate.outputs();
-        let gated = self.buffer("side", Rows::Tokens, size);
-        self.steps.push(Step::Linear {
-            linear: spec.gate.clone(),
-            gate: None,
-            activation: spec.activation,
-            input: self.hidden,
-            factor: self.signal.map(|signal| (signal, n * size)),
-            residual: None,
-            output: gated,
-        });
-        let branch = self.buffer("branch", Rows::Tokens, spec.project.outputs());
-        self.linear(&spec.project, gated, branch, None);
-        let output = self.other(self.hidden);
-        let (norm, residual, scale) = (spec.norm.clone(), Some(self.hidden), spec.scale);
-        self.steps.push(Step::Norm { norm, input: branch, residual, scale, output });
-        self.hidden = output;
-    }
-
-    /// A linear layer with no activation.
-    fn linear(&mut self, linear: &LinearSpec, input: BufferId, output: BufferId, residual: Option<BufferId>) {
-        let (linear, gate, activation) = (linear.clone(), None, Activation::Identity);
-        self.steps.push(Step::Linear { linear, gate, activation, input, factor: None, residual, output });
-    }
-
-    fn rotary_table(&mut self, rotary: &RotarySpec) -> Arc<RotaryTable> {
-        if let Some((_, table)) = self.rotary.iter().find(|(spec, _)| spec == rotary) {
-            return table.clone();
-        }
-        let table = Arc::new(RotaryTable::new(rotary, self.max_tokens));
-        self.rotary.push((rotary.clone(), table.clone()));
-        table
-    }
-
-    fn distance_bias(&mut self, spec: &RelativeBiasSpec, heads: usize) -> Result<Arc<DistanceBias>> {
-        match &self.bias {
-            Some((name, bias)) if name == spec.table.name() => Ok(bias.clone()),
-            _ => {
-                let bias = Arc::new(DistanceBias::new(spec, heads)?);
-                self.bias = Some((spec.table.name().to_owned(), bias.clone()));
-                Ok(bias)
-            }
-        }
-    }
-
-    fn pool(&mut self, pooling: &Pooling, hidden: usize) -> BufferId {
-        let output = self.buffer("pooled", Rows::Texts, hidden * pooling.modes.len());
-        self.steps.push(Step::Pool { modes: pooling.modes.clone(), input: self.hidden, output });
-        output
-    }
-
-    fn heads(&mut self, heads: &[Head], mut vector: BufferId) -> BufferId {
-        const NAMES: [&str; 2] = ["vector", "vector'"];
-        for (i, head) in heads.iter().enumerate() {
-            let name = NAMES[i % 2];
-            match head {
-                Head::Dense { linear, activation } => {
-                    let output = self.buffer(name, Rows::Texts, linear.outputs());
-                    let (linear, activation) = (linear.clone(), *activation);
-                    self.steps.push(Step::Linear {
-                        linear,
-                        gate: None,
-                        activation,
-                        input: vector,
-                        factor: None,
-                        residual: None,
-                        output,
-                    });
-                    vector = output;
-                }
-                Head::LayerNorm(norm) => vector = self.norm(norm, vector, name),
-                Head::Normalize => {
-                    let output = self.buffer(name, Rows::Texts, self.buffers[vector.0].width);
-                    self.steps.push(Step::Normalize { input: vector, output });
-                    vector = output;
-                }
-            }
-        }
-        vector
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Both sides of MPNet's and T5's buckets, as their functions in transformers give them.
-    #[test]
-    fn buckets_have_the_published_borders() {
-        let borders = [(8, 8), (12, 9), (16, 10), (23, 11), (32, 12), (46, 13), (64, 14), (91, 15)];
-        for distance in 0..400i64 {
-            let expected = match borders.iter().rfind(|(from, _)| distance >= *from) {
-                Some((_, bucket)) => *bucket,
-                None => distance as usize,
-            };
-            assert_eq!(bucket(-distance, 32, 128), expected, "key {distance} before the query");
-            let after = if distance == 0 { 0 } else { 16 + expected };
-            assert_eq!(bucket(distance, 32, 128), after, "key {distance} after the query");
-        }
-    }
-
-    #[test]
-    fn rotary_frequencies_are_the_published_ones() {
-        let rotary = RotarySpec::from_theta(1000.0, 64);
-        let expected = [1.0, 0.805842, 0.649382, 0.523299];
-        for (got, want) in rotary.inverse_frequencies.iter().zip(expected) {
-            assert!((got - want).abs() < 1e-6, "{got} not {want}");
-        }
-        let table = RotaryTable::new(&rotary, 3);
-        assert_eq!((table.cos[0], table.sin[0]), (1.0, 0.0));
-        assert!((table.cos[2 * 32] - 2f32.cos()).abs() < 1e-7);
     }
 }

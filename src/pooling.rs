@@ -17,11 +17,34 @@ pub(crate) enum PoolingMode {
     WeightedMean,
     /// The last token's state.
     LastToken,
+    /// A weight for each entry of the vocabulary, from the logits of a language model.
+    Splade(Splade),
+}
+
+/// `max` or `Σ` over tokens of `ln(1 + max(x, 0))`, or of the logarithm taken twice.
+///
+/// sentence-transformers, `sparse_encoder/modules/splade_pooling.py`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Splade {
+    /// The sum and not the largest.
+    pub(crate) sum: bool,
+    /// `ln(1 + ln(1 + max(x, 0)))`
+    pub(crate) twice: bool,
+}
+
+impl Splade {
+    /// What a logit weighs.
+    fn weight(self, logit: f32) -> f32 {
+        // Written so that NaN stays.
+        let positive = if logit < 0.0 { 0.0 } else { f64::from(logit) };
+        let once = positive.ln_1p();
+        (if self.twice { once.ln_1p() } else { once }) as f32
+    }
 }
 
 impl PoolingMode {
-    /// All modes.
-    pub(crate) const ALL: [PoolingMode; 6] = [
+    /// The modes that a pooling module can name.
+    pub(crate) const NAMED: [PoolingMode; 6] = [
         PoolingMode::Cls,
         PoolingMode::Max,
         PoolingMode::Mean,
@@ -29,6 +52,11 @@ impl PoolingMode {
         PoolingMode::WeightedMean,
         PoolingMode::LastToken,
     ];
+
+    /// Whether it takes every pooled token, and not one of them.
+    pub(crate) fn takes_all(self) -> bool {
+        !matches!(self, PoolingMode::Cls | PoolingMode::LastToken)
+    }
 
     /// Its `pooling_mode` in a model's pooling configuration.
     pub(crate) fn name(self) -> &'static str {
@@ -39,12 +67,14 @@ impl PoolingMode {
             PoolingMode::MeanSqrtLen => "mean_sqrt_len_tokens",
             PoolingMode::WeightedMean => "weightedmean",
             PoolingMode::LastToken => "lasttoken",
+            PoolingMode::Splade(Splade { sum: false, .. }) => "splade max",
+            PoolingMode::Splade(Splade { sum: true, .. }) => "splade sum",
         }
     }
 
     /// The mode of that [`name`](PoolingMode::name).
     pub(crate) fn from_name(name: &str) -> Option<PoolingMode> {
-        PoolingMode::ALL.into_iter().find(|mode| mode.name() == name)
+        PoolingMode::NAMED.into_iter().find(|mode| mode.name() == name)
     }
 }
 
@@ -61,6 +91,17 @@ pub(crate) fn pool(mode: PoolingMode, hidden: &[f32], width: usize, skip: usize,
             for row in pooled.chunks_exact(width) {
                 // Written so that NaN wins.
                 out.iter_mut().zip(row).for_each(|(o, &v)| *o = if v <= *o || o.is_nan() { *o } else { v });
+            }
+        }
+        PoolingMode::Splade(splade @ Splade { sum: false, .. }) => {
+            // The weight grows with the logit, so the largest logit has the largest weight.
+            pool(PoolingMode::Max, hidden, width, skip, out);
+            out.iter_mut().for_each(|o| *o = splade.weight(*o));
+        }
+        PoolingMode::Splade(splade) => {
+            out.fill(0.0);
+            for row in pooled.chunks_exact(width) {
+                out.iter_mut().zip(row).for_each(|(o, v)| *o += splade.weight(*v));
             }
         }
         PoolingMode::Mean | PoolingMode::MeanSqrtLen => {
@@ -103,6 +144,13 @@ mod tests {
             (PoolingMode::WeightedMean, 0, [23.0 / 6.0, -18.0 / 6.0]),
             (PoolingMode::WeightedMean, 1, [22.0 / 5.0, -28.0 / 5.0]),
             (PoolingMode::LastToken, 1, [6.0, 4.0]),
+            (PoolingMode::Splade(Splade { sum: false, twice: false }), 0, [7f32.ln(), 11f32.ln()]),
+            (
+                PoolingMode::Splade(Splade { sum: false, twice: true }),
+                1,
+                [7f32.ln().ln_1p(), 5f32.ln().ln_1p()],
+            ),
+            (PoolingMode::Splade(Splade { sum: true, twice: false }), 1, [3f32.ln() + 7f32.ln(), 5f32.ln()]),
         ];
         for (mode, skip, expected) in cases {
             let mut out = [0.0; 2];

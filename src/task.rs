@@ -60,6 +60,33 @@ impl Task {
         }
     }
 
+    /// Whether it is a query for a purpose of its own: embedded to be compared with documents, like
+    /// [`Task::RetrievalQuery`].
+    pub(crate) fn is_kind_of_query(self) -> bool {
+        matches!(self, Task::QuestionAnswering | Task::FactVerification | Task::CodeRetrievalQuery)
+    }
+
+    /// Whether it is embedded as a query, to be compared with documents.
+    pub fn is_query(self) -> bool {
+        self == Task::RetrievalQuery || self.is_kind_of_query()
+    }
+
+    /// The task of a vendor's name, in lower case with dashes.
+    fn by_vendors_name(name: &str) -> Option<Task> {
+        Some(match name {
+            // E5, Voyage, sentence-transformers; Nomic and Cohere; jina-embeddings-v3.
+            "query" | "search-query" | "retrieval.query" => Task::RetrievalQuery,
+            "document" | "passage" | "corpus" | "search-document" | "retrieval.passage" => {
+                Task::RetrievalDocument
+            }
+            "text-matching" | "sts" | "similarity" | "sentence-similarity" => Task::SemanticSimilarity,
+            "separation" => Task::Clustering,
+            "fact-checking" => Task::FactVerification,
+            "code-retrieval" => Task::CodeRetrievalQuery,
+            _ => return None,
+        })
+    }
+
     /// All names, for messages.
     pub(crate) fn names() -> String {
         Task::ALL.map(Task::name).join(", ")
@@ -76,11 +103,15 @@ impl FromStr for Task {
     type Err = Error;
 
     /// Reads a [`Task::name`], in any case and with `_` or `-` (`RETRIEVAL_QUERY` is Google's own
-    /// spelling).
+    /// spelling), or a vendor's name for one: E5's and Voyage's `query`, `passage` and `document`,
+    /// Nomic's and Cohere's `search_query` and `search_document`, Jina's `retrieval.query`,
+    /// `retrieval.passage`, `separation` and `text-matching`.
     fn from_str(text: &str) -> Result<Task, Error> {
         let name = text.to_ascii_lowercase().replace('_', "-");
         let found = Task::ALL.into_iter().find(|task| task.name() == name);
-        found.ok_or_else(|| Error::UnknownTask { found: text.to_owned() })
+        found
+            .or_else(|| Task::by_vendors_name(&name))
+            .ok_or_else(|| Error::UnknownTask { found: text.to_owned() })
     }
 }
 
@@ -95,11 +126,24 @@ mod tests {
             let google = task.name().to_uppercase().replace('-', "_");
             assert_eq!(google.parse::<Task>().unwrap(), task);
         }
+        let vendors = [
+            ("query", Task::RetrievalQuery),
+            ("passage", Task::RetrievalDocument),
+            ("search_query", Task::RetrievalQuery),
+            ("search_document", Task::RetrievalDocument),
+            ("retrieval.query", Task::RetrievalQuery),
+            ("retrieval.passage", Task::RetrievalDocument),
+            ("separation", Task::Clustering),
+            ("text-matching", Task::SemanticSimilarity),
+        ];
+        for (name, task) in vendors {
+            assert_eq!(name.parse::<Task>().unwrap(), task, "{name}");
+        }
     }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
-        let message = "search".parse::<Task>().unwrap_err().to_string();
-        assert!(message.contains("`search`") && message.contains("retrieval-query"), "{message}");
+        let message = "searching".parse::<Task>().unwrap_err().to_string();
+        assert!(message.contains("`searching`") && message.contains("retrieval-query"), "{message}");
     }
 }

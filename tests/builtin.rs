@@ -17,7 +17,7 @@ const BOUND: f64 = 1e-5;
 #[test]
 fn vectors_are_sentence_transformers_on_every_device() {
     let expected = expected();
-    let (_, _, vectors) = &expected.cases[0];
+    let vectors = &expected.cases[0].vectors;
     for (device, builder) in devices() {
         let embedder = builder.builtin().unwrap();
         let got = embedder.embed_batch(&expected.texts, EmbedOptions::new()).unwrap();

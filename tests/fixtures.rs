@@ -17,18 +17,14 @@ fn every_text_under_every_prompt_on_every_device_has_the_references_vector() {
         for (device, builder) in devices() {
             let embedder = builder.open(fixture(name)).unwrap_or_else(|e| panic!("{name} on {device}: {e}"));
             let mut worst: f64 = 0.0;
-            for (prompt_name, prompt, vectors) in &expected.cases {
-                let options = match prompt_name {
-                    Some(name) => EmbedOptions::new().prompt_name(name),
-                    // Nothing asked for: the model's default prompt, if it has one.
-                    None if prompt.is_empty() => EmbedOptions::new(),
-                    None => EmbedOptions::new().prompt(prompt),
-                };
+            for case in &expected.cases {
+                let prompt = &case.prompt;
                 let got = embedder
-                    .embed_batch(&expected.texts, options)
+                    .embed_batch(&expected.texts, case.options())
                     .unwrap_or_else(|e| panic!("{name} on {device}: {e}"));
-                assert_eq!(got.len(), vectors.len());
-                for ((got, want), text) in got.iter().zip(vectors).zip(&expected.texts) {
+                assert_eq!(got.len(), case.vectors.len());
+                assert_eq!(got[0].prompt.adapter, case.adapter, "{name}");
+                for ((got, want), text) in got.iter().zip(&case.vectors).zip(&expected.texts) {
                     let difference = max_difference(&got.vector, want);
                     worst = worst.max(difference);
                     if difference.is_nan() || difference > BOUND {

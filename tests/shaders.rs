@@ -10,7 +10,13 @@ fn shaders() -> Vec<(String, naga::Module, ModuleInfo)> {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let source = std::fs::read_to_string(&path).unwrap();
+        let mut source = std::fs::read_to_string(&path).unwrap();
+        if name == "activation.wgsl" {
+            continue; // a part of others
+        }
+        if source.contains("activate(") {
+            source += &std::fs::read_to_string(path.with_file_name("activation.wgsl")).unwrap();
+        }
         let module =
             naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
         // No capability beyond WebGPU's own: the shaders run on every adapter.

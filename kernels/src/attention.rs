@@ -96,7 +96,8 @@ pub struct AttentionScratch {
 dispatch! {
     /// Attention of all queries of one text and head over its packed keys and values.
     ///
-    /// `queries` and `out` are `[tokens, head_dim]`; `isa` must be the one that `panels` was
+    /// `queries` and `out` are `[tokens, head_dim]`, with as many tokens as there are keys, or more:
+    /// tokens behind the keys see them and are not seen. `isa` must be the one that `panels` was
     /// packed for.
     ///
     /// # Panics
@@ -119,16 +120,16 @@ fn attention_body<K: Kernel>(
     scratch: &mut AttentionScratch,
 ) {
     let (count, head_dim) = (panels.count, panels.head_dim);
-    assert!(queries.rows() == count && queries.columns() == head_dim);
-    assert!(out.rows() == count && out.columns() == head_dim);
+    assert!(queries.rows() >= count && queries.columns() == head_dim);
+    assert!(out.rows() == queries.rows() && out.columns() == head_dim);
     assert!(attention.bias.is_empty() || attention.bias.len() % 2 == 1);
     let width = head_dim.next_multiple_of(K::COLUMNS);
     let scores = reserved(&mut scratch.scores, K::ROWS * KEY_TILE);
     let sums = reserved(&mut scratch.sums, K::ROWS * width);
     let keys = panels.keys.as_ref().map_or(&[][..], AlignedBuffer::as_slice);
     let values = panels.values.as_ref().map_or(&[][..], AlignedBuffer::as_slice);
-    for first in (0..count).step_by(K::ROWS) {
-        let rows = queries.row_range(first, K::ROWS.min(count - first));
+    for first in (0..queries.rows()).step_by(K::ROWS) {
+        let rows = queries.row_range(first, K::ROWS.min(queries.rows() - first));
         let mut largest = [f32::NEG_INFINITY; MAX_ROWS];
         let mut totals = [0.0f32; MAX_ROWS];
         sums.fill(0.0);

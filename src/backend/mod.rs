@@ -8,6 +8,9 @@ pub(crate) mod reference;
 use crate::error::Result;
 use crate::tokens::RaggedBatch;
 
+/// The results of one batch, one for each end that was asked for.
+pub(crate) type Results = Vec<Vec<f32>>;
+
 /// Runs a plan on batches of texts.
 pub(crate) trait Backend: Send + Sync {
     /// What runs it, for reports: `cpu (avx512, 2 threads)`.
@@ -20,6 +23,7 @@ pub(crate) trait Backend: Send + Sync {
     /// Bytes of memory that it holds for weights.
     fn weight_bytes(&self) -> usize;
 
-    /// The vectors of each batch, `[texts, dimensions]` row after row.
-    fn run(&self, batches: &[RaggedBatch]) -> Result<Vec<Vec<f32>>>;
+    /// The results of each batch, one for each of `ends` (places in
+    /// [`Plan::ends`](crate::plan::Plan::ends)), row after row.
+    fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>>;
 }

@@ -3,7 +3,7 @@
 //! Values between steps are f32; sums are taken in f64, so that what another backend differs from
 //! this by is that backend's own rounding.
 
-use super::Backend;
+use super::{Backend, Results};
 use crate::error::Result;
 use crate::model::{Activation, LinearSpec, NormKind, NormSpec, Tensor};
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
@@ -33,14 +33,14 @@ impl Reference {
         Ok(Reference { plan, weights })
     }
 
-    fn run_batch(&self, batch: &RaggedBatch) -> Vec<f32> {
-        let rows = |rows| if rows == Rows::Tokens { batch.tokens() } else { batch.texts() };
+    fn run_batch(&self, batch: &RaggedBatch, ends: &[usize]) -> Results {
+        let rows = |rows| if rows == Rows::Tokens { batch.tokens() } else { batch.pools() };
         let mut buffers: Vec<Vec<f32>> =
             self.plan.buffers.iter().map(|buffer| vec![0.0; rows(buffer.rows) * buffer.width]).collect();
-        for (step, weights) in self.plan.steps.iter().zip(&self.weights) {
-            self.run_step(step, weights, batch, &mut buffers);
+        for (place, step) in self.plan.steps_for(ends) {
+            self.run_step(step, &self.weights[place], batch, &mut buffers);
         }
-        buffers.swap_remove(self.plan.output.0)
+        ends.iter().map(|&end| buffers[self.plan.ends[end].output.0].clone()).collect()
     }
 
     fn run_step(&self, step: &Step, weights: &StepWeights, batch: &RaggedBatch, buffers: &mut [Vec<f32>]) {
@@ -90,15 +90,55 @@ impl Reference {
             }
             Step::Pool { modes, input, output } => {
                 let (hidden, size) = (&buffers[input.0], width(input));
-                let mut pooled = vec![0.0; batch.texts() * width(output)];
-                for (text, out) in pooled.chunks_exact_mut(width(output)).enumerate() {
-                    let range = batch.range(text);
-                    let hidden = &hidden[range.start * size..range.end * size];
+                let mut pooled = vec![0.0; batch.pools() * width(output)];
+                for (part, out) in batch.pools.iter().zip(pooled.chunks_exact_mut(width(output))) {
+                    let hidden = &hidden[part.start * size..part.tokens.end * size];
                     for (mode, out) in modes.iter().zip(out.chunks_exact_mut(size)) {
-                        pool(*mode, hidden, size, batch.pool_from[text], out);
+                        pool(*mode, hidden, size, part.tokens.start - part.start, out);
                     }
                 }
                 buffers[output.0] = pooled;
+            }
+            Step::Route { top, input, output } => {
+                let rows = buffers[input.0].chunks_exact(width(input));
+                buffers[output.0] = rows.flat_map(|row| route(row, *top)).collect();
+            }
+            Step::ExpertUp { weight, experts, activation, choices, input, output } => {
+                let (size, chosen) = (width(input), width(choices));
+                let rows = buffers[input.0].chunks_exact(size).zip(buffers[choices.0].chunks_exact(chosen));
+                let inner = weight.rows() / experts;
+                let mut values = Vec::with_capacity(buffers[output.0].len());
+                for (x, choices) in rows {
+                    for choice in choices.chunks_exact(2) {
+                        let expert = &weights.main[choice[0] as usize * inner * size..][..inner * size];
+                        let dot = |w: &[f32]| -> f64 {
+                            x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum()
+                        };
+                        values
+                            .extend(expert.chunks_exact(size).map(|w| activate(*activation, dot(w)) as f32));
+                    }
+                }
+                buffers[output.0] = values;
+            }
+            Step::ExpertDown { weight, experts, choices, input, residual, output, .. } => {
+                let (inner, size) = (weight.rows() / experts, width(output));
+                let mut values = buffers[residual.0].clone();
+                let rows = buffers[input.0].chunks_exact(width(input));
+                let rows = rows.zip(buffers[choices.0].chunks_exact(width(choices)));
+                for (out, (x, choices)) in values.chunks_exact_mut(size).zip(rows) {
+                    for (d, out) in out.iter_mut().enumerate() {
+                        let mut sum = weights.main_bias.as_ref().map_or(0.0, |bias| f64::from(bias[d]));
+                        for (x, choice) in x.chunks_exact(inner).zip(choices.chunks_exact(2)) {
+                            let column = (0..inner).map(|j| {
+                                let row = choice[0] as usize * inner + j;
+                                f64::from(x[j]) * f64::from(weights.main[row * size + d])
+                            });
+                            sum += f64::from(choice[1]) * column.sum::<f64>();
+                        }
+                        *out += sum as f32;
+                    }
+                }
+                buffers[output.0] = values;
             }
             Step::Normalize { input, output } => {
                 let mut values = buffers[input.0].clone();
@@ -123,8 +163,8 @@ impl Backend for Reference {
         self.weights.iter().map(values).sum::<usize>() * size_of::<f32>()
     }
 
-    fn run(&self, batches: &[RaggedBatch]) -> Result<Vec<Vec<f32>>> {
-        Ok(batches.iter().map(|batch| self.run_batch(batch)).collect())
+    fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
+        Ok(batches.iter().map(|batch| self.run_batch(batch, ends)).collect())
     }
 }
 
@@ -140,6 +180,11 @@ fn read_weights(step: &Step) -> Result<StepWeights> {
             if let Some(gate) = gate {
                 (weights.gate, weights.gate_bias) = read_linear(gate)?;
             }
+        }
+        Step::ExpertUp { weight, .. } => weights.main = weight.to_vec()?,
+        Step::ExpertDown { weight, bias, .. } => {
+            weights.main = weight.to_vec()?;
+            weights.main_bias = bias.as_ref().map(Tensor::to_vec).transpose()?;
         }
         _ => {}
     }
@@ -165,24 +210,32 @@ fn embed(
     let hidden = word.columns();
     let mut output = vec![0.0; batch.tokens() * hidden];
     let mut row = vec![0.0; hidden];
-    for range in batch.ranges() {
-        for t in range.clone() {
-            let out = &mut output[t * hidden..][..hidden];
-            let id = batch.ids[t] as usize;
-            word.read_rows(id..id + 1, out);
-            out.iter_mut().for_each(|o| *o *= scale);
-            if let Some((table, first)) = position {
-                let p = first + t - range.start;
-                table.read_rows(p..p + 1, &mut row);
-                out.iter_mut().zip(&row).for_each(|(o, v)| *o += v);
-            }
-            if let Some(table) = token_type {
-                table.read_rows(0..1, &mut row);
-                out.iter_mut().zip(&row).for_each(|(o, v)| *o += v);
-            }
+    for ((out, id), (place, kind)) in output.chunks_exact_mut(hidden).zip(&batch.ids).zip(batch.places()) {
+        let id = *id as usize;
+        word.read_rows(id..id + 1, out);
+        out.iter_mut().for_each(|o| *o *= scale);
+        if let Some((table, first)) = position {
+            let p = first + place;
+            table.read_rows(p..p + 1, &mut row);
+            out.iter_mut().zip(&row).for_each(|(o, v)| *o += v);
+        }
+        if let Some(table) = token_type {
+            let kind = kind.min(table.rows() - 1);
+            table.read_rows(kind..kind + 1, &mut row);
+            out.iter_mut().zip(&row).for_each(|(o, v)| *o += v);
         }
     }
     output
+}
+
+/// The `top` largest of a row's softmax, largest first: place and value.
+fn route(scores: &[f32], top: usize) -> Vec<f32> {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weights: Vec<f64> = scores.iter().map(|s| f64::from(s - largest).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a])); // stable: the first of equals
+    order.into_iter().take(top).flat_map(|e| [e as f32, (weights[e] / total) as f32]).collect()
 }
 
 fn normalize_row(norm: &NormSpec, weights: &StepWeights, row: &mut [f32]) {
@@ -254,9 +307,14 @@ fn rotate(
     columns: &Range<usize>,
 ) {
     let half = table.head_dim / 2;
+    let of_tokens = table.stretches().then(|| table.of_tokens(batch));
     for range in batch.ranges() {
         for t in range.clone() {
-            let angles = (t - range.start) * half;
+            let (table, place) = match &of_tokens {
+                Some(of_tokens) => (of_tokens, t),
+                None => (table, t - range.start),
+            };
+            let angles = place * half;
             let row = &mut values[t * width..][..width][columns.clone()];
             for head in row.chunks_exact_mut(table.head_dim) {
                 for i in 0..half {
@@ -277,7 +335,8 @@ fn attention(step: &Step, batch: &RaggedBatch, input: &[f32], in_width: usize, o
     let (heads, kv_heads, head_dim) = (*heads, *kv_heads, *head_dim);
     let part = |token: usize, column: usize| &input[token * in_width + column..][..head_dim];
     let mut output = vec![0.0; batch.tokens() * out_width];
-    for range in batch.ranges() {
+    for (range, keys) in batch.ranges().zip(&batch.keys) {
+        let last = range.start + keys;
         for head in 0..heads {
             let kv_head = head / (heads / kv_heads);
             let (key_column, value_column) =
@@ -285,7 +344,8 @@ fn attention(step: &Step, batch: &RaggedBatch, input: &[f32], in_width: usize, o
             for q in range.clone() {
                 let first =
                     visible.before.map_or(range.start, |before| q.saturating_sub(before).max(range.start));
-                let end = visible.after.map_or(range.end, |after| (q + after + 1).min(range.end));
+                let end = visible.after.map_or(last, |after| (q + after + 1).min(last));
+                let first = first.min(end);
                 let query = part(q, head * head_dim);
                 let score = |k: usize| {
                     let dot: f64 = query

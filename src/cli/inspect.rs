@@ -4,12 +4,12 @@ use super::Outcome;
 use super::arguments::InspectArguments;
 use super::sink::Sink;
 use std::fmt::Write;
-use taskvec::{DeviceReport, Inspection};
+use taskvec::{DeviceReport, Inspection, PromptSource, TaskPrompt};
 
 pub(crate) fn run(arguments: &InspectArguments) -> Outcome {
     let embedder = arguments.model.open()?;
     let mut sink = Sink::open(None)?;
-    sink.write(report(&embedder.inspect(), embedder.device(), embedder.max_tokens()).as_bytes())?;
+    sink.write(report(&embedder.inspect()?, embedder.device(), embedder.max_tokens()).as_bytes())?;
     sink.finish()
 }
 
@@ -58,20 +58,32 @@ fn report(model: &Inspection, device: &DeviceReport, max_tokens: usize) -> Strin
         line(if i == 0 { "prompts" } else { "" }, format!("{name}: {prompt:?}"));
     }
     line("registry", model.registry.clone().unwrap_or_else(|| "no entry for this model".to_owned()));
-    for (i, (task, prompt)) in model.tasks.iter().enumerate() {
-        let what = match &prompt.note {
-            Some(_) => "no prompt".to_owned(),
-            None => format!("{:?}  ({})", prompt.text, prompt.source),
-        };
-        line(if i == 0 { "tasks" } else { "" }, format!("{:22}{what}", task.name()));
+    if !model.adapters.is_empty() {
+        line("adapters", model.adapters.join(", "));
     }
-    if let Some(note) = model.tasks.iter().find_map(|(_, prompt)| prompt.note.as_ref()) {
+    for (i, task) in model.tasks.iter().enumerate() {
+        line(if i == 0 { "tasks" } else { "" }, format!("{:22}{}", task.task.name(), described(task)));
+    }
+    if let Some(note) = model.tasks.iter().find_map(|task| task.prompt.note.as_ref()) {
         line("", format!("note: {note}"));
     }
     for (i, step) in model.plan.iter().enumerate() {
         line(if i == 0 { "plan" } else { "" }, format!("{i:4}  {step}"));
     }
     text
+}
+
+/// The exact text around a text, the adapter, where they came from, and whether the model was trained
+/// with them.
+fn described(task: &TaskPrompt) -> String {
+    let prompt = &task.prompt;
+    if prompt.source == PromptSource::None {
+        return "no prompt".to_owned();
+    }
+    let suffix = if prompt.suffix.is_empty() { String::new() } else { format!(" … {:?}", prompt.suffix) };
+    let adapter = prompt.adapter.as_ref().map_or_else(String::new, |name| format!(", adapter {name}"));
+    let trained = if task.trained { "trained" } else { "the nearest that it was trained with" };
+    format!("{:?}{suffix}{adapter}  ({}; {trained})", prompt.text, prompt.source)
 }
 
 fn megabytes(bytes: usize) -> String {

@@ -42,7 +42,7 @@ impl Records {
             Format::Json => {
                 let prompt = &first.prompt;
                 let head = json!({
-                    "model": embedder.inspect().model,
+                    "model": embedder.model(),
                     "device": embedder.device().name,
                     "dimensions": self.dimensions,
                     "prompt": prompt.text,

@@ -41,6 +41,24 @@ impl ModelFiles {
         }
     }
 
+    /// What the model goes by: the last parts of the folder's path. In the hub's cache the folder is
+    /// named by a hash, and the model two folders above it.
+    pub(crate) fn model_names(&self) -> Vec<String> {
+        if let ModelFiles::Embedded { name, .. } = self {
+            return vec![(*name).to_owned()];
+        }
+        let root = self.root();
+        let mut names = root.iter().rev().map(|part| part.to_string_lossy().into_owned());
+        let folder = names.next();
+        let in_hub_cache = names.next().is_some_and(|parent| parent == "snapshots");
+        let hub_name = names.next().filter(|_| in_hub_cache);
+        hub_name
+            .map(|name| name.replace("models--", "").replace("--", "/"))
+            .into_iter()
+            .chain(folder)
+            .collect()
+    }
+
     /// The full path of a file, for messages.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root().join(name)
@@ -115,6 +133,11 @@ pub(crate) struct Json {
 }
 
 impl Json {
+    /// An object without keys, in place of a file that need not be there.
+    pub(crate) fn empty(path: PathBuf) -> Json {
+        Json { path, value: Value::Object(serde_json::Map::new()) }
+    }
+
     /// The value of a key; `null` counts as absent.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.value.get(key).filter(|value| !value.is_null())

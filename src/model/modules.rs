@@ -1,94 +1,203 @@
 //! modules.json: what sentence-transformers does with the hidden states after the transformer.
 
+use super::ends::{Head, Pooling};
 use super::files::{Json, ModelFiles};
 use super::spec::{Activation, LinearSpec, NormKind, NormSpec};
 use super::weights::Weights;
 use crate::error::Result;
-use crate::pooling::PoolingMode;
+use crate::pooling::{PoolingMode, Splade};
 use serde_json::Value;
+
+/// The first module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Input {
+    /// A transformer; its hidden states go on.
+    Transformer,
+    /// A transformer with a language-model head, whose logits go on.
+    MaskedLanguageModel,
+    /// A table of token vectors; their mean goes on.
+    StaticEmbedding,
+}
 
 /// The modules of a model, in order.
 pub(crate) struct Modules {
-    /// The folder of the transformer inside the model folder; empty: the model folder itself.
-    pub(crate) transformer: String,
-    /// The width of the hidden states that the pooling's configuration expects.
-    pub(crate) pooling_input: Option<usize>,
-    /// Hidden states to one vector a text.
-    pub(crate) pooling: Pooling,
-    /// What follows on that vector.
+    /// The folder of the first module inside the model folder; empty: the model folder itself.
+    pub(crate) folder: String,
+    /// What the first module is.
+    pub(crate) input: Input,
+    /// The width of the hidden states that the next module expects.
+    pub(crate) expects: Option<usize>,
+    /// On each token's vector, before pooling.
+    pub(crate) token_heads: Vec<Head>,
+    /// To one vector a text; without it, the vectors of tokens are the result.
+    pub(crate) pooling: Option<Pooling>,
+    /// On each text's vector.
     pub(crate) heads: Vec<Head>,
+    /// Words whose vectors are left out (MultiVectorMask).
+    pub(crate) skiplist: Option<Vec<String>>,
+    /// Whether modules.json says all this, or it is assumed.
+    pub(crate) declared: bool,
 }
 
-/// The pooling module.
-pub(crate) struct Pooling {
-    /// Their results stand side by side, in this order.
-    pub(crate) modes: Vec<PoolingMode>,
-    /// Whether the tokens of the prompt are pooled too.
-    pub(crate) include_prompt: bool,
-}
-
-/// A module after pooling.
-pub(crate) enum Head {
-    /// `activation(x · Wᵀ + b)`
-    Dense {
-        /// W and b.
-        linear: LinearSpec,
-        /// See above.
-        activation: Activation,
-    },
-    /// LayerNorm with weight and bias.
-    LayerNorm(NormSpec),
-    /// `x / max(‖x‖, 1e-12)`
-    Normalize,
-}
+/// Every module that can be in the list.
+const KNOWN: &str = "Transformer, MLMTransformer, StaticEmbedding, Pooling, SpladePooling, Dense, LayerNorm, \
+                     Normalize, MultiVectorMask, Dropout";
 
 impl Modules {
     /// Reads modules.json and the folders it names. Without the file: the mean of the hidden
-    /// states, or the last one of a causal language model.
-    pub(crate) fn read(files: &ModelFiles) -> Result<Modules> {
+    /// states, or the last one of a causal language model. `dimensions` chooses the folder
+    /// `2_Dense_{dimensions}` instead of `2_Dense`, where there is one.
+    pub(crate) fn read(files: &ModelFiles, dimensions: Option<usize>) -> Result<Modules> {
         let Some(json) = files.optional_json("modules.json")? else {
-            let pooling = default_pooling(files)?;
-            return Ok(Modules {
-                transformer: String::new(),
-                pooling_input: None,
-                pooling,
-                heads: Vec::new(),
-            });
+            return Modules::assumed(files);
         };
         let entries = module_list(&json)?;
-        let Some(((kind, transformer), rest)) = entries.split_first() else {
+        let Some(((kind, folder), rest)) = entries.split_first() else {
             return Err(json.error("the list of modules is empty"));
         };
-        if kind != "Transformer" {
-            return Err(json.unsupported("first module", kind, "Transformer"));
-        }
-        files.join(transformer, "config.json")?;
-        let Some(((kind, path), rest)) = rest.split_first() else {
-            return Err(json.error("there is no Pooling module, so no vector for a whole text"));
-        };
-        if kind != "Pooling" {
-            return Err(json.unsupported("module after the transformer", kind, "Pooling"));
-        }
-        let (pooling, input) = read_pooling(files, path)?;
-        let mut width = input.saturating_mul(pooling.modes.len());
-        let mut heads = Vec::new();
-        for (kind, path) in rest {
-            match kind.as_str() {
-                "Dense" => heads.push(read_dense(files, path, &mut width)?),
-                "LayerNorm" => heads.push(read_layer_norm(files, path, width)?),
-                "Normalize" => heads.push(read_normalize(files, path)?),
-                "Dropout" => {} // does nothing outside training
-                _ => {
-                    return Err(json.unsupported(
-                        "module",
-                        kind,
-                        "Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout",
-                    ));
-                }
+        let input = match kind.as_str() {
+            "Transformer" => Input::Transformer,
+            "MLMTransformer" => Input::MaskedLanguageModel,
+            "StaticEmbedding" => Input::StaticEmbedding,
+            _ => {
+                let supported = "Transformer, MLMTransformer, StaticEmbedding";
+                return Err(json.unsupported("first module", kind, supported));
             }
+        };
+        files.join(folder, "config.json")?;
+        let pools = rest.iter().any(|(kind, _)| kind.ends_with("Pooling"));
+        let mut modules = Modules { folder: folder.clone(), input, ..Modules::none(true) };
+        let mut width = None;
+        for (kind, path) in rest {
+            let path = &other_dense(files, path, dimensions)?;
+            modules.add(files, &json, kind, path, &mut width, pools)?;
         }
-        Ok(Modules { transformer: transformer.clone(), pooling_input: Some(input), pooling, heads })
+        if input == Input::StaticEmbedding && modules.pooling.is_none() {
+            modules.pooling = Some(mean()); // it pools by itself
+        }
+        Ok(modules)
     }
+
+    fn none(declared: bool) -> Modules {
+        Modules {
+            folder: String::new(),
+            input: Input::Transformer,
+            expects: None,
+            token_heads: Vec::new(),
+            pooling: None,
+            heads: Vec::new(),
+            skiplist: None,
+            declared,
+        }
+    }
+
+    fn assumed(files: &ModelFiles) -> Result<Modules> {
+        let config = files.json("config.json")?;
+        if config.get("model_type").is_none_or(|kind| kind == "model2vec")
+            && config.get("normalize").is_some()
+        {
+            let heads = if config.flag_or("normalize", false)? { vec![Head::Normalize] } else { Vec::new() };
+            let (input, pooling) = (Input::StaticEmbedding, Some(mean()));
+            return Ok(Modules { input, pooling, heads, ..Modules::none(false) });
+        }
+        Ok(Modules { pooling: Some(default_pooling(&config)?), ..Modules::none(false) })
+    }
+
+    /// Adds a module after the first. `width`: values of a row so far, where that is known.
+    fn add(
+        &mut self,
+        files: &ModelFiles,
+        json: &Json,
+        kind: &str,
+        path: &str,
+        width: &mut Option<usize>,
+        pools: bool,
+    ) -> Result<()> {
+        // Before pooling, modules work on each token. PyLate's list has no pooling and does not say so.
+        let on_tokens = self.pooling.is_none() && self.input != Input::StaticEmbedding;
+        let level = match (on_tokens, pools) {
+            (true, true) => Level::Tokens,
+            (true, false) => Level::TokensOrUnsaid,
+            (false, _) => Level::Text,
+        };
+        let head = match kind {
+            "Pooling" | "SpladePooling" if self.pooling.is_some() => {
+                return Err(json.error("there are two Pooling modules"));
+            }
+            "Pooling" => {
+                let (pooling, input) = read_pooling(files, path)?;
+                check_width(json, "Pooling", input, *width)?;
+                self.expects.get_or_insert(input);
+                *width = Some(input.saturating_mul(pooling.modes.len()));
+                self.pooling = Some(pooling);
+                return Ok(());
+            }
+            "SpladePooling" => {
+                self.pooling = Some(read_splade_pooling(files, path)?);
+                return Ok(());
+            }
+            "MultiVectorMask" => {
+                self.skiplist = Some(read_mask(files, path)?);
+                return Ok(());
+            }
+            "Dropout" => return Ok(()), // does nothing outside training
+            "Dense" => {
+                let (inputs, head) = read_dense(files, path, level)?;
+                check_width(json, "Dense", inputs, *width)?;
+                self.expects.get_or_insert(inputs);
+                *width = head.outputs();
+                head
+            }
+            "LayerNorm" => {
+                let (size, head) = read_layer_norm(files, path, level)?;
+                check_width(json, "LayerNorm", size, *width)?;
+                self.expects.get_or_insert(size);
+                *width = Some(size);
+                head
+            }
+            "Normalize" => read_normalize(files, path, level)?,
+            _ => return Err(json.unsupported("module", kind, KNOWN)),
+        };
+        if on_tokens {
+            self.token_heads.push(head)
+        } else {
+            self.heads.push(head)
+        }
+        Ok(())
+    }
+}
+
+/// The mean of all tokens.
+pub(crate) fn mean() -> Pooling {
+    Pooling { modes: vec![PoolingMode::Mean], include_prompt: true }
+}
+
+/// What a module must say that it works on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Text,
+    Tokens,
+    TokensOrUnsaid,
+}
+
+fn check_width(json: &Json, kind: &str, inputs: usize, width: Option<usize>) -> Result<()> {
+    match width {
+        Some(width) if width != inputs => Err(json.error(format!(
+            "the module {kind} expects {inputs} values, but the module before gives {width}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// `2_Dense_{dimensions}` beside a module folder `2_Dense`, or `2_Dense_{n}`: the projections to
+/// other sizes that stella's models come with.
+fn other_dense(files: &ModelFiles, path: &str, dimensions: Option<usize>) -> Result<String> {
+    let Some(dimensions) = dimensions.filter(|_| path.starts_with("2_Dense")) else {
+        return Ok(path.to_owned());
+    };
+    let other = format!("2_Dense_{dimensions}");
+    let there = files.has(&files.join(&other, "config.json")?);
+    Ok(if there { other } else { path.to_owned() })
 }
 
 /// The kind (the last part of the type's dotted path) and the folder of each module.
@@ -101,13 +210,13 @@ fn module_list(json: &Json) -> Result<Vec<(String, String)>> {
             return Err(json.error(format!("the module {entry} has no `type` and `path`")));
         };
         let kind = kind.rsplit('.').next().unwrap_or(kind);
+        let path = if path == "." { "" } else { path };
         modules.push((kind.to_owned(), path.to_owned()));
     }
     Ok(modules)
 }
 
-fn default_pooling(files: &ModelFiles) -> Result<Pooling> {
-    let config = files.json("config.json")?;
+fn default_pooling(config: &Json) -> Result<Pooling> {
     let architecture = config.list("architectures")?.and_then(|names| names.first()).and_then(Value::as_str);
     let causal_lm = architecture.is_some_and(|name| name.ends_with("ForCausalLM"));
     let last = causal_lm && config.flag_or("is_causal", true)?;
@@ -148,7 +257,7 @@ fn named_modes(config: &Json, modes: &Value) -> Result<Vec<PoolingMode>> {
     let mut modes = Vec::new();
     for name in names {
         let mode = name.as_str().and_then(PoolingMode::from_name);
-        let known = || PoolingMode::ALL.map(PoolingMode::name).join(", ");
+        let known = || PoolingMode::NAMED.map(PoolingMode::name).join(", ");
         let found = || name.as_str().map_or_else(|| name.to_string(), str::to_owned);
         modes.push(mode.ok_or_else(|| config.unsupported("pooling mode", found(), known()))?);
     }
@@ -177,39 +286,68 @@ fn flagged_modes(config: &Json) -> Result<Vec<PoolingMode>> {
     Ok(if modes.is_empty() { vec![PoolingMode::Mean] } else { modes })
 }
 
-/// Modules that read or write anything but the text's vector belong to other kinds of models.
-fn check_in_and_output(config: &Json) -> Result<()> {
+/// sentence-transformers' SpladePooling.
+fn read_splade_pooling(files: &ModelFiles, path: &str) -> Result<Pooling> {
+    let config = files.json(&files.join(path, "config.json")?)?;
+    let sum = match config.text("pooling_strategy")?.unwrap_or("max") {
+        "max" => false,
+        "sum" => true,
+        other => return Err(config.unsupported("pooling_strategy", other, "max, sum")),
+    };
+    let twice = match config.text("activation_function")?.unwrap_or("relu") {
+        "relu" => false,
+        "log1p_relu" => true,
+        other => return Err(config.unsupported("activation", other, "relu, log1p_relu")),
+    };
+    Ok(Pooling { modes: vec![PoolingMode::Splade(Splade { sum, twice })], include_prompt: true })
+}
+
+/// sentence-transformers' MultiVectorMask: the words whose vectors are left out of documents.
+fn read_mask(files: &ModelFiles, path: &str) -> Result<Vec<String>> {
+    let Some(config) = files.optional_json(&files.join(path, "config.json")?)? else {
+        return Ok(Vec::new());
+    };
+    if config.get("keep_only_token_ids").is_some() {
+        return Err(config.unsupported("keep_only_token_ids", "a list", "null"));
+    }
+    let tasks = config.list("skiplist_tasks")?;
+    if tasks.is_some_and(|tasks| tasks != [Value::from("document")]) {
+        return Err(config.unsupported("skiplist_tasks", "other tasks", "[\"document\"]"));
+    }
+    words(&config, "skiplist_words")
+}
+
+/// A list of strings under `key`; none where there is none.
+pub(crate) fn words(config: &Json, key: &str) -> Result<Vec<String>> {
+    let words = config.list(key)?.unwrap_or_default().iter().map(|word| word.as_str().map(str::to_owned));
+    words
+        .collect::<Option<_>>()
+        .ok_or_else(|| config.error(format!("`{key}` has an entry that is no string")))
+}
+
+/// Modules that read or write anything else belong to other kinds of models.
+fn check_in_and_output(config: &Json, level: Level) -> Result<()> {
+    let expected = if level == Level::Text { "sentence_embedding" } else { "token_embeddings" };
     for key in ["module_input_name", "module_output_name"] {
-        let name = config.text(key)?.unwrap_or("sentence_embedding");
-        if name != "sentence_embedding" {
-            return Err(config.unsupported(key, name, "sentence_embedding"));
+        let unsaid = if level == Level::TokensOrUnsaid { expected } else { "sentence_embedding" };
+        let name = config.text(key)?.unwrap_or(unsaid);
+        if name != expected {
+            return Err(config.unsupported(key, name, expected));
         }
     }
     Ok(())
 }
 
-fn read_dense(files: &ModelFiles, path: &str, width: &mut usize) -> Result<Head> {
+/// How many values it expects, and the module.
+fn read_dense(files: &ModelFiles, path: &str, level: Level) -> Result<(usize, Head)> {
     let config = files.json(&files.join(path, "config.json")?)?;
-    check_in_and_output(&config)?;
+    check_in_and_output(&config, level)?;
     if config.flag_or("use_residual", false)? {
         return Err(config.unsupported("use_residual", "true", "false"));
     }
     let (inputs, outputs) = (config.size("in_features")?, config.size("out_features")?);
-    if inputs != *width {
-        return Err(
-            config.error(format!("`in_features` is {inputs}, but the module before gives {width} values"))
-        );
-    }
-    *width = outputs;
     let name = config.text("activation_function")?.unwrap_or("torch.nn.modules.activation.Tanh");
-    let activation = match name.rsplit('.').next().unwrap_or(name) {
-        "Tanh" => Activation::Tanh,
-        "Identity" => Activation::Identity,
-        "GELU" => Activation::GeluErf,
-        "ReLU" => Activation::Relu,
-        "SiLU" => Activation::Silu,
-        _ => return Err(config.unsupported("activation", name, "Tanh, Identity, GELU, ReLU, SiLU")),
-    };
+    let activation = module_activation(&config, name)?;
     let weights = Weights::open(files, path)?;
     let because = "out_features and in_features in its config.json";
     let weight = weights.tensor("linear.weight", &[outputs, inputs], because)?;
@@ -217,34 +355,43 @@ fn read_dense(files: &ModelFiles, path: &str, width: &mut usize) -> Result<Head>
         true => Some(weights.tensor("linear.bias", &[outputs], because)?),
         false => None,
     };
-    Ok(Head::Dense { linear: LinearSpec { parts: vec![(weight, bias)] }, activation })
+    Ok((inputs, Head::Dense { linear: LinearSpec { parts: vec![(weight, bias)] }, activation }))
 }
 
-fn read_layer_norm(files: &ModelFiles, path: &str, width: usize) -> Result<Head> {
-    let config = files.json(&files.join(path, "config.json")?)?;
-    check_in_and_output(&config)?;
-    let size = config.size("dimension")?;
-    if size != width {
-        return Err(
-            config.error(format!("`dimension` is {size}, but the module before gives {width} values"))
-        );
+/// The activation of a PyTorch module by its dotted name.
+fn module_activation(config: &Json, name: &str) -> Result<Activation> {
+    match name.rsplit('.').next().unwrap_or(name) {
+        "Tanh" => Ok(Activation::Tanh),
+        "Identity" => Ok(Activation::Identity),
+        "GELU" => Ok(Activation::GeluErf),
+        "ReLU" => Ok(Activation::Relu),
+        "SiLU" => Ok(Activation::Silu),
+        _ => Err(config.unsupported("activation", name, "Tanh, Identity, GELU, ReLU, SiLU")),
     }
+}
+
+/// How many values it expects, and the module.
+fn read_layer_norm(files: &ModelFiles, path: &str, level: Level) -> Result<(usize, Head)> {
+    let config = files.json(&files.join(path, "config.json")?)?;
+    check_in_and_output(&config, level)?;
+    let size = config.size("dimension")?;
     let weights = Weights::open(files, path)?;
     let tensor = |name: &str| weights.tensor(name, &[size], "dimension in its config.json");
     let (weight, bias) = (tensor("norm.weight")?, Some(tensor("norm.bias")?));
-    Ok(Head::LayerNorm(NormSpec {
+    let norm = NormSpec {
         kind: NormKind::LayerNorm,
         size,
         weight: Some(weight),
         weight_offset: 0.0,
         bias,
         eps: 1e-5,
-    }))
+    };
+    Ok((size, Head::Norm(norm)))
 }
 
-fn read_normalize(files: &ModelFiles, path: &str) -> Result<Head> {
+fn read_normalize(files: &ModelFiles, path: &str, level: Level) -> Result<Head> {
     if let Some(config) = files.optional_json(&files.join(path, "config.json")?)? {
-        check_in_and_output(&config)?;
+        check_in_and_output(&config, level)?;
     }
     Ok(Head::Normalize)
 }

@@ -60,7 +60,12 @@ impl EncoderSpec {
         for layer in layers {
             tensors.extend(layer.linears().into_iter().flat_map(LinearSpec::tensors));
             tensors.extend(layer.norms().flat_map(NormSpec::tensors));
-            tensors.extend(layer.attention.relative_bias.as_ref().map(|bias| &bias.table));
+            if let Some(RelativeBiasSpec::Buckets { table, .. }) = &layer.attention.relative_bias {
+                tensors.push(table);
+            }
+            if let MlpSpec::Experts(experts) = &layer.mlp {
+                tensors.extend([&experts.up, &experts.down].into_iter().chain(&experts.bias));
+            }
         }
         tensors
     }
@@ -133,14 +138,14 @@ pub(crate) struct LayerSpec {
 
 impl LayerSpec {
     /// A layer without norms.
-    pub(crate) fn new(attention: AttentionSpec, mlp: MlpSpec) -> LayerSpec {
+    pub(crate) fn new(attention: AttentionSpec, mlp: impl Into<MlpSpec>) -> LayerSpec {
         LayerSpec {
             attention_pre_norm: None,
             attention,
             attention_out_norm: None,
             attention_post_norm: None,
             mlp_pre_norm: None,
-            mlp,
+            mlp: mlp.into(),
             mlp_out_norm: None,
             mlp_post_norm: None,
             side: None,
@@ -149,10 +154,15 @@ impl LayerSpec {
 
     /// All linear layers.
     fn linears(&self) -> Vec<&LinearSpec> {
-        let (attention, mlp) = (&self.attention, &self.mlp);
-        let mut linears = vec![&attention.query_key_value, &attention.output, &mlp.up, &mlp.down];
-        linears.extend(&mlp.gate);
-        linears.extend(self.side.iter().flat_map(|side| [&side.gate, &side.project]));
+        let attention = &self.attention;
+        let mut linears = vec![&attention.query_key_value, &attention.output];
+        match &self.mlp {
+            MlpSpec::Dense(mlp) => linears.extend([&mlp.up, &mlp.down].into_iter().chain(&mlp.gate)),
+            MlpSpec::Experts(experts) => linears.push(&experts.router),
+        }
+        if let Some(side) = &self.side {
+            linears.extend([&side.gate, &side.project]);
+        }
         linears
     }
 
@@ -189,9 +199,9 @@ pub(crate) struct AttentionSpec {
     pub(crate) query_key_value: LinearSpec,
     /// `[hidden, heads · head_dim]`
     pub(crate) output: LinearSpec,
-    /// Applied to each query head, `[head_dim]`.
+    /// Applied to each query head, `[head_dim]`, or to all of them together, `[heads · head_dim]`.
     pub(crate) query_norm: Option<NormSpec>,
-    /// Applied to each key head, `[head_dim]`.
+    /// The same for the keys.
     pub(crate) key_norm: Option<NormSpec>,
     /// Applied to each value head, `[head_dim]`.
     pub(crate) value_norm: Option<NormSpec>,
@@ -224,6 +234,20 @@ impl Visible {
 pub(crate) struct RotarySpec {
     /// Radians a position, `[head_dim / 2]`.
     pub(crate) inverse_frequencies: Vec<f32>,
+    /// What changes for texts longer than those the model was trained with.
+    pub(crate) stretch: Option<StretchSpec>,
+}
+
+/// Frequencies that depend on the text's length n beyond `trained` tokens (dynamic NTK): those of
+/// the base `theta · (factor · n / trained - (factor - 1))^(head_dim / (head_dim - 2))`.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct StretchSpec {
+    /// The base up to there.
+    pub(crate) theta: f64,
+    /// See above.
+    pub(crate) factor: f64,
+    /// See above.
+    pub(crate) trained: usize,
 }
 
 impl RotarySpec {
@@ -234,7 +258,20 @@ impl RotarySpec {
             let exponent = (2 * i) as f32 / head_dim as f32;
             1.0 / theta.powf(f64::from(exponent)) as f32
         };
-        RotarySpec { inverse_frequencies: (0..head_dim / 2).map(frequency).collect() }
+        RotarySpec { inverse_frequencies: (0..head_dim / 2).map(frequency).collect(), stretch: None }
+    }
+
+    /// The frequencies for a text of `tokens` tokens.
+    pub(crate) fn for_length(&self, tokens: usize) -> RotarySpec {
+        let Some(StretchSpec { theta, factor, trained }) =
+            self.stretch.as_ref().filter(|s| tokens > s.trained)
+        else {
+            return self.clone();
+        };
+        let head_dim = 2 * self.inverse_frequencies.len();
+        let growth = factor * tokens as f64 / *trained as f64 - (factor - 1.0);
+        let theta = theta * growth.powf(head_dim as f64 / (head_dim as f64 - 2.0));
+        RotarySpec::from_theta(theta, head_dim)
     }
 
     /// The same with every frequency changed.
@@ -244,18 +281,30 @@ impl RotarySpec {
     }
 }
 
-/// A bias that depends on the bucketed distance between key and query (T5, MPNet).
+/// A bias that depends on the distance between key and query.
 #[derive(Clone)]
-pub(crate) struct RelativeBiasSpec {
-    /// `[buckets, heads]`
-    pub(crate) table: Tensor,
-    /// From this distance on, all fall into the last bucket of their side.
-    pub(crate) max_distance: usize,
+pub(crate) enum RelativeBiasSpec {
+    /// Learned, by bucketed distance (T5, MPNet).
+    Buckets {
+        /// `[buckets, heads]`
+        table: Tensor,
+        /// From this distance on, all fall into the last bucket of their side.
+        max_distance: usize,
+    },
+    /// `-slope(head) · |key - query|` (ALiBi).
+    Linear,
 }
 
-/// The feed-forward network: `down(activation(up(x)))`, or with a gate
-/// `down(activation(gate(x)) ⊙ up(x))`.
-pub(crate) struct MlpSpec {
+/// The feed-forward network of a layer.
+pub(crate) enum MlpSpec {
+    /// The same for every token.
+    Dense(DenseMlpSpec),
+    /// Several, of which each token takes a few.
+    Experts(Box<ExpertsSpec>),
+}
+
+/// `down(activation(up(x)))`, or with a gate `down(activation(gate(x)) ⊙ up(x))`.
+pub(crate) struct DenseMlpSpec {
     /// `[intermediate, hidden]`
     pub(crate) up: LinearSpec,
     /// `[intermediate, hidden]`
@@ -264,6 +313,29 @@ pub(crate) struct MlpSpec {
     pub(crate) activation: Activation,
     /// `[hidden, intermediate]`
     pub(crate) down: LinearSpec,
+}
+
+impl From<DenseMlpSpec> for MlpSpec {
+    fn from(dense: DenseMlpSpec) -> MlpSpec {
+        MlpSpec::Dense(dense)
+    }
+}
+
+/// A mixture of experts: with p = softmax(router(x)), `Σ p_e · activation(x · upₑᵀ) · downₑ + bias`
+/// over the `top` experts of largest p.
+pub(crate) struct ExpertsSpec {
+    /// `[experts, hidden]`
+    pub(crate) router: LinearSpec,
+    /// Experts that a token takes.
+    pub(crate) top: usize,
+    /// All experts' matrices below each other: `[experts · intermediate, hidden]`
+    pub(crate) up: Tensor,
+    /// The same, with the outputs as columns: `[experts · intermediate, hidden]`
+    pub(crate) down: Tensor,
+    /// See above.
+    pub(crate) activation: Activation,
+    /// `[hidden]`
+    pub(crate) bias: Option<Tensor>,
 }
 
 /// `y = x · Wᵀ + b`, where W and b may be stacked from several tensors.

@@ -1,7 +1,9 @@
 //! The tensors of a model, memory-mapped: found by name, checked, read as f32.
 
+use super::derived::{Derived, LowRank, RowMap};
 use super::files::ModelFiles;
 use super::mmap::Bytes;
+use super::pickle;
 use crate::error::{Error, Result};
 use half::slice::HalfFloatSliceExt;
 use safetensors::{Dtype, SafeTensors};
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Prefixes that some exports of a model put before all tensor names and others leave out.
-const PREFIXES: [&str; 10] = [
+const PREFIXES: [&str; 11] = [
     "",
     "model.",
     "bert.",
@@ -21,6 +23,7 @@ const PREFIXES: [&str; 10] = [
     "distilbert.",
     "albert.",
     "new.",
+    "gte.",
     "transformer.",
     "language_model.",
 ];
@@ -62,10 +65,26 @@ struct Entry {
 }
 
 /// All tensors of a model, by name.
+#[derive(Clone)]
 pub(crate) struct Weights {
     /// The file to name when a tensor is missing: the only one, or the index of the shards.
     path: PathBuf,
     entries: HashMap<String, Entry>,
+    /// The task adapter that matrices are read with.
+    adapter: Option<Adapter>,
+}
+
+/// One of the low-rank adapters that a file holds side by side for each of its matrices.
+#[derive(Clone, Copy)]
+pub(crate) struct Adapter {
+    /// Which.
+    pub(crate) index: usize,
+    /// How many there are.
+    pub(crate) count: usize,
+    /// Their rank.
+    pub(crate) rank: usize,
+    /// Multiplies what they add.
+    pub(crate) scale: f32,
 }
 
 impl Weights {
@@ -77,9 +96,32 @@ impl Weights {
         if !files.has(&single) && files.has(&index) {
             return Weights::open_sharded(files, folder, &index);
         }
-        let mut weights = Weights { path: files.path(&single), entries: HashMap::new() };
-        weights.add_file(files, &single)?;
+        let pickled = files.join(folder, "pytorch_model.bin")?;
+        if !files.has(&single) && files.has(&pickled) {
+            return Weights::open_pickled(files, &pickled);
+        }
+        Weights::open_file(files, &single)
+    }
+
+    /// Maps one safetensors file.
+    pub(crate) fn open_file(files: &ModelFiles, name: &str) -> Result<Weights> {
+        let mut weights = Weights { path: files.path(name), entries: HashMap::new(), adapter: None };
+        weights.add_file(files, name)?;
         Ok(weights)
+    }
+
+    /// Maps a file that PyTorch saved, such as pytorch_model.bin: for models that are published
+    /// without safetensors.
+    pub(crate) fn open_pickled(files: &ModelFiles, name: &str) -> Result<Weights> {
+        let file = Arc::new(WeightFile { path: files.path(name), bytes: files.bytes(name)? });
+        let tensors = pickle::tensors(&file.bytes)
+            .map_err(|problem| Error::Pickle { path: file.path.clone(), problem })?;
+        let entry = |tensor: pickle::StoredTensor| {
+            let (file, shape) = (file.clone(), tensor.shape);
+            (tensor.name, Entry { file, dtype: tensor.dtype, shape, bytes: tensor.bytes })
+        };
+        let entries = tensors.into_iter().map(entry).collect();
+        Ok(Weights { path: file.path.clone(), entries, adapter: None })
     }
 
     fn open_sharded(files: &ModelFiles, folder: &str, index: &str) -> Result<Weights> {
@@ -88,7 +130,7 @@ impl Weights {
         let map = map.ok_or_else(|| {
             json.error("`weight_map` is missing, expected an object of tensor and file names")
         })?;
-        let mut weights = Weights { path: json.path.clone(), entries: HashMap::new() };
+        let mut weights = Weights { path: json.path.clone(), entries: HashMap::new(), adapter: None };
         let mut shards = BTreeSet::new();
         for (tensor, shard) in map {
             let shard = shard
@@ -144,9 +186,30 @@ impl Weights {
         })
     }
 
+    /// The same tensors, with the matrices that have adapters read with this one.
+    pub(crate) fn with_adapter(&self, adapter: Adapter) -> Weights {
+        Weights { adapter: Some(adapter), ..self.clone() }
+    }
+
+    /// The shape of the tensor `name`, if there is one.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.find(name).map(|(_, entry)| entry.shape.as_slice())
+    }
+
     /// The tensor `name`, which must have the shape `expected`; `because` says where in the
     /// configuration that shape comes from.
     pub(crate) fn tensor(&self, name: &str, expected: &[usize], because: &str) -> Result<Tensor> {
+        if let Some(stem) = name.strip_suffix(".weight").filter(|_| self.find(name).is_none()) {
+            let adapted = format!("{stem}.{ADAPTED}original");
+            if self.find(&adapted).is_some() {
+                let stored = self.stored_tensor(&adapted, expected, because)?;
+                return self.adapt(stem, stored);
+            }
+        }
+        self.stored_tensor(name, expected, because)
+    }
+
+    fn stored_tensor(&self, name: &str, expected: &[usize], because: &str) -> Result<Tensor> {
         let Some((name, entry)) = self.find(name) else {
             return Err(Error::MissingTensor { path: self.path.clone(), name: name.to_owned() });
         };
@@ -162,9 +225,60 @@ impl Weights {
             other => return Err(Error::TensorDtype { path: path(), name, found: format!("{other:?}") }),
         };
         let (file, bytes, shape) = (entry.file.clone(), entry.bytes.clone(), entry.shape.clone());
-        Ok(Tensor { file, name: name.into(), element, shape, bytes })
+        Ok(Tensor { file, name: name.into(), element, shape, bytes, derived: None, first_row: 0 })
+    }
+
+    /// Whole numbers, one a row (I32 or I64).
+    pub(crate) fn integers(&self, name: &str, count: usize, because: &str) -> Result<Vec<i64>> {
+        let Some((name, entry)) = self.find(name) else {
+            return Err(Error::MissingTensor { path: self.path.clone(), name: name.to_owned() });
+        };
+        let path = entry.file.path.clone();
+        if entry.shape != [count] {
+            let (found, expected, because) = (entry.shape.clone(), vec![count], because.to_owned());
+            return Err(Error::TensorShape { path, name, found, expected, because });
+        }
+        let bytes = &entry.file.bytes[entry.bytes.clone()];
+        match entry.dtype {
+            Dtype::I64 => Ok(bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
+            Dtype::I32 => Ok(bytes.as_chunks().0.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect()),
+            other => Err(Error::TensorDtype {
+                path,
+                name,
+                found: format!("{other:?} (a list of rows: I64 or I32)"),
+            }),
+        }
+    }
+
+    /// `stored + scale · L · R` by the chosen adapter, or `stored` by itself.
+    ///
+    /// The two factors are `lora_A` and `lora_B`, with one slice an adapter. A linear layer's are
+    /// A `[rank, inputs]` and B `[outputs, rank]`; an embedding's are A `[rows, rank]` and
+    /// B `[rank, columns]`: which of the two is L shows in the shapes.
+    fn adapt(&self, stem: &str, stored: Tensor) -> Result<Tensor> {
+        let Some(Adapter { index, count, rank, scale }) = self.adapter else {
+            return Ok(stored);
+        };
+        let (rows, columns) = (stored.rows(), stored.columns());
+        let names = ["A", "B"].map(|which| format!("{stem}.{ADAPTED}0.lora_{which}"));
+        let is_left = |name: &String| self.shape(name) == Some(&[count, rows, rank][..]);
+        let left_first = is_left(&names[0]) && self.shape(&names[1]) == Some(&[count, rank, columns][..]);
+        let [left, right] = if left_first { [&names[0], &names[1]] } else { [&names[1], &names[0]] };
+        let because = "the number of lora_adaptations, lora_rank and the size of the adapted matrix";
+        let slice = |name: &str, rows: usize, columns: usize| {
+            let all = self.stored_tensor(name, &[count, rows, columns], because)?;
+            let mut one = all.element_range(index * rows * columns..(index + 1) * rows * columns);
+            one.shape = vec![rows, columns];
+            Ok(one)
+        };
+        let (left, right) = (slice(left, rows, rank)?, slice(right, rank, columns)?);
+        let low_rank = LowRank { left, right: right.to_vec()?, scale };
+        Ok(Tensor { derived: Some(Derived::LowRank(Arc::new(low_rank))), ..stored })
     }
 }
+
+/// What stands in the name of a matrix with adapters between its layer's name and its part.
+pub(crate) const ADAPTED: &str = "parametrizations.weight.";
 
 /// A tensor of one or two dimensions in a mapped file. Cloning it copies no elements.
 #[derive(Clone)]
@@ -174,9 +288,23 @@ pub(crate) struct Tensor {
     element: ElementType,
     shape: Vec<usize>,
     bytes: Range<usize>,
+    /// How its rows follow from the stored ones, where they are not those.
+    derived: Option<Derived>,
+    /// The row of the whole derived tensor that is this one's first.
+    first_row: usize,
 }
 
 impl Tensor {
+    /// A matrix whose row i is `map.scale[i]` times this one's row `map.rows[i]`.
+    ///
+    /// # Panics
+    /// If a row is not there.
+    pub(crate) fn mapped(self, map: RowMap) -> Tensor {
+        assert!(map.rows.iter().all(|&row| (row as usize) < self.rows()));
+        let shape = vec![map.rows.len(), self.columns()];
+        Tensor { shape, derived: Some(Derived::Mapped(Arc::new(map))), ..self }
+    }
+
     /// Its name in the file.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -207,6 +335,11 @@ impl Tensor {
         self.shape.last().copied().unwrap_or(1)
     }
 
+    /// Its elements as they are stored.
+    pub(crate) fn stored(&self) -> &[u8] {
+        &self.file.bytes[self.bytes.clone()]
+    }
+
     /// Bytes that it takes in the file.
     pub(crate) fn stored_bytes(&self) -> usize {
         self.bytes.len()
@@ -219,8 +352,26 @@ impl Tensor {
     pub(crate) fn read_rows(&self, rows: Range<usize>, out: &mut [f32]) {
         let columns = self.columns();
         assert!(rows.start <= rows.end && rows.end <= self.rows() && out.len() == rows.len() * columns);
+        let derived = self.first_row + rows.start..self.first_row + rows.end;
+        match &self.derived {
+            None => self.read_stored(rows.start, out),
+            Some(Derived::LowRank(low_rank)) => {
+                self.read_stored(rows.start, out);
+                low_rank.add(derived, columns, out);
+            }
+            Some(Derived::Mapped(map)) => {
+                for (row, out) in derived.zip(out.chunks_exact_mut(columns)) {
+                    self.read_stored(map.rows[row] as usize, out);
+                    map.scale_row(row, out);
+                }
+            }
+        }
+    }
+
+    /// Stored rows from `first` on.
+    fn read_stored(&self, first: usize, out: &mut [f32]) {
         let size = self.element.bytes();
-        let start = self.bytes.start + rows.start * columns * size;
+        let start = self.bytes.start + first * self.columns() * size;
         widen(self.element, &self.file.bytes[start..start + out.len() * size], out);
     }
 
@@ -243,8 +394,13 @@ impl Tensor {
     /// If there are no such rows.
     pub(crate) fn row_range(&self, rows: Range<usize>) -> Tensor {
         let columns = self.columns();
-        let mut part = self.element_range(rows.start * columns..rows.end * columns);
+        let mut part = match self.derived {
+            Some(Derived::Mapped(_)) => self.clone(), // its rows may be stored anywhere
+            _ => self.element_range(rows.start * columns..rows.end * columns),
+        };
+        part.name = format!("{}[{}..{}]", self.name, rows.start * columns, rows.end * columns).into();
         part.shape = vec![rows.len(), columns];
+        part.first_row = self.first_row + rows.start;
         part
     }
 
@@ -253,8 +409,8 @@ impl Tensor {
     /// # Panics
     /// If there are no such elements.
     pub(crate) fn element_range(&self, range: Range<usize>) -> Tensor {
-        assert!(range.start <= range.end && range.end <= self.rows() * self.columns());
         let size = self.element.bytes();
+        assert!(range.start <= range.end && range.end * size <= self.bytes.len());
         let bytes = self.bytes.start + range.start * size..self.bytes.start + range.end * size;
         let name = format!("{}[{}..{}]", self.name, range.start, range.end).into();
         Tensor { name, bytes, shape: vec![range.len()], ..self.clone() }

@@ -20,7 +20,7 @@ impl fmt::Display for Described<'_> {
                 if let Some((table, first)) = position {
                     write!(f, " + position {:?} from {first}", table.shape())?;
                 }
-                token_type.as_ref().map_or(Ok(()), |_| write!(f, " + token type 0"))
+                token_type.as_ref().map_or(Ok(()), |_| write!(f, " + token type"))
             }
             Step::Norm { norm, input, residual, scale, output } => {
                 write!(
@@ -53,6 +53,22 @@ impl fmt::Display for Described<'_> {
                     write!(f, ", ⊙ {} from column {column}", name(factor))?;
                 }
                 residual.as_ref().map_or(Ok(()), |residual| write!(f, ", + {}", name(residual)))
+            }
+            Step::Route { top, input, output } => {
+                write!(f, "route      {} -> {}  the best {top}", name(input), name(output))
+            }
+            Step::ExpertUp { weight, experts, activation, input, output, .. } => {
+                let (from, to) = (name(input), name(output));
+                write!(f, "experts    {from} -> {to}  {experts} in {:?}, {activation:?}", weight.shape())
+            }
+            Step::ExpertDown { weight, experts, input, residual, output, .. } => {
+                let (from, to) = (name(input), name(output));
+                write!(
+                    f,
+                    "experts    {from} -> {to}  {experts} in {:?}, + {}",
+                    weight.shape(),
+                    name(residual)
+                )
             }
             Step::HeadNorm { norm, buffer, columns } => {
                 write!(

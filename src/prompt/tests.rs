@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Error;
 
 /// Prompt names and texts.
 type Own = [(&'static str, &'static str)];
@@ -9,7 +10,9 @@ fn model(own: &Own, default: Option<&str>, name: &str) -> ModelPrompts {
         model: name.to_owned(),
         own: own.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
         default: default.map(str::to_owned),
+        user: None,
         registry: registry::find(&names),
+        adapters: Vec::new(),
     }
 }
 

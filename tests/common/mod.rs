@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use taskvec::{Device, Embedder, GpuSelector};
+use taskvec::{Device, EmbedOptions, Embedder, GpuSelector, Task};
 
 /// The folder of a tiny model of that family, with the reference's vectors in `expected.json`.
 pub fn fixture(name: &str) -> PathBuf {
@@ -11,7 +11,7 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 /// The fixtures' names.
-pub const FIXTURES: [&str; 21] = [
+pub const FIXTURES: [&str; 28] = [
     "albert",
     "bert-bge",
     "bert-e5",
@@ -21,15 +21,22 @@ pub const FIXTURES: [&str; 21] = [
     "embedding-gemma2",
     "eurobert",
     "gte-new",
+    "jina-v2",
+    "jina-v2-code",
     "jina-v3",
+    "jina-v3-lora",
     "llama",
     "mistral-e5",
+    "model2vec",
+    "model2vec-folded",
     "modernbert",
     "mpnet",
     "nomic-bert",
+    "nomic-moe",
     "qwen2-gte",
     "qwen3-embedding",
     "roberta",
+    "static",
     "t5-gtr",
     "t5-instructor",
     "xlm-roberta-e5",
@@ -39,8 +46,29 @@ pub const FIXTURES: [&str; 21] = [
 pub struct Expected {
     pub texts: Vec<String>,
     pub token_ids: Vec<Vec<u32>>,
-    /// Prompt name, prompt, and one vector a text.
-    pub cases: Vec<(Option<String>, String, Vec<Vec<f64>>)>,
+    pub cases: Vec<Case>,
+}
+
+/// The vectors under one prompt or task.
+pub struct Case {
+    pub prompt_name: Option<String>,
+    pub prompt: String,
+    pub task: Option<Task>,
+    pub adapter: Option<String>,
+    /// One a text.
+    pub vectors: Vec<Vec<f64>>,
+}
+
+impl Case {
+    pub fn options(&self) -> EmbedOptions {
+        match (&self.prompt_name, self.task) {
+            (Some(name), _) => EmbedOptions::new().prompt_name(name),
+            (None, Some(task)) => EmbedOptions::new().task(task),
+            // Nothing asked for: the model's default prompt, if it has one.
+            (None, None) if self.prompt.is_empty() => EmbedOptions::new(),
+            (None, None) => EmbedOptions::new().prompt(&self.prompt),
+        }
+    }
 }
 
 impl Expected {
@@ -53,9 +81,14 @@ impl Expected {
             |value: &Value| value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
         let vector = |value: &Value| value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
         let case = |case: &Value| {
-            let name = case["prompt_name"].as_str().map(str::to_owned);
-            let vectors = case["embeddings"].as_array().unwrap().iter().map(vector).collect();
-            (name, case["prompt"].as_str().unwrap().to_owned(), vectors)
+            let text = |key: &str| case[key].as_str().map(str::to_owned);
+            Case {
+                prompt_name: text("prompt_name"),
+                prompt: text("prompt").unwrap(),
+                task: text("task").map(|task| task.parse().unwrap()),
+                adapter: text("adapter"),
+                vectors: case["embeddings"].as_array().unwrap().iter().map(vector).collect(),
+            }
         };
         Expected {
             texts: strings(&json["texts"]),

@@ -25,13 +25,13 @@ pub(super) fn run(
         unreachable!("called for attention steps");
     };
     let mut rest = out;
-    for range in batch.ranges() {
+    for (range, &keys) in batch.ranges().zip(&batch.keys) {
         let (text_out, others) = rest.split_rows(range.len());
         rest = others;
         let text = input.row_range(range.start, range.len());
         match scratches {
-            [scratch] => run_heads(isa, step, text, 0..*kv_heads, text_out, scratch),
-            _ => share_heads(isa, step, text, *kv_heads, text_out, scratches),
+            [scratch] => run_heads(isa, step, text, keys, 0..*kv_heads, text_out, scratch),
+            _ => share_heads(isa, step, text, keys, *kv_heads, text_out, scratches),
         }
     }
 }
@@ -41,6 +41,7 @@ fn share_heads(
     isa: Isa,
     step: &Step,
     text: Matrix<'_>,
+    visible_keys: usize,
     kv_heads: usize,
     out: MatrixMut<'_>,
     scratches: &mut [HeadScratch],
@@ -53,16 +54,17 @@ fn share_heads(
             let kv_range = first..(first + share).min(kv_heads);
             let (part, others) = rest.split_columns(kv_range.len() * columns_per_kv_head);
             rest = others;
-            scope.spawn(move |_| run_heads(isa, step, text, kv_range, part, scratch));
+            scope.spawn(move |_| run_heads(isa, step, text, visible_keys, kv_range, part, scratch));
         }
     });
 }
 
-/// The key heads `kv_range` of one text. `out` holds the columns of the query heads they serve.
+/// The key heads `kv_range` of one text, of which the first `visible_keys` tokens are seen. `out` holds the columns of the query heads they serve.
 fn run_heads(
     isa: Isa,
     step: &Step,
     text: Matrix<'_>,
+    visible_keys: usize,
     kv_range: Range<usize>,
     out: MatrixMut<'_>,
     scratch: &mut HeadScratch,
@@ -75,7 +77,7 @@ fn run_heads(
     for kv_head in kv_range {
         let keys = text.column_range((heads + kv_head) * head_dim, *head_dim);
         let values = text.column_range((heads + kv_heads + kv_head) * head_dim, *head_dim);
-        scratch.panels.pack(isa, keys, values);
+        scratch.panels.pack(isa, keys.row_range(0, visible_keys), values.row_range(0, visible_keys));
         for head in kv_head * group..(kv_head + 1) * group {
             let (part, others) = rest.split_columns(*head_dim);
             rest = others;

@@ -5,9 +5,10 @@
 //! other, the columns of each linear layer and the heads of each attention shared out.
 
 mod attention;
+mod experts;
 mod weights;
 
-use super::Backend;
+use super::{Backend, Results};
 use crate::error::Result;
 use crate::model::{NormKind, Tensor};
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
@@ -49,17 +50,18 @@ impl Cpu {
     }
 
     /// Runs one batch on `lanes` threads.
-    fn run_batch(&self, batch: &RaggedBatch, lanes: usize) -> Vec<f32> {
+    fn run_batch(&self, batch: &RaggedBatch, ends: &[usize], lanes: usize) -> Results {
         let mut workspaces = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         let mut workspace = workspaces.pop().unwrap_or_default();
         drop(workspaces);
         workspace.fit(&self.plan, batch, lanes);
-        for (step, weights) in self.plan.steps.iter().zip(&self.weights) {
-            self.run_step(step, weights, batch, &mut workspace, lanes);
+        for (place, step) in self.plan.steps_for(ends) {
+            self.run_step(step, &self.weights[place], batch, &mut workspace, lanes);
         }
-        let result = workspace.buffers[self.plan.output.0].clone();
+        let result = |&end: &usize| workspace.buffers[self.plan.ends[end].output.0].clone();
+        let results = ends.iter().map(result).collect();
         self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
-        result
+        results
     }
 
     fn run_step(
@@ -81,11 +83,14 @@ impl Cpu {
         | Step::Rotary { buffer: output, .. }
         | Step::Attention { output, .. }
         | Step::Pool { output, .. }
+        | Step::Route { output, .. }
+        | Step::ExpertUp { output, .. }
+        | Step::ExpertDown { output, .. }
         | Step::Normalize { output, .. }) = step;
         let mut out = std::mem::take(&mut buffers[output.0]);
         match (step, weights) {
             (Step::Embed { word, scale, position, .. }, StepWeights::Embed { token_type }) => {
-                embed(batch, word, *scale, position.as_ref(), token_type.as_deref(), &mut out);
+                embed(batch, word, *scale, position.as_ref(), token_type, &mut out);
             }
             (Step::Norm { input, residual, scale, .. }, StepWeights::Norm(norm)) => {
                 out.copy_from_slice(&buffers[input.0]);
@@ -122,13 +127,24 @@ impl Cpu {
             }
             (Step::Pool { modes, input, .. }, _) => {
                 let size = width(*input);
-                for (text, out) in out.chunks_exact_mut(width(*output)).enumerate() {
-                    let range = batch.range(text);
-                    let hidden = &buffers[input.0][range.start * size..range.end * size];
+                for (part, out) in batch.pools.iter().zip(out.chunks_exact_mut(width(*output))) {
+                    let hidden = &buffers[input.0][part.start * size..part.tokens.end * size];
                     for (mode, out) in modes.iter().zip(out.chunks_exact_mut(size)) {
-                        pool(*mode, hidden, size, batch.pool_from[text], out);
+                        pool(*mode, hidden, size, part.tokens.start - part.start, out);
                     }
                 }
+            }
+            (Step::Route { top, input, .. }, _) => {
+                let rows = buffers[input.0].chunks_exact(width(*input));
+                rows.zip(out.chunks_exact_mut(2 * top)).for_each(|(row, out)| experts::route(row, out));
+            }
+            (Step::ExpertUp { choices, input, .. }, StepWeights::Experts(weights)) => {
+                let choices = &buffers[choices.0];
+                experts::up(isa, weights, choices, &buffers[input.0], &mut out);
+            }
+            (Step::ExpertDown { choices, input, residual, .. }, StepWeights::Experts(weights)) => {
+                out.copy_from_slice(&buffers[residual.0]);
+                experts::down(isa, weights, &buffers[choices.0], &buffers[input.0], &mut out);
             }
             (Step::Normalize { input, .. }, _) => {
                 out.copy_from_slice(&buffers[input.0]);
@@ -146,7 +162,7 @@ impl Workspace {
     fn fit(&mut self, plan: &Plan, batch: &RaggedBatch, lanes: usize) {
         self.buffers.resize_with(plan.buffers.len(), Vec::new);
         for (values, buffer) in self.buffers.iter_mut().zip(&plan.buffers) {
-            let rows = if buffer.rows == Rows::Tokens { batch.tokens() } else { batch.texts() };
+            let rows = if buffer.rows == Rows::Tokens { batch.tokens() } else { batch.pools() };
             values.resize(rows * buffer.width, 0.0);
         }
         if self.heads.len() < lanes {
@@ -170,13 +186,13 @@ impl Backend for Cpu {
         self.weights.iter().map(StepWeights::bytes).sum()
     }
 
-    fn run(&self, batches: &[RaggedBatch]) -> Result<Vec<Vec<f32>>> {
+    fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
         let threads = self.threads.current_num_threads();
         Ok(self.threads.install(|| {
             if batches.len() >= threads {
-                batches.par_iter().with_max_len(1).map(|batch| self.run_batch(batch, 1)).collect()
+                batches.par_iter().with_max_len(1).map(|batch| self.run_batch(batch, ends, 1)).collect()
             } else {
-                batches.iter().map(|batch| self.run_batch(batch, threads)).collect()
+                batches.iter().map(|batch| self.run_batch(batch, ends, threads)).collect()
             }
         }))
     }
@@ -187,26 +203,26 @@ fn embed(
     word: &Tensor,
     scale: f32,
     position: Option<&(Tensor, usize)>,
-    token_type: Option<&[f32]>,
+    token_type: &[f32], // [types, hidden], or empty
     out: &mut [f32],
 ) {
     let hidden = word.columns();
     let mut row = vec![0.0; hidden];
     let add = |out: &mut [f32], values: &[f32]| out.iter_mut().zip(values).for_each(|(o, v)| *o += v);
-    for range in batch.ranges() {
-        for t in range.clone() {
-            let out = &mut out[t * hidden..][..hidden];
-            let id = batch.ids[t] as usize;
-            word.read_rows(id..id + 1, out);
-            if scale != 1.0 {
-                out.iter_mut().for_each(|o| *o *= scale);
-            }
-            if let Some((table, first)) = position {
-                let p = first + t - range.start;
-                table.read_rows(p..p + 1, &mut row);
-                add(out, &row);
-            }
-            token_type.into_iter().for_each(|values| add(out, values));
+    let last_type = (token_type.len() / hidden).saturating_sub(1);
+    for ((out, id), (place, kind)) in out.chunks_exact_mut(hidden).zip(&batch.ids).zip(batch.places()) {
+        let id = *id as usize;
+        word.read_rows(id..id + 1, out);
+        if scale != 1.0 {
+            out.iter_mut().for_each(|o| *o *= scale);
+        }
+        if let Some((table, first)) = position {
+            let p = first + place;
+            table.read_rows(p..p + 1, &mut row);
+            add(out, &row);
+        }
+        if !token_type.is_empty() {
+            add(out, &token_type[kind.min(last_type) * hidden..][..hidden]);
         }
     }
 }
@@ -254,9 +270,14 @@ fn rotate(
     columns: &Range<usize>,
 ) {
     let half = table.head_dim / 2;
+    let of_tokens = table.stretches().then(|| table.of_tokens(batch));
     for range in batch.ranges() {
         for t in range.clone() {
-            let angles = (t - range.start) * half;
+            let (table, place) = match &of_tokens {
+                Some(of_tokens) => (of_tokens, t),
+                None => (table, t - range.start),
+            };
+            let angles = place * half;
             let (cos, sin) = (&table.cos[angles..][..half], &table.sin[angles..][..half]);
             let row = &mut values[t * width..][..width][columns.clone()];
             row.chunks_exact_mut(table.head_dim).for_each(|head| rotate_half(isa, head, cos, sin));

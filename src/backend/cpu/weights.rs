@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::model::{Activation, LinearSpec, NormKind, NormSpec, Tensor};
 use crate::plan::Step;
 use rayon::prelude::*;
+use std::ops::Range;
 use taskvec_kernels::{Epilogue, Isa, Matrix, PackedWeights, pack_panel};
 
 /// The weights of one step.
@@ -11,10 +12,12 @@ pub(super) enum StepWeights {
     /// The step has none, or reads them from the file as it goes (embedding tables).
     None,
     Embed {
-        token_type: Option<Vec<f32>>,
+        /// `[types, hidden]`; empty: none.
+        token_type: Vec<f32>,
     },
     Norm(NormWeights),
     Linear(LinearWeights),
+    Experts(ExpertWeights),
 }
 
 pub(super) struct NormWeights {
@@ -23,6 +26,14 @@ pub(super) struct NormWeights {
     /// Empty: none.
     pub(super) bias: Vec<f32>,
     pub(super) eps: f32,
+}
+
+/// The matrices of all experts of one step.
+pub(super) struct ExpertWeights {
+    pub(super) experts: Vec<PackedWeights>,
+    /// Empty: none.
+    pub(super) bias: Vec<f32>,
+    pub(super) activation: Activation,
 }
 
 pub(super) struct LinearWeights {
@@ -37,8 +48,22 @@ impl StepWeights {
     pub(super) fn read(step: &Step, isa: Isa) -> Result<StepWeights> {
         Ok(match step {
             Step::Embed { token_type, .. } => {
-                StepWeights::Embed { token_type: token_type.as_ref().map(first_row).transpose()? }
+                let token_type = token_type.as_ref().map(Tensor::to_vec).transpose()?;
+                StepWeights::Embed { token_type: token_type.unwrap_or_default() }
             }
+            Step::ExpertUp { weight, experts, activation, .. } => StepWeights::Experts(ExpertWeights {
+                experts: each_expert(weight, *experts, |rows| {
+                    let part = LinearSpec { parts: vec![(weight.row_range(rows), None)] };
+                    pack(&part, isa)
+                })?,
+                bias: Vec::new(),
+                activation: *activation,
+            }),
+            Step::ExpertDown { weight, bias, experts, .. } => StepWeights::Experts(ExpertWeights {
+                experts: each_expert(weight, *experts, |rows| pack_transposed(weight, rows, isa))?,
+                bias: bias.as_ref().map(Tensor::to_vec).transpose()?.unwrap_or_default(),
+                activation: Activation::Identity,
+            }),
             Step::Norm { norm, .. } | Step::HeadNorm { norm, .. } => {
                 StepWeights::Norm(NormWeights::read(norm)?)
             }
@@ -51,9 +76,11 @@ impl StepWeights {
                 },
                 activation: *activation,
             }),
-            Step::Rotary { .. } | Step::Attention { .. } | Step::Pool { .. } | Step::Normalize { .. } => {
-                StepWeights::None
-            }
+            Step::Rotary { .. }
+            | Step::Attention { .. }
+            | Step::Route { .. }
+            | Step::Pool { .. }
+            | Step::Normalize { .. } => StepWeights::None,
         })
     }
 
@@ -62,7 +89,10 @@ impl StepWeights {
         let values = |values: &Vec<f32>| size_of_val(values.as_slice());
         match self {
             StepWeights::None => 0,
-            StepWeights::Embed { token_type } => token_type.as_ref().map_or(0, values),
+            StepWeights::Embed { token_type } => values(token_type),
+            StepWeights::Experts(experts) => {
+                experts.experts.iter().map(PackedWeights::bytes).sum::<usize>() + values(&experts.bias)
+            }
             StepWeights::Norm(norm) => values(&norm.weight) + values(&norm.bias),
             StepWeights::Linear(linear) => {
                 let gate = linear.gate.as_ref().map_or(0, |(gate, bias)| gate.bytes() + values(bias));
@@ -87,10 +117,30 @@ impl LinearWeights {
     }
 }
 
-fn first_row(tensor: &Tensor) -> Result<Vec<f32>> {
-    let mut row = vec![0.0; tensor.columns()];
-    tensor.read_finite_rows(0..1, &mut row)?;
-    Ok(row)
+fn each_expert(
+    weight: &Tensor,
+    experts: usize,
+    pack: impl Fn(Range<usize>) -> Result<PackedWeights>,
+) -> Result<Vec<PackedWeights>> {
+    let size = weight.rows() / experts;
+    (0..experts).map(|expert| pack(expert * size..(expert + 1) * size)).collect()
+}
+
+/// Packs some rows of a matrix whose columns are the outputs.
+fn pack_transposed(weight: &Tensor, rows: Range<usize>, isa: Isa) -> Result<PackedWeights> {
+    let (inputs, outputs) = (rows.len(), weight.columns());
+    let mut stored = vec![0.0; inputs * outputs];
+    weight.read_finite_rows(rows, &mut stored)?;
+    let mut packed = PackedWeights::zeroed(isa, outputs, inputs);
+    for (panel, columns) in packed.panels_mut() {
+        let values: Vec<f32> = columns
+            .clone()
+            .flat_map(|o| (0..inputs).map(move |i| (i, o)))
+            .map(|(i, o)| stored[i * outputs + o])
+            .collect();
+        pack_panel(isa, Matrix::new(&values, columns.len(), inputs, inputs), panel);
+    }
+    Ok(packed)
 }
 
 /// Packs a linear layer's weights straight from the mapped file, panels in parallel.

@@ -4,8 +4,9 @@
 use super::adapter::Opened;
 use super::dispatch::{Binding, Dispatch};
 use crate::error::Result;
-use crate::plan::{Plan, Rows};
-use crate::tokens::RaggedBatch;
+use crate::plan::{Plan, RotaryTable, Rows};
+use crate::tokens::{Pool, RaggedBatch};
+use std::sync::Arc;
 use wgpu::{BufferDescriptor, BufferUsages};
 
 pub(super) struct Arena {
@@ -17,6 +18,8 @@ pub(super) struct Arena {
     ids: wgpu::Buffer,
     spans: wgpu::Buffer,
     text_spans: wgpu::Buffer,
+    /// One for each table whose angles are worked out for each batch.
+    angles: Vec<(Arc<RotaryTable>, wgpu::Buffer)>,
     /// Results on their way to the host.
     pub(super) readback: wgpu::Buffer,
     /// One a dispatch.
@@ -29,6 +32,7 @@ impl Arena {
         gpu: &Opened,
         plan: &Plan,
         dispatches: &[Dispatch],
+        stretched: &[Arc<RotaryTable>],
         tokens: usize,
         texts: usize,
     ) -> Result<Arena> {
@@ -57,11 +61,15 @@ impl Arena {
             buffers: buffers.collect::<Result<_>>()?,
             batch: make("batch", 4, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?,
             ids: make("token ids", tokens, input)?,
-            spans: make("spans of tokens", 2 * tokens, input)?,
+            spans: make("spans of tokens", 4 * tokens, input)?,
+            angles: stretched
+                .iter()
+                .map(|table| Ok((table.clone(), make("rotary angles", table.head_dim * tokens, input)?)))
+                .collect::<Result<_>>()?,
             text_spans: make("spans of texts", 4 * texts, input)?,
             readback: make(
                 "results",
-                texts * plan.width(plan.output),
+                (0..plan.ends.len()).map(|end| plan.result_len(end, tokens, texts)).sum(),
                 BufferUsages::MAP_READ | BufferUsages::COPY_DST,
             )?,
             bind_groups: Vec::new(),
@@ -73,7 +81,7 @@ impl Arena {
 
     /// Whether a batch fits.
     pub(super) fn fits(&self, batch: &RaggedBatch) -> bool {
-        batch.tokens() <= self.tokens && batch.texts() <= self.texts
+        batch.tokens() <= self.tokens && batch.pools() <= self.texts
     }
 
     fn bind(&self, gpu: &Opened, dispatch: &Dispatch) -> wgpu::BindGroup {
@@ -83,6 +91,7 @@ impl Arena {
                 Binding::Plan(id) => self.buffers[id.0].clone(),
                 Binding::Ids => self.ids.clone(),
                 Binding::Spans => self.spans.clone(),
+                Binding::Angles(table) => self.angles[*table].1.clone(),
                 Binding::Texts => self.text_spans.clone(),
             }
         };
@@ -105,13 +114,19 @@ impl Arena {
 
     /// Writes what the shaders need to know of a batch.
     pub(super) fn write_batch(&self, gpu: &Opened, batch: &RaggedBatch) {
-        let sizes = [batch.tokens() as u32, batch.texts() as u32, 0, 0];
+        let sizes = [batch.tokens() as u32, batch.pools() as u32, 0, 0];
         let mut spans = Vec::with_capacity(batch.tokens());
-        let mut texts = Vec::with_capacity(batch.texts());
-        for (range, pool_from) in batch.ranges().zip(&batch.pool_from) {
-            let (start, end) = (range.start as u32, range.end as u32);
-            texts.push([start, end, start + *pool_from as u32, 0]);
-            spans.extend(range.map(|_| [start, end]));
+        let mut places = batch.places();
+        for (range, keys) in batch.ranges().zip(&batch.keys) {
+            let (start, keys) = (range.start as u32, (range.start + keys) as u32);
+            spans.extend(places.by_ref().take(range.len()).map(|(_, kind)| [start, keys, kind as u32, 0]));
+        }
+        let pool =
+            |pool: &Pool| [pool.start, pool.tokens.end, pool.tokens.start, 0].map(|place| place as u32);
+        let texts: Vec<[u32; 4]> = batch.pools.iter().map(pool).collect();
+        for (table, buffer) in &self.angles {
+            let angles = table.of_tokens(batch).interleaved();
+            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&angles));
         }
         gpu.queue.write_buffer(&self.batch, 0, bytemuck::cast_slice(&sizes));
         gpu.queue.write_buffer(&self.ids, 0, bytemuck::cast_slice(&batch.ids));

@@ -6,8 +6,8 @@ use super::pipelines::{Pipelines, Shader};
 use super::upload::{Shard, constant, shards, upload};
 use crate::error::Result;
 use crate::model::{Activation, NormKind, NormSpec, Tensor};
-use crate::plan::{BufferId, Plan, Rows, Step};
-use crate::pooling::PoolingMode;
+use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
+use crate::pooling::{PoolingMode, Splade};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -29,9 +29,11 @@ pub(super) enum Binding {
     Plan(BufferId),
     /// Token ids: `[tokens]`
     Ids,
-    /// Start and end of each token's text: `[tokens]`
+    /// Of each token: the start of its text, the end of the keys that are seen, its type: `[tokens]`
     Spans,
-    /// Start, end and first pooled token of each text: `[texts]`
+    /// Cosine and sine of each token's angles, where they depend on its text's length.
+    Angles(usize),
+    /// For each row that pooling makes, the start of its text and the tokens: `[rows]`
     Texts,
 }
 
@@ -58,6 +60,8 @@ pub(super) struct Recorder<'a> {
     unused: Arc<wgpu::Buffer>,
     /// Tables that steps share, by their address in the plan: uploaded once.
     tables: HashMap<usize, Binding>,
+    /// Tables whose angles are worked out for each batch.
+    pub(super) stretched: Vec<Arc<RotaryTable>>,
 }
 
 impl<'a> Recorder<'a> {
@@ -71,6 +75,7 @@ impl<'a> Recorder<'a> {
             weight_bytes: 0,
             unused,
             tables: HashMap::new(),
+            stretched: Vec::new(),
         })
     }
 
@@ -96,15 +101,48 @@ impl<'a> Recorder<'a> {
             Step::Linear { .. } => self.linear(step),
             Step::Rotary { table, buffer, columns } => {
                 let (heads, half) = (columns.len() / table.head_dim, table.head_dim / 2);
-                let params = [self.width(*buffer), columns.start as u32, heads as u32, half as u32];
-                let angles =
-                    || table.cos.iter().zip(&table.sin).flat_map(|(cos, sin)| [*cos, *sin]).collect();
-                let angles = self.shared("rotary table", Arc::as_ptr(table) as usize, angles)?;
+                let stretches = u32::from(table.stretches());
+                let params =
+                    [self.width(*buffer), columns.start as u32, heads as u32, half as u32, stretches];
+                let angles = if table.stretches() {
+                    self.angles(table)
+                } else {
+                    self.shared("rotary table", Arc::as_ptr(table) as usize, || table.interleaved())?
+                };
                 let bindings = vec![Binding::Spans, angles, Binding::Plan(*buffer)];
                 self.push(Shader::Rotary, &params, bindings, Grid::Threads(Rows::Tokens, heads * half))
             }
             Step::Attention { .. } => self.attention(step),
             Step::Pool { modes, input, output } => self.pool(modes, *input, *output),
+            Step::Route { top, input, output } => {
+                let params = [self.width(*input), *top as u32];
+                let bindings = vec![Binding::Plan(*input), Binding::Plan(*output)];
+                self.push(Shader::Route, &params, bindings, Grid::Threads(Rows::Tokens, 1))
+            }
+            Step::ExpertUp { weight, experts, activation, choices, input, output } => {
+                let inner = weight.rows() / experts;
+                let params = [
+                    self.width(*input),
+                    inner as u32,
+                    self.width(*choices) / 2,
+                    activation_code(*activation),
+                ];
+                let weight = self.tensor(weight)?;
+                let bindings =
+                    vec![Binding::Plan(*choices), Binding::Plan(*input), weight, Binding::Plan(*output)];
+                let columns = (self.width(*choices) / 2) as usize * inner;
+                self.push(Shader::ExpertUp, &params, bindings, Grid::Threads(Rows::Tokens, columns))
+            }
+            Step::ExpertDown { weight, bias, experts, choices, input, residual, output } => {
+                let inner = (weight.rows() / experts) as u32;
+                let has_bias = u32::from(bias.is_some());
+                let params = [self.width(*output), inner, self.width(*choices) / 2, has_bias];
+                let (weight, bias) = (self.tensor(weight)?, self.optional(bias.as_ref())?);
+                let [choices, input, residual] = [*choices, *input, *residual].map(Binding::Plan);
+                let bindings = vec![choices, input, weight, bias, residual, Binding::Plan(*output)];
+                let columns = self.plan.width(*output);
+                self.push(Shader::ExpertDown, &params, bindings, Grid::Threads(Rows::Tokens, columns))
+            }
             Step::Normalize { input, output } => {
                 let rows = self.rows(*output);
                 let params = [self.width(*input), u32::from(rows == Rows::Texts)];
@@ -120,6 +158,15 @@ impl<'a> Recorder<'a> {
 
     fn rows(&self, buffer: BufferId) -> Rows {
         self.plan.buffers[buffer.0].rows
+    }
+
+    /// The binding of a table whose angles are worked out for each batch.
+    fn angles(&mut self, table: &Arc<RotaryTable>) -> Binding {
+        let known = self.stretched.iter().position(|known| Arc::ptr_eq(known, table));
+        Binding::Angles(known.unwrap_or_else(|| {
+            self.stretched.push(table.clone());
+            self.stretched.len() - 1
+        }))
     }
 
     fn push(&mut self, shader: Shader, params: &[u32], bindings: Vec<Binding>, grid: Grid) -> Result<()> {
@@ -173,7 +220,7 @@ impl<'a> Recorder<'a> {
                 rows as u32,
                 position.as_ref().map_or(0, |(_, first)| *first as u32),
                 u32::from(position.is_some()),
-                u32::from(token_type.is_some()),
+                token_type.as_ref().map_or(0, |table| table.rows() as u32),
                 scale.to_bits(),
             ];
             let (word, output) = (Binding::Constant(Arc::new(buffer)), Binding::Plan(*output));
@@ -342,5 +389,6 @@ fn pooling_code(mode: PoolingMode) -> u32 {
         PoolingMode::MeanSqrtLen => 3,
         PoolingMode::WeightedMean => 4,
         PoolingMode::LastToken => 5,
+        PoolingMode::Splade(Splade { sum, twice }) => 6 + 2 * u32::from(sum) + u32::from(twice),
     }
 }

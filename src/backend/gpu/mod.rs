@@ -11,14 +11,15 @@ mod upload;
 
 pub use adapter::{GpuAdapter, gpu_adapters};
 
-use super::Backend;
+use super::{Backend, Results};
 use crate::device::GpuSelector;
 use crate::error::Result;
-use crate::plan::{Plan, Rows};
+use crate::plan::{Plan, RotaryTable, Rows};
 use crate::tokens::RaggedBatch;
 use adapter::Opened;
 use arena::Arena;
 use dispatch::{Dispatch, Grid, Recorder};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ pub(crate) struct Gpu {
     plan: Arc<Plan>,
     gpu: Opened,
     dispatches: Vec<Dispatch>,
+    /// The dispatches of each step.
+    of_steps: Vec<Range<usize>>,
+    stretched: Vec<Arc<RotaryTable>>,
     weight_bytes: usize,
     /// One batch runs at a time.
     arena: Mutex<Option<Arena>>,
@@ -51,15 +55,18 @@ impl Gpu {
     fn on(plan: Arc<Plan>, adapter: &wgpu::Adapter) -> Result<Gpu> {
         let gpu = Opened::open(adapter)?;
         let mut recorder = Recorder::new(&gpu, &plan)?;
+        let mut of_steps = Vec::with_capacity(plan.steps.len());
         for step in &plan.steps {
+            let first = recorder.dispatches.len();
             recorder.record(step)?;
+            of_steps.push(first..recorder.dispatches.len());
         }
-        let Recorder { dispatches, weight_bytes, .. } = recorder;
+        let Recorder { dispatches, stretched, weight_bytes, .. } = recorder;
         gpu.check()?;
-        Ok(Gpu { plan, gpu, dispatches, weight_bytes, arena: Mutex::new(None) })
+        Ok(Gpu { plan, gpu, dispatches, of_steps, stretched, weight_bytes, arena: Mutex::new(None) })
     }
 
-    fn run_batch(&self, arena: &mut Option<Arena>, batch: &RaggedBatch) -> Result<Vec<f32>> {
+    fn run_batch(&self, arena: &mut Option<Arena>, batch: &RaggedBatch, ends: &[usize]) -> Result<Results> {
         if !arena.as_ref().is_some_and(|arena| arena.fits(batch)) {
             *arena = None; // its memory is free before the larger one is made
         }
@@ -69,26 +76,40 @@ impl Gpu {
                 // Powers of two, so that growing batches seldom need a new one.
                 let most = self.batch_tokens(usize::MAX).max(batch.tokens());
                 let tokens = batch.tokens().next_power_of_two().clamp(64, most.max(64));
-                let texts = batch.texts().next_power_of_two();
-                arena.insert(Arena::new(&self.gpu, &self.plan, &self.dispatches, tokens, texts)?)
+                let texts = batch.pools().next_power_of_two();
+                let dispatches = (&self.dispatches, &self.stretched);
+                arena.insert(Arena::new(&self.gpu, &self.plan, dispatches.0, dispatches.1, tokens, texts)?)
             }
         };
         arena.write_batch(&self.gpu, batch);
-        let values = batch.texts() * self.plan.width(self.plan.output);
-        let bytes = (values * size_of::<f32>()) as u64;
+        let lengths: Vec<usize> =
+            ends.iter().map(|&end| self.plan.result_len(end, batch.tokens(), batch.pools())).collect();
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.encode(&mut encoder, arena, batch);
-        encoder.copy_buffer_to_buffer(&arena.buffers[self.plan.output.0], 0, &arena.readback, 0, bytes);
+        self.encode(&mut encoder, arena, batch, ends);
+        let mut bytes = 0;
+        for (&end, length) in ends.iter().zip(&lengths) {
+            let output = &arena.buffers[self.plan.ends[end].output.0];
+            let size = (length * size_of::<f32>()) as u64;
+            encoder.copy_buffer_to_buffer(output, 0, &arena.readback, bytes, size);
+            bytes += size;
+        }
         let submission = self.gpu.queue.submit([encoder.finish()]);
         self.gpu.check()?;
-        self.read(&arena.readback, bytes, submission)
+        let mut values = self.read(&arena.readback, bytes, submission)?;
+        let mut results = Vec::with_capacity(ends.len());
+        for length in lengths {
+            let rest = values.split_off(length);
+            results.push(std::mem::replace(&mut values, rest));
+        }
+        Ok(results)
     }
 
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder, arena: &Arena, batch: &RaggedBatch) {
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder, arena: &Arena, batch: &RaggedBatch, ends: &[usize]) {
         let most = self.gpu.device.limits().max_compute_workgroups_per_dimension as usize;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for (dispatch, bind_group) in self.dispatches.iter().zip(&arena.bind_groups) {
-            let rows = |rows| if rows == Rows::Tokens { batch.tokens() } else { batch.texts() };
+        let dispatches = self.plan.steps_for(ends).flat_map(|(place, _)| self.of_steps[place].clone());
+        for (dispatch, bind_group) in dispatches.map(|i| (&self.dispatches[i], &arena.bind_groups[i])) {
+            let rows = |rows| if rows == Rows::Tokens { batch.tokens() } else { batch.pools() };
             let (x, y) = match dispatch.grid {
                 Grid::PerRow(kind, groups) => fold(rows(kind) * groups, most),
                 Grid::Threads(kind, threads) => fold((rows(kind) * threads).div_ceil(64), most),
@@ -154,9 +175,9 @@ impl Backend for Gpu {
         self.weight_bytes
     }
 
-    fn run(&self, batches: &[RaggedBatch]) -> Result<Vec<Vec<f32>>> {
+    fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
         let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        batches.iter().map(|batch| self.run_batch(&mut arena, batch)).collect()
+        batches.iter().map(|batch| self.run_batch(&mut arena, batch, ends)).collect()
     }
 }
 

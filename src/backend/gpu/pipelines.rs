@@ -13,6 +13,9 @@ pub(super) enum Shader {
     Attention,
     Pool,
     Normalize,
+    Route,
+    ExpertUp,
+    ExpertDown,
 }
 
 impl Shader {
@@ -21,11 +24,20 @@ impl Shader {
             Shader::Embed => include_str!("../../../shaders/embed.wgsl"),
             Shader::Norm => include_str!("../../../shaders/norm.wgsl"),
             Shader::HeadNorm => include_str!("../../../shaders/head_norm.wgsl"),
-            Shader::Linear => include_str!("../../../shaders/linear.wgsl"),
+            Shader::Linear => concat!(
+                include_str!("../../../shaders/linear.wgsl"),
+                include_str!("../../../shaders/activation.wgsl")
+            ),
             Shader::Rotary => include_str!("../../../shaders/rotary.wgsl"),
             Shader::Attention => include_str!("../../../shaders/attention.wgsl"),
             Shader::Pool => include_str!("../../../shaders/pool.wgsl"),
             Shader::Normalize => include_str!("../../../shaders/normalize.wgsl"),
+            Shader::Route => include_str!("../../../shaders/route.wgsl"),
+            Shader::ExpertUp => concat!(
+                include_str!("../../../shaders/expert_up.wgsl"),
+                include_str!("../../../shaders/activation.wgsl")
+            ),
+            Shader::ExpertDown => include_str!("../../../shaders/expert_down.wgsl"),
         }
     }
 }

@@ -14,13 +14,14 @@ fn grids_are_folded_within_the_limit() {
 fn a_lost_device_is_an_error_with_its_remedy() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert-e5");
     let files = crate::model::ModelFiles::in_folder(&folder).unwrap();
-    let model = crate::model::Model::open(&files).unwrap();
-    let plan = Arc::new(Plan::new(&model, model.max_tokens).unwrap());
+    let model = crate::model::Model::open(&files, crate::model::Purpose::Embed, None, None).unwrap();
+    let plan = Arc::new(Plan::new(&model.encoder, &model.ends, model.max_tokens).unwrap());
     let gpu = Gpu::new(plan, &GpuSelector::Best).expect("these tests need a Vulkan driver");
-    let batch = RaggedBatch { ids: vec![2, 3], offsets: vec![0, 2], pool_from: vec![0] };
-    assert!(gpu.run(std::slice::from_ref(&batch)).is_ok());
+    let pools = vec![crate::tokens::Pool { start: 0, tokens: 0..2 }];
+    let batch = RaggedBatch { ids: vec![2, 3], offsets: vec![0, 2], keys: vec![2], second: vec![2], pools };
+    assert!(gpu.run(std::slice::from_ref(&batch), &[0]).is_ok());
     gpu.gpu.device.destroy();
-    let error = gpu.run(&[batch]).unwrap_err();
+    let error = gpu.run(&[batch], &[0]).unwrap_err();
     assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
     assert!(error.to_string().contains("open the model again"), "{error}");
 }
@@ -30,10 +31,10 @@ fn a_lost_device_is_an_error_with_its_remedy() {
 fn tables_that_layers_share_are_uploaded_once() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/qwen3-embedding");
     let gpu = Embedder::builder().device(Device::Gpu(GpuSelector::Best)).open(&folder).unwrap();
-    let reference = Embedder::builder().device(Device::Cpu).open(&folder).unwrap().inspect();
+    let reference = Embedder::builder().device(Device::Cpu).open(&folder).unwrap().inspect().unwrap();
     let table = 96 * 8 * 2 * size_of::<f32>();
     let parameters = reference.parameters * size_of::<f32>();
-    assert_eq!(gpu.inspect().weight_bytes, parameters + table);
+    assert_eq!(gpu.inspect().unwrap().weight_bytes, parameters + table);
 }
 
 #[test]

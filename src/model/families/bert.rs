@@ -2,16 +2,22 @@
 //!
 //! Names and formulas: `transformers` `modeling_bert.py`.
 
-use super::Family;
 use super::common::post_norm::{Names, Shape, layer};
 use super::common::{Bias, activation, layer_norm};
+use super::{Family, jina_bert};
 use crate::error::Result;
 use crate::model::files::Json;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
 
-pub(super) const FAMILY: Family =
-    Family { model_types: &["bert"], spec: |config, weights| encoder("bert", config, weights, 0) };
+pub(super) const FAMILY: Family = Family { model_types: &["bert"], spec: bert_or_jina };
+
+fn bert_or_jina(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
+    match config.text("position_embedding_type")? {
+        Some("alibi") => jina_bert::encoder(config, weights),
+        _ => encoder("bert", config, weights, 0),
+    }
+}
 
 /// A BERT-shaped encoder whose first token has the position `first_position`.
 pub(super) fn encoder(
@@ -57,7 +63,7 @@ pub(super) fn max_tokens(config: &Json, first_position: usize) -> Result<usize> 
 fn check_supported(config: &Json) -> Result<()> {
     let position = config.text("position_embedding_type")?.unwrap_or("absolute");
     if position != "absolute" {
-        return Err(config.unsupported("position_embedding_type", position, "absolute"));
+        return Err(config.unsupported("position_embedding_type", position, "absolute, alibi"));
     }
     if config.flag_or("is_decoder", false)? {
         return Err(config.unsupported("is_decoder", "true", "false"));

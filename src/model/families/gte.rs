@@ -50,7 +50,7 @@ fn hub_layer(weights: &Weights, n: usize, shape: &Shape) -> Result<LayerSpec> {
     let name = |name: &str| format!("encoder.layer.{n}.{name}");
     let norm = |part: &str| layer_norm(weights, &name(part), hidden, eps, Bias::Yes);
     let up_gate = linear_as_stored(weights, &name("mlp.up_gate_proj"), 2 * intermediate, hidden)?;
-    let mlp = MlpSpec {
+    let mlp = DenseMlpSpec {
         up: up_gate.rows(0..intermediate),
         gate: Some(up_gate.rows(intermediate..2 * intermediate)),
         activation: shape.activation,
@@ -62,7 +62,7 @@ fn hub_layer(weights: &Weights, n: usize, shape: &Shape) -> Result<LayerSpec> {
             query_key_value: linear_as_stored(weights, &name("attention.qkv_proj"), 3 * hidden, hidden)?,
             output: linear_as_stored(weights, &name("attention.o_proj"), hidden, hidden)?,
             attention_norm: norm("attn_ln")?,
-            mlp,
+            mlp: mlp.into(),
             mlp_norm: norm("mlp_ln")?,
         },
     ))

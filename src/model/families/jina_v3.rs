@@ -1,7 +1,7 @@
-//! jina-embeddings-v3 without its task adapters: XLM-RoBERTa's layers with rotary positions.
+//! jina-embeddings-v3: XLM-RoBERTa's layers with rotary positions. Its task adapters are a matter of
+//! how matrices are read ([`Weights::with_adapter`]).
 //!
-//! Names and formulas: `transformers` `modeling_jina_embeddings_v3.py`. A file with adapters stores
-//! each adapted weight under another name, and is refused.
+//! Names and formulas: `transformers` `modeling_jina_embeddings_v3.py`.
 
 use super::Family;
 use super::common::rotary_post_norm::{Parts, Shape, embedding, layer, linear_as_stored};
@@ -13,10 +13,7 @@ use crate::model::weights::Weights;
 
 pub(super) const FAMILY: Family = Family { model_types: &["jina_embeddings_v3"], spec: encoder };
 
-fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
-    if weights.has("encoder.layers.0.mixer.Wqkv.parametrizations.weight.original") {
-        return Err(config.unsupported("adapter format", "parametrizations (task LoRA)", "plain weights"));
-    }
+pub(super) fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let shape = Shape::read(config, 1e-5, config.number_or("rotary_emb_base", 20_000.0)?)?;
     let hidden = shape.hidden;
     let types = config.size_or("type_vocab_size", 1)?;
@@ -33,7 +30,7 @@ fn layer_by_name(weights: &Weights, n: usize, shape: &Shape) -> Result<LayerSpec
     let Shape { hidden, intermediate, eps, .. } = *shape;
     let name = |name: &str| format!("encoder.layers.{n}.{name}");
     let norm = |part: &str| layer_norm(weights, &name(part), hidden, eps, Bias::Yes);
-    let mlp = MlpSpec {
+    let mlp = DenseMlpSpec {
         up: linear_as_stored(weights, &name("mlp.fc1"), intermediate, hidden)?,
         gate: None,
         activation: shape.activation,
@@ -45,7 +42,7 @@ fn layer_by_name(weights: &Weights, n: usize, shape: &Shape) -> Result<LayerSpec
             query_key_value: linear_as_stored(weights, &name("mixer.Wqkv"), 3 * hidden, hidden)?,
             output: linear_as_stored(weights, &name("mixer.out_proj"), hidden, hidden)?,
             attention_norm: norm("norm1")?,
-            mlp,
+            mlp: mlp.into(),
             mlp_norm: norm("norm2")?,
         },
     ))

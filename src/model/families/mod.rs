@@ -11,6 +11,8 @@ mod embedding_gemma2;
 mod eurobert;
 mod gemma3_text;
 mod gte;
+mod heads;
+mod jina_bert;
 mod jina_v3;
 mod llama;
 mod mistral;
@@ -20,8 +22,11 @@ mod nomic_bert;
 mod qwen2;
 mod qwen3;
 mod roberta;
+pub(crate) mod static_embedding;
 mod t5;
 mod xlm_roberta;
+
+pub(crate) use heads::{classification_head, language_model_head};
 
 use super::files::Json;
 use super::spec::EncoderSpec;

@@ -106,7 +106,7 @@ fn layer(
     };
     // The first half goes through the activation, the second multiplies.
     let gate_up = project("mlp.Wi", 2 * intermediate, hidden, mlp_bias)?;
-    let mlp = MlpSpec {
+    let mlp = DenseMlpSpec {
         up: gate_up.rows(intermediate..2 * intermediate),
         gate: Some(gate_up.rows(0..intermediate)),
         activation: activation(config, "hidden_activation", "gelu")?,

@@ -64,5 +64,5 @@ fn relative_bias(config: &Json, weights: &Weights) -> Result<RelativeBiasSpec> {
     }
     let because = "relative_attention_num_buckets and num_attention_heads in config.json";
     let table = weights.tensor("encoder.relative_attention_bias.weight", &[buckets, heads], because)?;
-    Ok(RelativeBiasSpec { table, max_distance: MAX_DISTANCE })
+    Ok(RelativeBiasSpec::Buckets { table, max_distance: MAX_DISTANCE })
 }

@@ -51,7 +51,7 @@ fn relative_bias(config: &Json, weights: &Weights) -> Result<RelativeBiasSpec> {
     }
     let name = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
     let because = "relative_attention_num_buckets and num_heads in config.json";
-    Ok(RelativeBiasSpec { table: weights.tensor(name, &[buckets, heads], because)?, max_distance })
+    Ok(RelativeBiasSpec::Buckets { table: weights.tensor(name, &[buckets, heads], because)?, max_distance })
 }
 
 fn layer(
@@ -102,7 +102,7 @@ fn layer(
 }
 
 /// `feed_forward_proj` names the activation, with `gated-` before it where there is a gate.
-fn mlp(config: &Json, weights: &Weights, prefix: &str, hidden: usize) -> Result<MlpSpec> {
+fn mlp(config: &Json, weights: &Weights, prefix: &str, hidden: usize) -> Result<DenseMlpSpec> {
     let intermediate = config.size("d_ff")?;
     let kind = config.text("feed_forward_proj")?.unwrap_or("relu");
     let dense = |name: &str, outputs: usize, inputs: usize| {
@@ -119,9 +119,9 @@ fn mlp(config: &Json, weights: &Weights, prefix: &str, hidden: usize) -> Result<
     match kind.strip_prefix("gated-") {
         None => {
             let activation = activation_named(config, kind)?;
-            Ok(MlpSpec { up: dense("wi", intermediate, hidden)?, gate: None, activation, down })
+            Ok(DenseMlpSpec { up: dense("wi", intermediate, hidden)?, gate: None, activation, down })
         }
-        Some(name) => Ok(MlpSpec {
+        Some(name) => Ok(DenseMlpSpec {
             up: dense("wi_1", intermediate, hidden)?,
             gate: Some(dense("wi_0", intermediate, hidden)?),
             // T5 v1.1's "gelu" is the tanh form.

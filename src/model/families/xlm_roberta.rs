@@ -1,8 +1,12 @@
-//! XLM-RoBERTa: the RoBERTa architecture with a multilingual vocabulary.
+//! XLM-RoBERTa: the RoBERTa architecture with a multilingual vocabulary. jina-embeddings-v3 says in
+//! its configuration that it is one too, and is not.
 
-use super::{Family, roberta};
+use super::{Family, jina_v3, roberta};
 
 pub(super) const FAMILY: Family = Family {
     model_types: &["xlm-roberta"],
-    spec: |config, weights| roberta::encoder("xlm-roberta", config, weights),
+    spec: |config, weights| match config.text("position_embedding_type")? {
+        Some("rotary") => jina_v3::encoder(config, weights),
+        _ => roberta::encoder("xlm-roberta", config, weights),
+    },
 };

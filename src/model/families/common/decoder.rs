@@ -212,13 +212,13 @@ pub(in super::super) fn gated_mlp(
     hidden: usize,
     intermediate: usize,
     activation: Activation,
-) -> Result<MlpSpec> {
+) -> Result<DenseMlpSpec> {
     let bias = Bias::from(config.flag_or("mlp_bias", false)?);
     let project = |name: &str, outputs: usize, inputs: usize| {
         let because = "intermediate_size and hidden_size in config.json";
         linear(weights, &format!("layers.{n}.mlp.{name}_proj"), outputs, inputs, bias, because)
     };
-    Ok(MlpSpec {
+    Ok(DenseMlpSpec {
         up: project("up", intermediate, hidden)?,
         gate: Some(project("gate", intermediate, hidden)?),
         activation,

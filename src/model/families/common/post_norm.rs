@@ -63,7 +63,7 @@ pub(in super::super) fn layer(
         relative_bias,
         visible: Visible::ALL,
     };
-    let mlp = MlpSpec {
+    let mlp = DenseMlpSpec {
         up: dense(names.up, intermediate, hidden)?,
         gate: None,
         activation,

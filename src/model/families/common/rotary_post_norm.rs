@@ -93,7 +93,7 @@ pub(in super::super) fn native_layer(weights: &Weights, n: usize, shape: &Shape)
     let square = |part: &str| linear_as_stored(weights, &name(part), hidden, hidden);
     let norm = |part: &str| layer_norm(weights, &name(part), hidden, eps, Bias::Yes);
     let (q, k, v) = (square("self_attn.q_proj")?, square("self_attn.k_proj")?, square("self_attn.v_proj")?);
-    let mlp = MlpSpec {
+    let mlp = DenseMlpSpec {
         up: linear_as_stored(weights, &name("mlp.up_proj"), intermediate, hidden)?,
         gate: Some(linear_as_stored(weights, &name("mlp.gate_proj"), intermediate, hidden)?),
         activation: shape.activation,
@@ -105,7 +105,7 @@ pub(in super::super) fn native_layer(weights: &Weights, n: usize, shape: &Shape)
             query_key_value: LinearSpec::stack([q, k, v]),
             output: square("self_attn.o_proj")?,
             attention_norm: norm("post_attention_layernorm")?,
-            mlp,
+            mlp: mlp.into(),
             mlp_norm: norm("post_mlp_layernorm")?,
         },
     ))

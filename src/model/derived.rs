@@ -1,0 +1,56 @@
+//! Rows that follow from stored ones: a matrix with a low-rank adapter, a table whose rows are
+//! looked up and scaled. They are worked out as rows are read, so no backend knows of them.
+
+use super::weights::Tensor;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How rows follow from the stored ones.
+#[derive(Clone)]
+pub(super) enum Derived {
+    /// `stored + scale · L · R`
+    LowRank(Arc<LowRank>),
+    /// Row i is `scale[i] · stored[rows[i]]`.
+    Mapped(Arc<RowMap>),
+}
+
+/// The factors of a low-rank update (LoRA).
+pub(super) struct LowRank {
+    /// `[rows, rank]`
+    pub(super) left: Tensor,
+    /// `[rank, columns]`
+    pub(super) right: Vec<f32>,
+    /// Multiplies the product.
+    pub(super) scale: f32,
+}
+
+impl LowRank {
+    /// Adds the update's rows `rows` to `out`, `[rows, columns]`.
+    pub(super) fn add(&self, rows: Range<usize>, columns: usize, out: &mut [f32]) {
+        let mut factors = vec![0.0; self.left.columns()];
+        for (row, out) in rows.zip(out.chunks_exact_mut(columns)) {
+            self.left.read_rows(row..row + 1, &mut factors);
+            for (factor, right) in factors.iter().zip(self.right.chunks_exact(columns)) {
+                let factor = factor * self.scale;
+                out.iter_mut().zip(right).for_each(|(o, r)| *o += factor * r);
+            }
+        }
+    }
+}
+
+/// Where each row is stored, and what it is multiplied with.
+pub(crate) struct RowMap {
+    /// `[rows]`
+    pub(crate) rows: Vec<u32>,
+    /// `[rows]`; empty: all 1.
+    pub(crate) scale: Vec<f32>,
+}
+
+impl RowMap {
+    /// Multiplies a stored row with what belongs to row `row`.
+    pub(super) fn scale_row(&self, row: usize, values: &mut [f32]) {
+        if let Some(scale) = self.scale.get(row) {
+            values.iter_mut().for_each(|value| *value *= scale);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! A model's description to steps, one function a part.
+
+use super::{Buffer, BufferId, DistanceBias, RotaryTable, Rows, Step};
+use crate::error::Result;
+use crate::model::{
+    Activation, AttentionSpec, DenseMlpSpec, EncoderSpec, EndSpec, ExpertsSpec, Head, LayerSpec, LinearSpec,
+    MlpSpec, NormSpec, Pooling, RelativeBiasSpec, RotarySpec, SideSignalSpec, SideSpec,
+};
+use std::sync::Arc;
+
+/// A plan in the making.
+pub(super) struct Builder {
+    pub(super) steps: Vec<Step>,
+    pub(super) buffers: Vec<Buffer>,
+    /// Where the hidden states are after the steps so far: `[tokens, hidden]`.
+    hidden: BufferId,
+    max_tokens: usize,
+    /// The side signal: `[tokens, layers · size]`.
+    signal: Option<BufferId>,
+    /// Tables that layers share.
+    rotary: Vec<(RotarySpec, Arc<RotaryTable>)>,
+    bias: Option<(String, Arc<DistanceBias>)>,
+}
+
+impl Builder {
+    pub(super) fn new(encoder: &EncoderSpec, max_tokens: usize) -> Builder {
+        let mut builder = Builder {
+            steps: Vec::new(),
+            buffers: Vec::new(),
+            hidden: BufferId(0),
+            max_tokens,
+            signal: None,
+            rotary: Vec::new(),
+            bias: None,
+        };
+        builder.hidden = builder.buffer("hidden", Rows::Tokens, encoder.hidden);
+        builder
+    }
+
+    /// The buffer of this name and size; steps that need it at different times share it.
+    pub(super) fn buffer(&mut self, name: &'static str, rows: Rows, width: usize) -> BufferId {
+        let same = |buffer: &Buffer| buffer.name == name && buffer.rows == rows && buffer.width == width;
+        let found = self.buffers.iter().position(same);
+        BufferId(found.unwrap_or_else(|| {
+            self.buffers.push(Buffer { name, rows, width });
+            self.buffers.len() - 1
+        }))
+    }
+
+    /// A buffer like `other` that is not `other`: hidden states move between two of them.
+    fn other(&mut self, other: BufferId) -> BufferId {
+        let Buffer { name, rows, width } = self.buffers[other.0].clone();
+        let name = if name == "hidden" { "hidden'" } else { "hidden" };
+        self.buffer(name, rows, width)
+    }
+
+    pub(super) fn embed(&mut self, encoder: &EncoderSpec) {
+        let embedding = &encoder.embedding;
+        let mut output = match embedding.projection {
+            Some(_) => self.buffer("embedded", Rows::Tokens, embedding.word.columns()),
+            None => self.hidden,
+        };
+        self.steps.push(Step::Embed {
+            word: embedding.word.clone(),
+            scale: embedding.scale,
+            position: embedding.position.clone(),
+            token_type: embedding.token_type.clone(),
+            output,
+        });
+        if let Some(norm) = &embedding.norm {
+            let normed = if embedding.projection.is_some() { "embedded'" } else { "hidden'" };
+            output = self.norm(norm, output, normed);
+        }
+        match &embedding.projection {
+            Some(projection) => self.linear(projection, output, self.hidden, None),
+            None => self.hidden = output,
+        }
+    }
+
+    /// Normalises the hidden states themselves.
+    fn post_norm(&mut self, norm: &NormSpec) -> BufferId {
+        let output = self.other(self.hidden);
+        self.steps.push(Step::Norm {
+            norm: norm.clone(),
+            input: self.hidden,
+            residual: None,
+            scale: 1.0,
+            output,
+        });
+        output
+    }
+
+    /// A normalised copy of `input`.
+    fn norm(&mut self, norm: &NormSpec, input: BufferId, name: &'static str) -> BufferId {
+        let Buffer { rows, width, .. } = self.buffers[input.0];
+        let output = self.buffer(name, rows, width);
+        self.steps.push(Step::Norm { norm: norm.clone(), input, residual: None, scale: 1.0, output });
+        output
+    }
+
+    pub(super) fn layer(&mut self, layer: &LayerSpec) -> Result<()> {
+        let input = match &layer.attention_pre_norm {
+            Some(norm) => self.norm(norm, self.hidden, "normed"),
+            None => self.hidden,
+        };
+        self.attention(&layer.attention, input, layer.attention_out_norm.as_ref())?;
+        if let Some(norm) = &layer.attention_post_norm {
+            self.hidden = self.post_norm(norm);
+        }
+        let input = match &layer.mlp_pre_norm {
+            Some(norm) => self.norm(norm, self.hidden, "normed"),
+            None => self.hidden,
+        };
+        match &layer.mlp {
+            MlpSpec::Dense(mlp) => self.mlp(mlp, input, layer.mlp_out_norm.as_ref()),
+            MlpSpec::Experts(experts) => self.experts(experts, input),
+        }
+        if let Some(norm) = &layer.mlp_post_norm {
+            self.hidden = self.post_norm(norm);
+        }
+        Ok(())
+    }
+
+    fn attention(
+        &mut self,
+        spec: &AttentionSpec,
+        input: BufferId,
+        out_norm: Option<&NormSpec>,
+    ) -> Result<()> {
+        let AttentionSpec { heads, kv_heads, head_dim, scale, visible, .. } = *spec;
+        let qkv = self.buffer("query_key_value", Rows::Tokens, spec.query_key_value.outputs());
+        self.linear(&spec.query_key_value, input, qkv, None);
+
+        let queries = 0..heads * head_dim;
+        let keys = queries.end..queries.end + kv_heads * head_dim;
+        let values = keys.end..keys.end + kv_heads * head_dim;
+        let norms = [(&spec.query_norm, &queries), (&spec.key_norm, &keys), (&spec.value_norm, &values)];
+        for (norm, columns) in norms {
+            if let Some(norm) = norm {
+                self.steps.push(Step::HeadNorm { norm: norm.clone(), buffer: qkv, columns: columns.clone() });
+            }
+        }
+        if let Some(rotary) = &spec.rotary {
+            // Queries and keys are neighbours and rotate alike.
+            let table = self.rotary_table(rotary);
+            self.steps.push(Step::Rotary { table, buffer: qkv, columns: queries.start..keys.end });
+        }
+        let bias = spec.relative_bias.as_ref().map(|bias| self.distance_bias(bias, heads)).transpose()?;
+        let context = self.buffer("context", Rows::Tokens, heads * head_dim);
+        self.steps.push(Step::Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            scale,
+            visible,
+            bias,
+            input: qkv,
+            output: context,
+        });
+
+        self.add_branch(&spec.output, context, out_norm);
+        Ok(())
+    }
+
+    /// Adds a block's result to the hidden states: `hidden + linear(input)`, or
+    /// `hidden + norm(linear(input))`.
+    fn add_branch(&mut self, linear: &LinearSpec, input: BufferId, out_norm: Option<&NormSpec>) {
+        let output = self.other(self.hidden);
+        match out_norm {
+            None => self.linear(linear, input, output, Some(self.hidden)),
+            Some(norm) => {
+                let branch = self.buffer("branch", Rows::Tokens, linear.outputs());
+                self.linear(linear, input, branch, None);
+                let (norm, residual) = (norm.clone(), Some(self.hidden));
+                self.steps.push(Step::Norm { norm, input: branch, residual, scale: 1.0, output });
+            }
+        }
+        self.hidden = output;
+    }
+
+    fn mlp(&mut self, spec: &DenseMlpSpec, input: BufferId, out_norm: Option<&NormSpec>) {
+        let inner = self.buffer("intermediate", Rows::Tokens, spec.up.outputs());
+        self.steps.push(Step::Linear {
+            linear: spec.up.clone(),
+            gate: spec.gate.clone(),
+            activation: spec.activation,
+            input,
+            factor: None,
+            residual: None,
+            output: inner,
+        });
+        self.add_branch(&spec.down, inner, out_norm);
+    }
+
+    fn experts(&mut self, spec: &ExpertsSpec, input: BufferId) {
+        let experts = spec.router.outputs();
+        let intermediate = spec.up.rows() / experts;
+        let scores = self.buffer("experts", Rows::Tokens, experts);
+        self.linear(&spec.router, input, scores, None);
+        let choices = self.buffer("choices", Rows::Tokens, 2 * spec.top);
+        self.steps.push(Step::Route { top: spec.top, input: scores, output: choices });
+        let inner = self.buffer("intermediate", Rows::Tokens, spec.top * intermediate);
+        let (weight, activation) = (spec.up.clone(), spec.activation);
+        self.steps.push(Step::ExpertUp { weight, experts, activation, choices, input, output: inner });
+        let (weight, bias, residual) = (spec.down.clone(), spec.bias.clone(), self.hidden);
+        let output = self.other(residual);
+        self.steps.push(Step::ExpertDown { weight, bias, experts, choices, input: inner, residual, output });
+        self.hidden = output;
+    }
+
+    /// All layers' parts of the side signal, side by side.
+    pub(super) fn side_signal(&mut self, spec: &SideSignalSpec) {
+        let signal = self.buffer("side signal", Rows::Tokens, spec.projection.outputs());
+        self.linear(&spec.projection, self.hidden, signal, None);
+        let columns = 0..spec.projection.outputs();
+        self.steps.push(Step::HeadNorm { norm: spec.norm.clone(), buffer: signal, columns });
+        self.signal = Some(signal);
+    }
+
+    /// The third block of layer `n`.
+    pub(super) fn side(&mut self, spec: &SideSpec, n: usize) {
+        let size = spec.gate.outputs();
+        let gated = self.buffer("side", Rows::Tokens, size);
+        self.steps.push(Step::Linear {
+            linear: spec.gate.clone(),
+            gate: None,
+            activation: spec.activation,
+            input: self.hidden,
+            factor: self.signal.map(|signal| (signal, n * size)),
+            residual: None,
+            output: gated,
+        });
+        let branch = self.buffer("branch", Rows::Tokens, spec.project.outputs());
+        self.linear(&spec.project, gated, branch, None);
+        let output = self.other(self.hidden);
+        let (norm, residual, scale) = (spec.norm.clone(), Some(self.hidden), spec.scale);
+        self.steps.push(Step::Norm { norm, input: branch, residual, scale, output });
+        self.hidden = output;
+    }
+
+    /// A linear layer with no activation.
+    fn linear(&mut self, linear: &LinearSpec, input: BufferId, output: BufferId, residual: Option<BufferId>) {
+        let (linear, gate, activation) = (linear.clone(), None, Activation::Identity);
+        self.steps.push(Step::Linear { linear, gate, activation, input, factor: None, residual, output });
+    }
+
+    fn rotary_table(&mut self, rotary: &RotarySpec) -> Arc<RotaryTable> {
+        if let Some((_, table)) = self.rotary.iter().find(|(spec, _)| spec == rotary) {
+            return table.clone();
+        }
+        let table = Arc::new(RotaryTable::new(rotary, self.max_tokens));
+        self.rotary.push((rotary.clone(), table.clone()));
+        table
+    }
+
+    fn distance_bias(&mut self, spec: &RelativeBiasSpec, heads: usize) -> Result<Arc<DistanceBias>> {
+        // Layers that have a bias have the same; ALiBi has no table to tell it by.
+        let key = match spec {
+            RelativeBiasSpec::Buckets { table, .. } => table.name().to_owned(),
+            RelativeBiasSpec::Linear => format!("linear, {heads} heads"),
+        };
+        match &self.bias {
+            Some((known, bias)) if *known == key => Ok(bias.clone()),
+            _ => {
+                let bias = Arc::new(DistanceBias::new(spec, heads, self.max_tokens)?);
+                self.bias = Some((key, bias.clone()));
+                Ok(bias)
+            }
+        }
+    }
+
+    /// What follows on the last layer for every token.
+    pub(super) fn finish_tokens(&mut self, encoder: &EncoderSpec) {
+        if let Some(norm) = &encoder.final_norm {
+            self.hidden = self.norm(norm, self.hidden, "final");
+        }
+        if let Some(linear) = &encoder.output {
+            let output = self.buffer("output", Rows::Tokens, linear.outputs());
+            self.linear(linear, self.hidden, output, None);
+            self.hidden = output;
+        }
+    }
+
+    /// The steps of an end, and where its result is.
+    pub(super) fn end(&mut self, end: &EndSpec, width: usize) -> BufferId {
+        let tokens = self.heads(&end.token_heads, self.hidden, ["token vector", "token vector'"]);
+        match &end.pooling {
+            None => tokens,
+            Some(pooling) => {
+                let width = end.token_heads.iter().rev().find_map(Head::outputs).unwrap_or(width);
+                let pooled = self.pool(pooling, tokens, width);
+                self.heads(&end.heads, pooled, ["vector", "vector'"])
+            }
+        }
+    }
+
+    fn pool(&mut self, pooling: &Pooling, input: BufferId, width: usize) -> BufferId {
+        let output = self.buffer("pooled", Rows::Texts, width * pooling.modes.len());
+        self.steps.push(Step::Pool { modes: pooling.modes.clone(), input, output });
+        output
+    }
+
+    /// Modules on a row's vector, from one of two buffers to the other.
+    fn heads(&mut self, heads: &[Head], mut vector: BufferId, names: [&'static str; 2]) -> BufferId {
+        for (i, head) in heads.iter().enumerate() {
+            let name = names[i % 2];
+            let Buffer { rows, width, .. } = self.buffers[vector.0];
+            match head {
+                Head::Dense { linear, activation } => {
+                    let output = self.buffer(name, rows, linear.outputs());
+                    let (linear, activation) = (linear.clone(), *activation);
+                    self.steps.push(Step::Linear {
+                        linear,
+                        gate: None,
+                        activation,
+                        input: vector,
+                        factor: None,
+                        residual: None,
+                        output,
+                    });
+                    vector = output;
+                }
+                Head::Norm(norm) => vector = self.norm(norm, vector, name),
+                Head::Normalize => {
+                    let output = self.buffer(name, rows, width);
+                    self.steps.push(Step::Normalize { input: vector, output });
+                    vector = output;
+                }
+            }
+        }
+        vector
+    }
+}

@@ -1,0 +1,266 @@
+//! Which vectors may be compared: a fingerprint of all that a vector depends on.
+
+use crate::error::{Error, Result};
+use crate::model::{Model, ModelFiles, Tensor};
+use crate::output::Finish;
+use crate::prompt::Prompt;
+use crate::task::Task;
+use blake3::Hasher;
+use rayon::prelude::*;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+
+/// What all vectors of an opened model share. Its hash is worked out when it is first asked for: it
+/// reads all weights.
+pub(crate) struct SpaceRecipe {
+    name: String,
+    tensors: Vec<Tensor>,
+    /// Everything else: tokenizer, modules, architecture.
+    description: blake3::Hash,
+    hash: OnceLock<[u8; 8]>,
+}
+
+/// Changes with every change of what is hashed, or how.
+const VERSION: &str = "taskvec space 1";
+
+impl SpaceRecipe {
+    pub(crate) fn new(files: &ModelFiles, model: &Model) -> SpaceRecipe {
+        let mut hasher = Hasher::new();
+        hasher.update(VERSION.as_bytes());
+        // The files that decide, beside the weights, what a text becomes.
+        for name in model.deciding_files() {
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+            if let Ok(bytes) = files.bytes(&name) {
+                hasher.update(&(bytes.len() as u64).to_le_bytes());
+                hasher.update(&bytes);
+            }
+        }
+        SpaceRecipe {
+            name: model.prompts.model().to_owned(),
+            tensors: model.tensors().into_iter().cloned().collect(),
+            description: hasher.finalize(),
+            hash: OnceLock::new(),
+        }
+    }
+
+    fn hash(&self) -> [u8; 8] {
+        *self.hash.get_or_init(|| {
+            let of_tensor = |tensor: &Tensor| {
+                let mut hasher = Hasher::new();
+                hasher.update(format!("{:?} {:?}", tensor.element_type(), tensor.shape()).as_bytes());
+                hasher.update(tensor.stored());
+                hasher.finalize()
+            };
+            let tensors: Vec<blake3::Hash> = self.tensors.par_iter().map(of_tensor).collect();
+            let mut hasher = Hasher::new();
+            hasher.update(self.description.as_bytes());
+            tensors.iter().for_each(|hash| {
+                hasher.update(hash.as_bytes());
+            });
+            short(&hasher)
+        })
+    }
+}
+
+fn short(hasher: &Hasher) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    bytes
+}
+
+/// The space that a vector lies in: the model, how its vectors are cut, and what they are for.
+///
+/// Vectors can be compared if they come from the same weights, tokenizer and modules, have the same
+/// size, and were made with the same prompt, or one as a query and the other as a document.
+#[derive(Clone)]
+pub struct Space {
+    recipe: Arc<SpaceRecipe>,
+    prompt: Arc<Prompt>,
+    task: Option<Task>,
+    finish: Finish,
+}
+
+impl Space {
+    pub(crate) fn new(
+        recipe: Arc<SpaceRecipe>,
+        prompt: Arc<Prompt>,
+        task: Option<Task>,
+        finish: Finish,
+    ) -> Space {
+        Space { recipe, prompt, task, finish }
+    }
+
+    /// The fingerprint, which can be written beside vectors. The first call reads all weights of the
+    /// model.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hasher = Hasher::new();
+        hasher.update(&self.recipe.hash());
+        let Finish { dimensions, layer_norm, unit_length } = self.finish;
+        hasher.update(format!("{dimensions} {layer_norm} {unit_length}").as_bytes());
+        let space = short(&hasher);
+        let mut hasher = Hasher::new();
+        for part in
+            [&self.prompt.text, &self.prompt.suffix, self.prompt.adapter.as_deref().unwrap_or_default()]
+        {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        let [a, b, ..] = short(&hasher);
+        Fingerprint {
+            space: u64::from_be_bytes(space),
+            prompt: u16::from_be_bytes([a, b]),
+            side: Side::of(self.task),
+        }
+    }
+
+    /// Checks that vectors of the two spaces may be compared.
+    ///
+    /// # Errors
+    /// [`Error::MixedSpaces`], with the reason.
+    pub fn check_comparable(&self, other: &Space) -> Result<()> {
+        let same_model = Arc::ptr_eq(&self.recipe, &other.recipe) && self.finish == other.finish;
+        if same_model
+            && self.prompt.text == other.prompt.text
+            && self.prompt.suffix == other.prompt.suffix
+            && self.prompt.adapter == other.prompt.adapter
+        {
+            return Ok(()); // without reading the weights
+        }
+        self.fingerprint().check_comparable(&other.fingerprint())
+    }
+}
+
+impl fmt::Debug for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Space { recipe, prompt, task, finish } = self;
+        let name = &recipe.name;
+        f.debug_struct("Space")
+            .field("model", name)
+            .field("prompt", &prompt.text)
+            .field("task", task)
+            .field("dimensions", &finish.dimensions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which side of a search a vector is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Side {
+    Query,
+    Document,
+    Symmetric,
+}
+
+impl Side {
+    fn of(task: Option<Task>) -> Side {
+        match task {
+            Some(task) if task.is_query() => Side::Query,
+            Some(Task::RetrievalDocument) => Side::Document,
+            _ => Side::Symmetric,
+        }
+    }
+
+    fn letter(self) -> char {
+        match self {
+            Side::Query => 'q',
+            Side::Document => 'd',
+            Side::Symmetric => 's',
+        }
+    }
+}
+
+/// A short hash of all that a vector depends on, such as `3f2a9c1b07de55aa-91c2q`: before the dash the
+/// space (weights, tokenizer, modules, size and length of vectors), after it the prompt, and whether it
+/// is for a query (`q`), a document (`d`) or neither (`s`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Fingerprint {
+    space: u64,
+    prompt: u16,
+    side: Side,
+}
+
+impl Fingerprint {
+    /// Checks that vectors with the two fingerprints may be compared.
+    ///
+    /// # Errors
+    /// [`Error::MixedSpaces`], with the reason.
+    pub fn check_comparable(&self, other: &Fingerprint) -> Result<()> {
+        let mixed = |because: &'static str| {
+            Err(Error::MixedSpaces { first: self.to_string(), second: other.to_string(), because })
+        };
+        if self.space != other.space {
+            return mixed(
+                "they come from other weights, another tokenizer, other modules, or vectors of another size",
+            );
+        }
+        let search =
+            matches!((self.side, other.side), (Side::Query, Side::Document) | (Side::Document, Side::Query));
+        if self.prompt == other.prompt || search {
+            return Ok(());
+        }
+        mixed("they were made with other prompts, for tasks whose vectors are not made to be compared")
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:04x}{}", self.space, self.prompt, self.side.letter())
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Fingerprint> {
+        let parse = || {
+            let (space, rest) = text.split_once('-')?;
+            let side = match rest.chars().last()? {
+                'q' => Side::Query,
+                'd' => Side::Document,
+                's' => Side::Symmetric,
+                _ => return None,
+            };
+            let prompt = rest.get(..rest.len() - 1)?;
+            let sizes = space.len() == 16 && prompt.len() == 4;
+            let space = u64::from_str_radix(space, 16).ok().filter(|_| sizes)?;
+            Some(Fingerprint { space, prompt: u16::from_str_radix(prompt, 16).ok()?, side })
+        };
+        parse().ok_or_else(|| Error::InvalidOption {
+            option: "fingerprint",
+            found: format!("`{text}`"),
+            expected: "16 hexadecimal digits, a dash, 4 more and one of q, d, s".to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_read_back_and_anything_else_refused() {
+        let fingerprint = Fingerprint { space: 0x0123_4567_89ab_cdef, prompt: 0x00ff, side: Side::Query };
+        assert_eq!(fingerprint.to_string(), "0123456789abcdef-00ffq");
+        assert_eq!(fingerprint.to_string().parse::<Fingerprint>().unwrap(), fingerprint);
+        for wrong in
+            ["", "-", "0123456789abcdef-00ff", "0123-00ffq", "0123456789abcdeg-00ffq", "0123456789abcdef-é"]
+        {
+            assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn queries_meet_documents_and_like_meets_like() {
+        let of = |space, prompt, side| Fingerprint { space, prompt, side };
+        let query = of(1, 1, Side::Query);
+        assert!(query.check_comparable(&of(1, 2, Side::Document)).is_ok());
+        assert!(query.check_comparable(&query).is_ok());
+        assert!(query.check_comparable(&of(1, 1, Side::Symmetric)).is_ok());
+        let error = query.check_comparable(&of(1, 2, Side::Symmetric)).unwrap_err().to_string();
+        assert!(error.contains("prompts"), "{error}");
+        let error = query.check_comparable(&of(2, 1, Side::Query)).unwrap_err().to_string();
+        assert!(error.contains("weights"), "{error}");
+    }
+}

@@ -1,0 +1,482 @@
+//! Text to token ids: prompt and text are tokenised jointly, cut to the limit, and packed into ragged
+//! batches.
+
+mod batch;
+mod lookup;
+
+#[cfg(feature = "gpu")]
+pub(crate) use batch::Pool;
+pub(crate) use batch::{RaggedBatch, pack};
+
+use crate::error::{Error, Result};
+use crate::model::{Expansion, Json};
+use lookup::{asked_for, check_model_type, check_vocabulary, id_of, named, register_marker};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::PathBuf;
+use tokenizers::pipeline::{EncodeOptions, Override, PipelineTokenizer, Template};
+
+/// What a model wants of its tokenizer beyond its file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TokenizerRules {
+    /// Texts are lower-cased first (`do_lower_case` in sentence_bert_config.json).
+    pub(crate) lowercase: bool,
+    /// Special tokens are put around a text.
+    pub(crate) special_tokens: bool,
+    /// model2vec's ways: tokens for what the vocabulary does not have are left out, and a text is
+    /// first cut to as many characters as its most tokens, of the vocabulary's median length, have.
+    pub(crate) model2vec: bool,
+    /// Texts that are one token each, whatever the tokenizer makes of them.
+    pub(crate) markers: Vec<String>,
+    /// Words whose ids are asked for: [`TextTokenizer::skipped`].
+    pub(crate) skiplist: Vec<String>,
+    /// Queries are filled up like this.
+    pub(crate) expansion: Option<Expansion>,
+}
+
+/// A model's tokenizer, without the truncation and padding that its file may carry.
+pub(crate) struct TextTokenizer {
+    path: PathBuf,
+    pipeline: PipelineTokenizer,
+    rules: TokenizerRules,
+    /// Special tokens before and after a text.
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+    /// What stands around and between two texts.
+    pair: Template,
+    /// Whether the model is told which of two texts a token belongs to.
+    types: bool,
+    /// Ids that are special tokens wherever they stand.
+    special: HashSet<u32>,
+    unknown: Option<u32>,
+    mask: Option<u32>,
+    /// See [`TextTokenizer::skipped`] and [`TextTokenizer::has_no_weight`].
+    skipped: HashSet<u32>,
+    weightless: HashSet<u32>,
+    /// The median number of characters of a token, where that is needed.
+    median_length: usize,
+    /// Rows of the model's embedding table.
+    vocabulary: usize,
+}
+
+/// A text as the model sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenizedText {
+    /// Special tokens, prompt and text.
+    pub(crate) ids: Vec<u32>,
+    /// The positions that pooling takes, once for each row that it makes.
+    pub(crate) pools: Vec<Range<usize>>,
+    /// How many leading tokens are seen by others; all, but for what a query is filled up with.
+    pub(crate) keys: usize,
+    /// The first position of token type 1: the second text of a pair.
+    pub(crate) second: usize,
+    /// What `ids` would have had without a limit.
+    pub(crate) untruncated: usize,
+}
+
+impl TokenizedText {
+    fn new(ids: Vec<u32>, pool_from: usize, untruncated: usize) -> TokenizedText {
+        let count = ids.len();
+        let pools = Vec::from([pool_from..count]);
+        TokenizedText { ids, pools, keys: count, second: count, untruncated }
+    }
+}
+
+/// The prompt of a call, measured once for all its texts.
+pub(crate) struct TokenizedPrompt<'a> {
+    text: &'a str,
+    suffix: &'a str,
+    /// Tokens of either by itself, without special ones.
+    tokens: [usize; 2],
+    /// The first position that pooling takes.
+    pub(crate) pool_from: usize,
+}
+
+/// Where a text that is too long is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CutAt {
+    Start,
+    End,
+}
+
+impl TextTokenizer {
+    /// Reads a tokenizer.json for a model with `vocabulary` rows in its embedding table. `settings`
+    /// is tokenizer_config.json.
+    pub(crate) fn new(
+        mut json: Json,
+        settings: Option<&Json>,
+        rules: TokenizerRules,
+        vocabulary: usize,
+    ) -> Result<TextTokenizer> {
+        let path = std::mem::take(&mut json.path);
+        let invalid = |problem: String| Error::Tokenizer { path: path.clone(), problem };
+        let mut value = json.value;
+        let Some(root) = value.as_object_mut() else {
+            return Err(invalid("expected a JSON object".to_owned()));
+        };
+        // Whoever saved the file chose these for one use of it; the engine does both itself.
+        root.remove("truncation");
+        root.remove("padding");
+        check_vocabulary(&value, vocabulary).map_err(invalid)?;
+        rules.markers.iter().for_each(|marker| register_marker(&mut value, marker));
+        tokenizers::canonicalize_value(&mut value).map_err(|e| invalid(e.to_string()))?;
+        check_model_type(&path, &value)?;
+        let pipeline = tokenizers::from_json(&value.to_string()).map_err(|e| invalid(e.to_string()))?;
+        let processor = pipeline.get_post_processor();
+        let pair = processor.pair.clone();
+        let (mut prefix, mut suffix) = (ids(&processor.single.prefix), ids(&processor.single.suffix));
+        if let Some(settings) = settings {
+            // Some files ask for these here and leave them out of tokenizer.json's template.
+            let [bos, eos] = ["bos_token", "eos_token"].map(|name| asked_for(settings, name, &value));
+            prefix.splice(0..0, bos?.filter(|id| !prefix.contains(id)));
+            suffix.extend(eos?.filter(|id| !suffix.contains(id)));
+        }
+        if !rules.special_tokens {
+            (prefix, suffix) = (Vec::new(), Vec::new());
+        }
+        if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= vocabulary) {
+            return Err(invalid(format!(
+                "it adds the token {id} to each text, but the model's vocabulary ends at {}",
+                vocabulary - 1
+            )));
+        }
+        let added = pipeline.get_added_vocabulary().get_added_tokens_decoder();
+        let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
+        let unknown = lookup::unknown_token(&value);
+        let mask = match rules.expansion.as_ref().and_then(|expansion| expansion.token.as_deref()) {
+            Some(token) => id_of(&value, token),
+            None => settings.and_then(|settings| named(settings, "mask_token", &value)),
+        };
+        if rules.expansion.is_some() && mask.is_none_or(|id| id as usize >= vocabulary) {
+            return Err(invalid(
+                "the model fills queries up with a mask token, which it does not have".to_owned(),
+            ));
+        }
+        let median_length = if rules.model2vec { lookup::median_length(&value) } else { 0 };
+        let skipped = rules.skiplist.iter().filter_map(|word| id_of(&value, word)).collect();
+        let names = ["cls_token", "eos_token", "sep_token", "bos_token", "pad_token", "unk_token"];
+        let weightless =
+            names.iter().filter_map(|name| named(settings?, name, &value)).chain(unknown).collect();
+        Ok(TextTokenizer {
+            path,
+            pipeline,
+            rules,
+            prefix,
+            suffix,
+            pair,
+            types: lookup::takes_types(settings),
+            special,
+            unknown,
+            mask,
+            skipped,
+            weightless,
+            median_length,
+            vocabulary,
+        })
+    }
+
+    /// Measures a prompt: what stands before and after a text. `include_prompt`: pooling takes the
+    /// tokens before it too.
+    ///
+    /// Otherwise pooling starts where sentence-transformers starts it: after as many tokens as the
+    /// prompt has by itself, special tokens included, less a special one at its end.
+    pub(crate) fn prompt<'a>(
+        &self,
+        text: &'a str,
+        suffix: &'a str,
+        include_prompt: bool,
+        limit: usize,
+    ) -> Result<TokenizedPrompt<'a>> {
+        let encode = |text: &str| {
+            self.encode(text).map_err(|problem| Error::Tokenizer { path: self.path.clone(), problem })
+        };
+        let after = if suffix.is_empty() { 0 } else { encode(suffix)?.len() };
+        if text.is_empty() && after == 0 {
+            return Ok(TokenizedPrompt { text, suffix, tokens: [0, 0], pool_from: 0 });
+        }
+        let tokens = encode(text)?;
+        let prompt_tokens = self.prefix.len() + tokens.len() + after + self.suffix.len();
+        if prompt_tokens >= limit {
+            return Err(Error::PromptTooLong { prompt_tokens, limit });
+        }
+        let ends_special = match self.suffix.last() {
+            Some(_) => true,
+            None => tokens.last().is_some_and(|id| self.special.contains(id)),
+        };
+        let leave_out = !include_prompt && !text.is_empty();
+        let pool_from = if leave_out { prompt_tokens - after - usize::from(ends_special) } else { 0 };
+        Ok(TokenizedPrompt { text, suffix, tokens: [tokens.len(), after], pool_from })
+    }
+
+    /// Tokens of prompt and text together, cut to `limit` tokens, special ones included. The prompt
+    /// is never cut. `index` is the text's position in its batch, for messages.
+    pub(crate) fn tokenize(
+        &self,
+        prompt: &TokenizedPrompt<'_>,
+        text: &str,
+        limit: usize,
+        cut: CutAt,
+        index: usize,
+    ) -> Result<TokenizedText> {
+        let text = match text.char_indices().nth(limit.saturating_mul(self.median_length)) {
+            Some((end, _)) if self.rules.model2vec => &text[..end],
+            _ => text,
+        };
+        let mut tokens = self.joined(prompt, text, index)?;
+        let special = self.prefix.len() + self.suffix.len();
+        let untruncated = tokens.len() + special;
+        let over = tokens.len().saturating_sub(limit.saturating_sub(special));
+        let [before, after] = prompt.tokens;
+        let first = match cut {
+            CutAt::End => tokens.len().saturating_sub(after + over),
+            CutAt::Start => before.min(tokens.len() - over),
+        };
+        tokens.drain(first..first + over);
+        self.finished(prompt, &tokens, limit, untruncated, index)
+    }
+
+    /// A long text as windows of at most `limit` tokens, each with the prompt, each sharing `overlap`
+    /// tokens with the one before it.
+    pub(crate) fn windows(
+        &self,
+        prompt: &TokenizedPrompt<'_>,
+        text: &str,
+        limit: usize,
+        overlap: usize,
+        index: usize,
+    ) -> Result<Vec<TokenizedText>> {
+        let tokens = self.joined(prompt, text, index)?;
+        let special = self.prefix.len() + self.suffix.len();
+        let untruncated = tokens.len() + special;
+        if untruncated <= limit {
+            return Ok(vec![self.finished(prompt, &tokens, limit, untruncated, index)?]);
+        }
+        let [before, after] = prompt.tokens;
+        let own = before.min(tokens.len())..tokens.len().saturating_sub(after).max(before.min(tokens.len()));
+        let size = limit.saturating_sub(special + before + after);
+        if size <= overlap {
+            let expected =
+                format!("fewer than the {size} tokens that a window has room for beside the prompt");
+            return Err(Error::InvalidOption {
+                option: "the windows' overlap",
+                found: overlap.to_string(),
+                expected,
+            });
+        }
+        let mut windows = Vec::new();
+        let mut start = own.start;
+        loop {
+            let end = (start + size).min(own.end);
+            let parts = [&tokens[..own.start], &tokens[start..end], &tokens[own.end..]];
+            windows.push(self.finished(prompt, &parts.concat(), limit, untruncated, index)?);
+            if end == own.end {
+                return Ok(windows);
+            }
+            start = end - overlap;
+        }
+    }
+
+    /// One text whose pieces are pooled separately: its parts up to each of `ends`, which are byte
+    /// positions. It must fit the limit whole.
+    pub(crate) fn pieces(
+        &self,
+        prompt: &TokenizedPrompt<'_>,
+        text: &str,
+        ends: &[usize],
+        limit: usize,
+        index: usize,
+    ) -> Result<TokenizedText> {
+        let mut whole = self.tokenize(prompt, text, limit, CutAt::End, index)?;
+        if whole.untruncated > whole.ids.len() {
+            return Err(Error::TooLong { index, tokens: whole.untruncated, limit });
+        }
+        let own_end = whole.ids.len() - self.suffix.len() - prompt.tokens[1];
+        let mut start = (self.prefix.len() + prompt.tokens[0]).min(own_end);
+        whole.pools.clear();
+        for &end in ends {
+            // How many tokens there are up to a border shows by tokenising what is before it.
+            let end = if end == text.len() {
+                own_end
+            } else {
+                let up_to = self.encode(&format!("{}{}", prompt.text, &text[..end]));
+                let tokens = up_to.map_err(|problem| Error::Tokenize { index, problem })?.len();
+                (self.prefix.len() + tokens).clamp(start, own_end)
+            };
+            whole.pools.push(start..end);
+            start = end;
+        }
+        Ok(whole)
+    }
+
+    /// Two texts as a cross-encoder sees them; the longer one is cut until both fit.
+    pub(crate) fn pair(
+        &self,
+        first: &str,
+        second: &str,
+        limit: usize,
+        index: usize,
+    ) -> Result<TokenizedText> {
+        let encode = |text| self.encode(text).map_err(|problem| Error::Tokenize { index, problem });
+        let (mut a, mut b) = (encode(first)?, encode(second)?);
+        self.check_ids(&a, index)?;
+        self.check_ids(&b, index)?;
+        let special = self.pair.n_special();
+        let untruncated = a.len() + b.len() + special;
+        let (of_a, of_b) = longest_first(a.len(), b.len(), limit.saturating_sub(special));
+        a.truncate(of_a);
+        b.truncate(of_b);
+        let [before, between, after] =
+            [&self.pair.prefix, &self.pair.infix, &self.pair.suffix].map(|run| ids(run));
+        let ids = [before, a, between, b, after].concat();
+        let mut text = TokenizedText::new(ids, 0, untruncated);
+        if self.types && self.pair.b_type_id.is_some_and(|kind| kind != 0) {
+            text.second = self.pair.prefix.len() + of_a + self.pair.infix.len();
+        }
+        if text.ids.is_empty() || text.ids.len() > limit {
+            let problem =
+                format!("the limit of {limit} tokens leaves no room beside the {special} special ones");
+            return Err(Error::Tokenize { index, problem });
+        }
+        Ok(text)
+    }
+
+    /// Fills a query up to the tokens that the model's queries have.
+    pub(crate) fn expand(&self, text: &mut TokenizedText) {
+        if let (Some(expansion), Some(mask)) = (&self.rules.expansion, self.mask)
+            && text.ids.len() < expansion.length
+        {
+            text.ids.resize(expansion.length, mask);
+            text.keys = if expansion.attend { expansion.length } else { text.keys };
+            text.second = expansion.length;
+        }
+    }
+
+    /// Whether documents leave this token's vector out.
+    pub(crate) fn skipped(&self, id: u32) -> bool {
+        self.skipped.contains(&id)
+    }
+
+    /// Whether a token is special or unknown, so that it carries no lexical weight.
+    pub(crate) fn has_no_weight(&self, id: u32) -> bool {
+        self.weightless.contains(&id)
+    }
+
+    /// A token as it stands in the vocabulary.
+    pub(crate) fn token(&self, id: u32) -> String {
+        self.pipeline.decode_tokens(&[id], false).pop().unwrap_or_default()
+    }
+
+    fn joined(&self, prompt: &TokenizedPrompt<'_>, text: &str, index: usize) -> Result<Vec<u32>> {
+        let joined;
+        let text = if prompt.text.is_empty() && prompt.suffix.is_empty() {
+            text
+        } else {
+            joined = format!("{}{text}{}", prompt.text, prompt.suffix);
+            &joined
+        };
+        let tokens = self.encode(text).map_err(|problem| Error::Tokenize { index, problem })?;
+        self.check_ids(&tokens, index)?;
+        Ok(tokens)
+    }
+
+    fn check_ids(&self, tokens: &[u32], index: usize) -> Result<()> {
+        match tokens.iter().find(|&&id| id as usize >= self.vocabulary) {
+            None => Ok(()),
+            Some(id) => {
+                let (path, last) = (self.path.display(), self.vocabulary - 1);
+                let problem =
+                    format!("{path} gives the token {id}, but the model's vocabulary ends at {last}");
+                Err(Error::Tokenize { index, problem })
+            }
+        }
+    }
+
+    /// Special tokens around `tokens`.
+    fn finished(
+        &self,
+        prompt: &TokenizedPrompt<'_>,
+        tokens: &[u32],
+        limit: usize,
+        untruncated: usize,
+        index: usize,
+    ) -> Result<TokenizedText> {
+        let left_out = self.unknown.filter(|_| self.rules.model2vec);
+        let tokens = tokens.iter().filter(|id| Some(**id) != left_out);
+        let ids: Vec<u32> = self.prefix.iter().chain(tokens).chain(&self.suffix).copied().collect();
+        if (ids.is_empty() && self.rules.special_tokens) || ids.len() > limit {
+            let special = self.prefix.len() + self.suffix.len();
+            let problem = format!(
+                "it has {} tokens, the limit is {limit}; the model adds {special} special tokens",
+                ids.len()
+            );
+            return Err(Error::Tokenize { index, problem });
+        }
+        if prompt.pool_from >= ids.len() && self.rules.special_tokens {
+            let problem =
+                "no token is left to pool: the model leaves out its prompt's, and there is no other";
+            return Err(Error::Tokenize { index, problem: problem.to_owned() });
+        }
+        Ok(TokenizedText::new(ids, prompt.pool_from, untruncated))
+    }
+
+    /// Ids of a text without special tokens around it.
+    fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
+        let options = EncodeOptions {
+            truncation: Override::Off,
+            padding: Override::Off,
+            ..EncodeOptions::no_specials()
+        };
+        let lowered;
+        let text = if self.rules.lowercase {
+            lowered = text.to_lowercase();
+            &lowered
+        } else {
+            text
+        };
+        let mut tokens = Vec::new();
+        self.pipeline.encode_into(text, &options, &mut tokens).map_err(|e| e.to_string())?;
+        Ok(tokens.into_iter().map(u32::from).collect())
+    }
+}
+
+/// The ids of a template's part.
+fn ids(run: &[(tokenizers::pipeline::PipelineToken, u8)]) -> Vec<u32> {
+    run.iter().map(|&(id, _)| id.into()).collect()
+}
+
+/// How many tokens of two texts are kept within `limit`: those of the longer one go first.
+///
+/// tokenizers' `truncate_encodings`, strategy `LongestFirst`.
+fn longest_first(a: usize, b: usize, limit: usize) -> (usize, usize) {
+    if a + b <= limit {
+        return (a, b);
+    }
+    let shorter = a.min(b);
+    let longer = if shorter > limit { shorter } else { shorter.max(limit - shorter) };
+    let (shorter, longer) =
+        if shorter + longer > limit { (limit / 2, limit / 2 + limit % 2) } else { (shorter, longer) };
+    if a > b { (longer, shorter) } else { (shorter, longer) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cases of tokenizers' own test.
+    #[test]
+    fn the_longer_text_is_cut_first() {
+        let cases = [
+            (0, 20, 0, 7),
+            (2, 4, 2, 4),
+            (2, 20, 2, 5),
+            (4, 4, 3, 4),
+            (4, 20, 3, 4),
+            (20, 2, 5, 2),
+            (20, 4, 4, 3),
+            (20, 20, 3, 4),
+        ];
+        for (a, b, of_a, of_b) in cases {
+            assert_eq!(longest_first(a, b, 7), (of_a, of_b), "{a} and {b}");
+        }
+    }
+}

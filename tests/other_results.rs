@@ -1,0 +1,163 @@
+//! Results beyond one vector a text, on every device, against those that sentence-transformers (or the
+//! plain tensor code that each expected.json names) gets from the same tiny models in float64.
+
+mod common;
+
+use common::{devices, fixture, max_difference};
+use serde_json::Value;
+use taskvec::{EmbedOptions, Embedder, Error, Reranker, SparseVector, Task, TokenVectors};
+
+const BOUND: f64 = 2e-5;
+
+/// Of a sum over up to 48 tokens, where their errors add up, and which may be large.
+fn bound(value: f64) -> f64 {
+    5.0 * BOUND * value.max(1.0)
+}
+
+fn expected(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(fixture(name).join("expected.json")).unwrap()).unwrap()
+}
+
+fn texts(json: &Value) -> Vec<String> {
+    json.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+fn numbers(json: &Value) -> Vec<f64> {
+    json.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn rerankers_give_the_references_scores() {
+    for name in ["reranker-bert", "reranker-xlm-roberta", "reranker-modernbert", "reranker-gte"] {
+        let expected = expected(name);
+        for (device, builder) in devices() {
+            let reranker =
+                builder.open_reranker(fixture(name)).unwrap_or_else(|e| panic!("{name} on {device}: {e}"));
+            for (q, query) in texts(&expected["queries"]).iter().enumerate() {
+                let documents = texts(&expected["texts"]);
+                for (document, ids) in documents.iter().zip(expected["token_ids"][q].as_array().unwrap()) {
+                    let ids: Vec<u32> = numbers(ids).iter().map(|id| *id as u32).collect();
+                    assert_eq!(
+                        reranker.token_ids(query, document).unwrap(),
+                        ids,
+                        "{name}: {query:?} {document:?}"
+                    );
+                }
+                let scores = reranker.score(query, &documents).unwrap();
+                let worst = max_difference(&scores, &numbers(&expected["scores"][q]));
+                println!("{name:22} {device:14} worst difference {worst:.1e}");
+                assert!(worst <= BOUND, "{name} on {device}: {scores:?}");
+                let ranked = reranker.rank(query, &documents).unwrap();
+                assert!(ranked.windows(2).all(|pair| pair[0].1 >= pair[1].1));
+                assert!(ranked.iter().all(|(place, score)| scores[*place] == *score));
+            }
+        }
+    }
+}
+
+/// The model named after DistilBERT sums over tokens, the others take the largest.
+fn check_sparse(label: &str, got: &SparseVector, want: &Value) {
+    let (indices, values) = (numbers(&want["indices"]), numbers(&want["values"]));
+    let wanted = |id: u32| indices.iter().position(|i| *i == f64::from(id)).map_or(0.0, |at| values[at]);
+    // An entry next to zero may be there or not.
+    for (index, value) in got.indices.iter().zip(&got.values) {
+        let difference = (f64::from(*value) - wanted(*index)).abs();
+        let bound = if label.contains("distilbert") { bound(wanted(*index)) } else { BOUND };
+        assert!(difference <= bound && *value > 0.0, "{label}: entry {index} differs by {difference:e}");
+    }
+    for (index, value) in indices.iter().zip(&values) {
+        assert!(*value <= BOUND || got.indices.contains(&(*index as u32)), "{label}: no entry {index}");
+    }
+    assert!(got.indices.windows(2).all(|pair| pair[0] < pair[1]), "{label}: ascending");
+}
+
+#[test]
+fn sparse_vectors_are_the_references() {
+    for name in ["splade-bert", "splade-distilbert", "splade-xlm-roberta", "splade-modernbert", "bge-m3"] {
+        let expected = expected(name);
+        let texts = texts(&expected["texts"]);
+        for (device, builder) in devices() {
+            let embedder = builder.open(fixture(name)).unwrap_or_else(|e| panic!("{name} on {device}: {e}"));
+            let got = embedder.embed_sparse(&texts, EmbedOptions::new()).unwrap();
+            for (got, want) in got.iter().zip(expected["sparse"].as_array().unwrap()) {
+                check_sparse(&format!("{name} on {device}"), got, want);
+            }
+            if name.starts_with("splade") {
+                let error = embedder.embed("a", EmbedOptions::new()).unwrap_err();
+                assert!(matches!(error, Error::NoSuchResult { .. }), "{error}");
+                assert!(error.to_string().contains("embed_sparse"), "{error}");
+            }
+        }
+    }
+}
+
+fn check_tokens(label: &str, got: &[TokenVectors], want: &Value) {
+    for (i, (got, want)) in got.iter().zip(want.as_array().unwrap()).enumerate() {
+        let want: Vec<f64> = want.as_array().unwrap().iter().flat_map(numbers).collect();
+        let worst = max_difference(&got.values, &want);
+        assert!(
+            worst <= BOUND,
+            "{label}, text {i}: {worst:e} ({} values of {})",
+            got.values.len(),
+            want.len()
+        );
+        assert_eq!(got.ids.len() * got.dimensions, got.values.len());
+    }
+}
+
+#[test]
+fn token_vectors_of_queries_and_documents_are_the_references() {
+    for name in ["colbert", "colbert-pylate"] {
+        let expected = expected(name);
+        let texts = texts(&expected["texts"]);
+        for (device, builder) in devices() {
+            let embedder = builder.open(fixture(name)).unwrap_or_else(|e| panic!("{name} on {device}: {e}"));
+            let queries = embedder.embed_tokens(&texts, Task::RetrievalQuery).unwrap();
+            check_tokens(&format!("{name} queries on {device}"), &queries, &expected["query"]);
+            let documents = embedder.embed_tokens(&texts, Task::RetrievalDocument).unwrap();
+            check_tokens(&format!("{name} documents on {device}"), &documents, &expected["document"]);
+            // Each of a query's unit vectors meets itself.
+            let itself = queries[0].maxsim(&queries[0]);
+            assert!((itself - queries[0].ids.len() as f32).abs() < 1e-3, "{itself}");
+            assert!(queries[0].maxsim(&documents[0]) < itself);
+        }
+    }
+}
+
+/// One forward pass gives all three; pytorch_model.bin and the heads' .pt files are read as they are.
+#[test]
+fn bge_m3_gives_its_three_results_at_once() {
+    let expected = expected("bge-m3");
+    let texts = texts(&expected["texts"]);
+    for (device, builder) in devices() {
+        let embedder = builder.open(fixture("bge-m3")).unwrap_or_else(|e| panic!("{device}: {e}"));
+        let outputs = embedder.embed_all(&texts, EmbedOptions::new()).unwrap();
+        for (i, outputs) in outputs.iter().enumerate() {
+            let dense = outputs.dense.as_ref().unwrap();
+            assert!(max_difference(dense, &numbers(&expected["dense"][i])) <= BOUND, "{device}");
+            check_sparse(&device, outputs.sparse.as_ref().unwrap(), &expected["sparse"][i]);
+            check_tokens(
+                &device,
+                std::slice::from_ref(outputs.tokens.as_ref().unwrap()),
+                &Value::from(vec![expected["document"][i].clone()]),
+            );
+        }
+        let alone = embedder.embed_batch(&texts, EmbedOptions::new()).unwrap();
+        assert!(alone.iter().zip(&outputs).all(|(alone, all)| Some(&alone.vector) == all.dense.as_ref()));
+    }
+}
+
+#[test]
+fn a_model_is_refused_for_what_it_is_not_made_for() {
+    let error = Embedder::open(fixture("reranker-bert")).unwrap_err();
+    assert!(matches!(error, Error::Reranker { .. }), "{error}");
+    let error = Reranker::open(fixture("bert-e5")).unwrap_err();
+    assert!(matches!(error, Error::NotAReranker { .. }), "{error}");
+    let dense = Embedder::builder().device(taskvec::Device::Cpu).open(fixture("bert-e5")).unwrap();
+    for error in [
+        dense.embed_sparse(&["a"], EmbedOptions::new()).err(),
+        dense.embed_tokens(&["a"], EmbedOptions::new()).err(),
+    ] {
+        assert!(error.unwrap().to_string().contains("one vector a text"));
+    }
+}
