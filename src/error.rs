@@ -300,6 +300,14 @@ pub enum Error {
         /// The driver's own words.
         reason: String,
     },
+    /// A model of the Hugging Face Hub could not be had.
+    #[error("{model} of the Hugging Face Hub: {problem}")]
+    Hub {
+        /// Its name on the Hub.
+        model: String,
+        /// What went wrong, and the remedy.
+        problem: String,
+    },
     /// Vectors that do not lie in one space were to be compared.
     #[error("vectors of {first} and {second} cannot be compared: {because}")]
     MixedSpaces {

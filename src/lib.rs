@@ -29,17 +29,21 @@
 //!
 //! # Features
 //!
-//! `gpu` (default) brings the wgpu backend, `builtin` the model inside the program
+//! `hub` (with `cli`) downloads models from the Hugging Face Hub, `gpu` (default) brings the wgpu backend, `builtin` the model inside the program
 //! (`Embedder::builtin`), `cli` (default) the `taskvec` command and `builtin`.
 #![deny(unsafe_code)]
 
 mod backend;
 #[cfg(feature = "builtin")]
 mod builtin;
+mod catalogue;
 mod device;
 mod embedder;
 mod engine;
 mod error;
+mod explain;
+#[cfg(feature = "hub")]
+mod hub;
 mod inspect;
 mod late;
 mod model;
@@ -55,9 +59,13 @@ mod tokens;
 
 #[cfg(feature = "gpu")]
 pub use backend::gpu::{GpuAdapter, gpu_adapters};
+pub use catalogue::{KnownModel, known_models};
 pub use device::{Device, DeviceReport, GpuSelector, instruction_sets};
 pub use embedder::{Document, Embedder, Embedding};
 pub use error::{Error, Result};
+pub use explain::{ExplainedToken, Explanation};
+#[cfg(feature = "hub")]
+pub use hub::{CachedModel, Download, HubModel, cached_models};
 pub use inspect::Inspection;
 pub use late::{Outputs, SparseVector, TokenVectors};
 pub use options::{EmbedOptions, EmbedderBuilder, TooLong};

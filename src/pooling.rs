@@ -58,6 +58,15 @@ impl PoolingMode {
         !matches!(self, PoolingMode::Cls | PoolingMode::LastToken)
     }
 
+    /// Whether it takes the token at `place`, of those that are pooled.
+    pub(crate) fn takes(self, place: usize, pooled: &std::ops::Range<usize>) -> bool {
+        match self {
+            PoolingMode::Cls => place == pooled.start,
+            PoolingMode::LastToken => place + 1 == pooled.end,
+            _ => pooled.contains(&place),
+        }
+    }
+
     /// Its `pooling_mode` in a model's pooling configuration.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -144,13 +153,21 @@ mod tests {
             (PoolingMode::WeightedMean, 0, [23.0 / 6.0, -18.0 / 6.0]),
             (PoolingMode::WeightedMean, 1, [22.0 / 5.0, -28.0 / 5.0]),
             (PoolingMode::LastToken, 1, [6.0, 4.0]),
-            (PoolingMode::Splade(Splade { sum: false, twice: false }), 0, [7f32.ln(), 11f32.ln()]),
+            (
+                PoolingMode::Splade(Splade { sum: false, twice: false }),
+                0,
+                [7f64.ln() as f32, 11f64.ln() as f32],
+            ),
             (
                 PoolingMode::Splade(Splade { sum: false, twice: true }),
                 1,
-                [7f32.ln().ln_1p(), 5f32.ln().ln_1p()],
+                [7f64.ln().ln_1p() as f32, 5f64.ln().ln_1p() as f32],
             ),
-            (PoolingMode::Splade(Splade { sum: true, twice: false }), 1, [3f32.ln() + 7f32.ln(), 5f32.ln()]),
+            (
+                PoolingMode::Splade(Splade { sum: true, twice: false }),
+                1,
+                [3f64.ln() as f32 + 7f64.ln() as f32, 5f64.ln() as f32],
+            ),
         ];
         for (mode, skip, expected) in cases {
             let mut out = [0.0; 2];

@@ -92,6 +92,11 @@ impl Space {
         Space { recipe, prompt, task, finish }
     }
 
+    /// Values of its vectors.
+    pub fn dimensions(&self) -> usize {
+        self.finish.dimensions
+    }
+
     /// The fingerprint, which can be written beside vectors. The first call reads all weights of the
     /// model.
     pub fn fingerprint(&self) -> Fingerprint {

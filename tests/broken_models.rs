@@ -106,10 +106,14 @@ const MODULES: &[Case] = &[
     ),
     (
         "no transformer first",
-        |m| m.edit("modules.json", |v| v[0]["type"] = json!("x.StaticEmbedding")),
-        &["StaticEmbedding"],
+        |m| m.edit("modules.json", |v| v[0]["type"] = json!("x.WordEmbeddings")),
+        &["WordEmbeddings", "Transformer"],
     ),
-    ("no pooling", |m| m.edit("modules.json", |v| drop(v.as_array_mut().unwrap().drain(1..))), &["Pooling"]),
+    (
+        "no pooling",
+        |m| m.edit("modules.json", |v| drop(v.as_array_mut().unwrap().drain(1..))),
+        &["a vector a token"],
+    ),
     (
         "a path out of the folder",
         |m| m.edit("modules.json", |v| v[1]["path"] = json!("../../etc")),
@@ -155,7 +159,7 @@ const MODULES: &[Case] = &[
     (
         "dense of another width",
         |m| add_dense(m, 40, "torch.nn.modules.linear.Identity"),
-        &["in_features", "40", "48"],
+        &["Dense", "40", "48"],
     ),
     (
         "dense with an unknown activation",

@@ -58,7 +58,7 @@ fn the_built_in_model_embeds_in_any_directory() {
 }
 
 #[test]
-fn jsonl_records_have_their_four_fields_and_stdout_holds_nothing_else() {
+fn jsonl_records_have_their_five_fields_and_stdout_holds_nothing_else() {
     let long = "word ".repeat(300);
     let arguments = ["embed", "a", &long, "--task", "clustering", "--format", "jsonl", "--device", "cpu"];
     let output = run(&arguments);
@@ -69,7 +69,7 @@ fn jsonl_records_have_their_four_fields_and_stdout_holds_nothing_else() {
     for (i, record) in records.iter().enumerate() {
         let mut keys: Vec<&String> = record.as_object().unwrap().keys().collect();
         keys.sort();
-        assert_eq!(keys, ["embedding", "index", "tokens", "truncated"]);
+        assert_eq!(keys, ["embedding", "fingerprint", "index", "tokens", "truncated"]);
         assert_eq!(record["index"], i);
         assert_eq!(record["embedding"].as_array().unwrap().len(), 384);
     }
@@ -293,8 +293,8 @@ fn inspect_shows_what_each_task_does() {
         "Pooling mean, prompt included",
         "Normalize",
         "passage: \"passage: \"",
-        "retrieval-document    \"passage: \"  (the model's prompt `passage`)",
-        "clustering            \"query: \"  (the built-in registry, E5)",
+        "retrieval-document    \"passage: \"  (the model's prompt `passage`; trained)",
+        "clustering            \"query: \"  (the built-in registry, E5; trained)",
         "attention  query_key_value -> context  4 heads of 12",
         "3 layers",
     ] {

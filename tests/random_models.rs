@@ -161,6 +161,7 @@ fn write(
         let weights = [("linear.weight", random.matrix(21, inputs)), ("linear.bias", random.vector(21, 0.0))];
         let weights = weights.map(|(name, tensor)| (name.to_owned(), tensor)).into();
         folder.write_tensors("2_Dense/model.safetensors", &weights);
+        modules.push(json!({"type": "m.Normalize", "path": "2_Normalize"}));
         modules.push(json!({"type": "m.Dense", "path": "2_Dense"}));
     }
     modules.push(json!({"type": "m.Normalize", "path": "3_Normalize"}));

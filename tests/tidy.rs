@@ -105,6 +105,8 @@ fn every_family_file_is_listed() {
             continue; // what families are built from
         }
         let name = path.file_stem().unwrap().to_str().unwrap();
-        assert!(name == "mod" || list.contains(&format!("&{name}::FAMILY")), "{name} is not listed");
+        // Not a family by model_type, but for other ends, or reached from another.
+        let other = ["mod", "heads", "jina_bert", "static_embedding"].contains(&name);
+        assert!(other || list.contains(&format!("&{name}::FAMILY")), "{name} is not listed");
     }
 }

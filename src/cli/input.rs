@@ -1,30 +1,44 @@
 //! Texts from arguments and files.
 
-use super::arguments::{EmbedArguments, InputFormat};
+use super::arguments::InputFormat;
 use super::{Failure, Outcome};
 use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
 
+/// A text, and its title if it has one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) text: String,
+    pub(crate) title: Option<String>,
+}
+
 /// All texts of a call. Everything is read and checked before anything is computed.
-pub(crate) fn texts(arguments: &EmbedArguments) -> Outcome<Vec<String>> {
-    match &arguments.input {
-        Some(path) => {
-            let bytes = read(path)?;
-            parse(&bytes, arguments.input_format.unwrap_or(InputFormat::Lines))
-                .map_err(|problem| Failure::Failed(format!("{}: {problem}", shown(path))))
-        }
-        None if arguments.input_format.is_some() => {
+pub(crate) fn items(
+    texts: &[String],
+    input: Option<&Path>,
+    format: Option<InputFormat>,
+) -> Outcome<Vec<Item>> {
+    match input {
+        Some(path) => from_file(path, format.unwrap_or(InputFormat::Lines)),
+        None if format.is_some() => {
             Err(Failure::Usage("--input-format says what --input holds, and there is no --input".to_owned()))
         }
-        None if arguments.texts.is_empty() => Err(Failure::Usage(
+        None if texts.is_empty() => Err(Failure::Usage(
             "nothing to embed: give texts, or --input FILE (- for standard input)".to_owned(),
         )),
-        None => Ok(arguments.texts.clone()),
+        None => Ok(texts.iter().map(|text| Item { text: text.clone(), title: None }).collect()),
     }
 }
 
-fn read(path: &Path) -> Outcome<Vec<u8>> {
+/// The texts of a file.
+pub(crate) fn from_file(path: &Path, format: InputFormat) -> Outcome<Vec<Item>> {
+    let bytes = read(path)?;
+    parse(&bytes, format).map_err(|problem| Failure::Failed(format!("{}: {problem}", shown(path))))
+}
+
+/// The bytes of a file, or of standard input.
+pub(crate) fn read(path: &Path) -> Outcome<Vec<u8>> {
     let mut bytes = Vec::new();
     let result = if path.as_os_str() == "-" {
         std::io::stdin().lock().read_to_end(&mut bytes)
@@ -39,7 +53,7 @@ fn shown(path: &Path) -> String {
     if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-fn parse(bytes: &[u8], format: InputFormat) -> Result<Vec<String>, String> {
+fn parse(bytes: &[u8], format: InputFormat) -> Result<Vec<Item>, String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes); // byte order mark
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     if bytes.is_empty() {
@@ -51,28 +65,34 @@ fn parse(bytes: &[u8], format: InputFormat) -> Result<Vec<String>, String> {
         .collect()
 }
 
-fn parse_line(line: &[u8], format: InputFormat) -> Result<String, String> {
+fn parse_line(line: &[u8], format: InputFormat) -> Result<Item, String> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let text =
         std::str::from_utf8(line).map_err(|e| format!("not valid UTF-8 at byte {}", e.valid_up_to() + 1))?;
     if format == InputFormat::Lines {
-        return Ok(text.to_owned());
+        return Ok(Item { text: text.to_owned(), title: None });
     }
     let value: Value = serde_json::from_str(text).map_err(|e| format!("not valid JSON: {e}"))?;
-    match value.get("text") {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(other) => Err(format!("`text` is {other}, expected a string")),
-        None => Err("there is no `text`; expected an object such as {\"text\": \"…\"}".to_owned()),
-    }
+    let string = |key: &str| match value.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => Err(format!("`{key}` is {other}, expected a string")),
+    };
+    let expected = "there is no `text`; expected an object such as {\"text\": \"…\", \"title\": \"…\"}";
+    Ok(Item { text: string("text")?.ok_or(expected)?, title: string("title")? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn texts(bytes: &[u8], format: InputFormat) -> Result<Vec<String>, String> {
+        Ok(parse(bytes, format)?.into_iter().map(|item| item.text).collect())
+    }
+
     #[test]
     fn lines_keep_their_places() {
-        let parse = |bytes: &[u8]| parse(bytes, InputFormat::Lines);
+        let parse = |bytes: &[u8]| texts(bytes, InputFormat::Lines);
         assert_eq!(parse(b"a\n\nb\r\n").unwrap(), ["a", "", "b"]);
         assert_eq!(parse(b"\xef\xbb\xbfa\nb").unwrap(), ["a", "b"]);
         assert_eq!(parse(b"\n").unwrap_err(), "there are no texts in it");
@@ -80,15 +100,18 @@ mod tests {
     }
 
     #[test]
-    fn jsonl_says_which_line_is_wrong() {
-        let parse = |bytes: &[u8]| parse(bytes, InputFormat::Jsonl);
-        assert_eq!(parse(b"{\"text\": \"a\", \"id\": 7}\n").unwrap(), ["a"]);
-        assert!(
-            parse(b"{\"text\": \"a\"}\n{\"txt\": 1}\n")
-                .unwrap_err()
-                .starts_with("line 2: there is no `text`")
+    fn jsonl_has_texts_and_titles_and_says_what_is_wrong_where() {
+        let items = parse(
+            b"{\"text\": \"a\", \"title\": \"T\"}\n{\"text\": \"b\", \"title\": null}",
+            InputFormat::Jsonl,
         );
-        assert!(parse(b"{\"text\": 1}").unwrap_err().starts_with("line 1: `text` is 1"));
-        assert!(parse(b"{\"text\": \"a\"}\n\n{").unwrap_err().starts_with("line 2: not valid JSON"));
+        let item =
+            |text: &str, title: Option<&str>| Item { text: text.into(), title: title.map(str::to_owned) };
+        assert_eq!(items.unwrap(), [item("a", Some("T")), item("b", None)]);
+        let wrong = |bytes: &[u8]| parse(bytes, InputFormat::Jsonl).unwrap_err();
+        assert!(wrong(b"{\"text\": \"a\"}\n{}").starts_with("line 2: there is no `text`"));
+        assert!(wrong(b"{\"text\": 1}").contains("`text` is 1, expected a string"));
+        assert!(wrong(b"{\"text\": \"a\", \"title\": 1}").contains("`title` is 1"));
+        assert!(wrong(b"[").contains("not valid JSON"));
     }
 }

@@ -1,19 +1,25 @@
 //! The command line: arguments, and one file a command.
 
 mod arguments;
+mod compare;
 mod devices;
 mod embed;
+mod explain;
+mod hub;
 mod input;
 mod inspect;
+mod models;
 mod records;
+mod rerank;
 mod similarity;
 mod sink;
+mod verify;
 
 pub(crate) use arguments::Arguments;
 
 use arguments::Command;
 use std::fmt;
-use taskvec::{Embedder, Embedding};
+use taskvec::{Embedder, Note, Prompt};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -58,18 +64,69 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Devices => devices::run(),
         Command::Similarity(arguments) => similarity::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
+        Command::Rerank(arguments) => rerank::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Models(arguments) => models::run(arguments),
     }
 }
 
-/// Says on stderr what the user should know about the results: the prompt's note, once, and how
-/// many texts were cut.
-fn warn(embedder: &Embedder, embeddings: &[Embedding]) {
-    if let Some(note) = embeddings.first().and_then(|embedding| embedding.prompt.note.as_ref()) {
-        eprintln!("taskvec: warning: {note}");
+/// What the user should know about results, said on stderr at the end.
+#[derive(Default)]
+struct Warnings {
+    note: Option<Note>,
+    cut: usize,
+    dimensions: Option<String>,
+}
+
+impl Warnings {
+    /// Takes note of a text's prompt and of whether it was cut.
+    fn note(&mut self, prompt: &Prompt, tokens: usize, untruncated: usize) {
+        if self.note.is_none() {
+            self.note.clone_from(&prompt.note);
+        }
+        self.cut += usize::from(untruncated > tokens);
     }
-    let cut = embeddings.iter().filter(|embedding| embedding.truncated()).count();
-    if cut > 0 {
-        let texts = if cut == 1 { "text was" } else { "texts were" };
-        eprintln!("taskvec: warning: {cut} {texts} cut to the limit of {} tokens", embedder.max_tokens());
+
+    /// Takes note of a size that the model was not trained to be cut to.
+    fn about_dimensions(&mut self, embedder: &Embedder, dimensions: Option<usize>) {
+        let trained = embedder.trained_dimensions();
+        if let Some(wanted) =
+            dimensions.filter(|&wanted| wanted < embedder.dimensions() && !trained.contains(&wanted))
+        {
+            let known = match trained {
+                [] => "its files do not say that it was trained to be cut at all".to_owned(),
+                sizes => format!(
+                    "it was trained for {}",
+                    sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+                ),
+            };
+            self.dimensions =
+                Some(format!("the model was not trained to be cut to {wanted} values: {known}"));
+        }
+    }
+
+    fn print(&self, embedder: &Embedder) {
+        if let Some(note) = &self.note {
+            eprintln!("taskvec: warning: {note}");
+        }
+        if let Some(about) = &self.dimensions {
+            eprintln!("taskvec: warning: {about}");
+        }
+        if self.cut > 0 {
+            let texts = if self.cut == 1 { "text was" } else { "texts were" };
+            let limit = embedder.max_tokens();
+            eprintln!("taskvec: warning: {} {texts} cut to the limit of {limit} tokens", self.cut);
+        }
+    }
+}
+
+/// A text on one line, cut where it gets long.
+fn shortened(text: &str, most: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }

@@ -3,118 +3,191 @@
 use super::arguments::Format;
 use super::sink::Sink;
 use super::{Failure, Outcome};
-use serde_json::json;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
 use std::io::IsTerminal;
-use taskvec::{Embedder, Embedding};
+use taskvec::{OutputType, Quantized, SparseVector};
 
-/// Writes vectors as they come, in order.
+/// What is written of one text.
+pub(crate) struct Record {
+    pub(crate) values: Values,
+    pub(crate) tokens: usize,
+    /// Tokens of the whole text.
+    pub(crate) untruncated: usize,
+}
+
+/// What a model gives for a text.
+pub(crate) enum Values {
+    Vector(Quantized),
+    Sparse(SparseVector),
+    /// Token ids, and a vector for each.
+    Tokens(Vec<u32>, Vec<Quantized>),
+}
+
+/// What is known of all texts before the first.
+pub(crate) struct Heading {
+    pub(crate) texts: usize,
+    pub(crate) dimensions: usize,
+    pub(crate) output_type: OutputType,
+    /// Which vectors these may be compared with; empty where nothing asks for it.
+    pub(crate) fingerprint: String,
+    /// Model, device, prompt and so on.
+    pub(crate) about: Value,
+}
+
+/// Writes records as they come, in order.
 pub(crate) struct Records {
     sink: Sink,
     format: Format,
-    texts: usize,
-    dimensions: usize,
+    base64: bool,
+    fingerprint: String,
     written: usize,
 }
 
 impl Records {
-    /// For `texts` vectors of `dimensions` values.
-    pub(crate) fn new(
-        sink: Sink,
-        format: Format,
-        to_stdout: bool,
-        texts: usize,
-        dimensions: usize,
-    ) -> Outcome<Records> {
-        if format == Format::Npy && to_stdout && std::io::stdout().is_terminal() {
-            let problem = "npy is binary: give --output FILE, or send standard output somewhere";
+    pub(crate) fn new(sink: Sink, format: Format, to_stdout: bool, base64: bool) -> Outcome<Records> {
+        let binary = matches!(format, Format::Npy | Format::Safetensors);
+        if binary && to_stdout && std::io::stdout().is_terminal() {
+            let problem = "this format is binary: give --output FILE, or send standard output somewhere";
             return Err(Failure::Usage(problem.to_owned()));
         }
-        Ok(Records { sink, format, texts, dimensions, written: 0 })
+        Ok(Records { sink, format, base64, fingerprint: String::new(), written: 0 })
     }
 
-    /// Writes what stands before the first vector.
-    pub(crate) fn begin(&mut self, embedder: &Embedder, first: &Embedding) -> Outcome {
+    /// Whether the format has a place for a fingerprint.
+    pub(crate) fn has_fingerprint(format: Format) -> bool {
+        format != Format::Table
+    }
+
+    /// Writes what stands before the first record.
+    pub(crate) fn begin(&mut self, heading: Heading) -> Outcome {
+        self.fingerprint = heading.fingerprint.clone();
         match self.format {
             Format::Table => {
-                let dimensions = self.dimensions;
+                let dimensions = heading.dimensions;
                 self.sink.write(format!("index  tokens  vector ({dimensions} values)\n").as_bytes())
             }
             Format::Json => {
-                let prompt = &first.prompt;
-                let head = json!({
-                    "model": embedder.model(),
-                    "device": embedder.device().name,
-                    "dimensions": self.dimensions,
-                    "prompt": prompt.text,
-                    "prompt_source": prompt.source.to_string(),
-                    "note": prompt.note.as_ref().map(ToString::to_string),
-                });
-                let head = head.to_string();
+                let head = heading.about.to_string();
                 let open = head.strip_suffix('}').unwrap_or(&head);
                 self.sink.write(format!("{open},\"embeddings\":[\n").as_bytes())
             }
             Format::Jsonl => Ok(()),
-            Format::Npy => self.sink.write(&npy_header(self.texts, self.dimensions)),
+            Format::Npy => self.sink.write(&npy_header(&heading)),
+            Format::Safetensors => self.sink.write(&safetensors_header(&heading)),
         }
     }
 
-    /// Writes the next vectors.
-    pub(crate) fn write(&mut self, embeddings: &[Embedding]) -> Outcome {
-        for embedding in embeddings {
-            let bytes = match self.format {
-                Format::Table => table_row(self.written, embedding).into_bytes(),
-                Format::Json => {
-                    let comma = if self.written == 0 { "" } else { ",\n" };
-                    format!("{comma}{}", json_record(self.written, embedding)).into_bytes()
-                }
-                Format::Jsonl => format!("{}\n", json_record(self.written, embedding)).into_bytes(),
-                Format::Npy => embedding.vector.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            };
-            self.sink.write(&bytes)?;
-            self.written += 1;
-        }
-        Ok(())
+    /// Writes the next record.
+    pub(crate) fn write(&mut self, record: &Record) -> Outcome {
+        let bytes = match (self.format, &record.values) {
+            (Format::Table, _) => table_row(self.written, record).into_bytes(),
+            (Format::Json, _) => {
+                let comma = if self.written == 0 { "" } else { ",\n" };
+                format!("{comma}{}", self.json_record(record, false)).into_bytes()
+            }
+            (Format::Jsonl, _) => format!("{}\n", self.json_record(record, true)).into_bytes(),
+            (Format::Npy | Format::Safetensors, Values::Vector(vector)) => vector.to_bytes(),
+            (Format::Npy | Format::Safetensors, _) => Vec::new(), // refused before the work
+        };
+        self.written += 1;
+        self.sink.write(&bytes)
     }
 
-    /// Writes what stands after the last vector, and makes all of it appear.
+    /// Writes what stands after the last record, and makes all of it appear.
     pub(crate) fn finish(mut self) -> Outcome {
         if self.format == Format::Json {
             self.sink.write(b"\n]}\n")?;
         }
         self.sink.finish()
     }
+
+    /// `{"index", "embedding", "tokens", "truncated"}`, or the sparse and token-wise forms.
+    fn json_record(&self, record: &Record, with_fingerprint: bool) -> String {
+        let index = self.written;
+        let vector = |vector: &Quantized| match self.base64 {
+            true => format!("\"{}\"", BASE64_STANDARD.encode(vector.to_bytes())),
+            false => vector.to_json(),
+        };
+        let values = match &record.values {
+            Values::Vector(values) => format!("\"embedding\":{}", vector(values)),
+            Values::Sparse(sparse) => {
+                let weights = vector(&Quantized::F32(sparse.values.clone()));
+                format!("\"indices\":{:?},\"values\":{weights}", sparse.indices)
+            }
+            Values::Tokens(ids, vectors) => {
+                let vectors: Vec<String> = vectors.iter().map(vector).collect();
+                format!("\"ids\":{ids:?},\"embeddings\":[{}]", vectors.join(","))
+            }
+        };
+        let (tokens, truncated) = (record.tokens, record.untruncated > record.tokens);
+        let fingerprint = match with_fingerprint {
+            true => format!(",\"fingerprint\":\"{}\"", self.fingerprint),
+            false => String::new(),
+        };
+        format!("{{\"index\":{index},{values},\"tokens\":{tokens},\"truncated\":{truncated}{fingerprint}}}")
+    }
 }
 
-/// `{"index", "embedding", "tokens", "truncated"}`; numbers are the shortest that read back to the
-/// same f32.
-fn json_record(index: usize, embedding: &Embedding) -> String {
-    let values: Vec<String> = embedding.vector.iter().map(|value| format!("{value:?}")).collect();
-    let (tokens, truncated) = (embedding.tokens, embedding.truncated());
-    format!(
-        "{{\"index\":{index},\"embedding\":[{}],\"tokens\":{tokens},\"truncated\":{truncated}}}",
-        values.join(",")
-    )
-}
-
-fn table_row(index: usize, embedding: &Embedding) -> String {
+fn table_row(index: usize, record: &Record) -> String {
     const SHOWN: usize = 8;
-    let values: Vec<String> =
-        embedding.vector.iter().take(SHOWN).map(|value| format!("{value:8.4}")).collect();
-    let more = if embedding.vector.len() > SHOWN { " …" } else { "" };
-    let cut = if embedding.truncated() {
-        format!("  (cut from {} tokens)", embedding.untruncated_tokens)
-    } else {
-        String::new()
+    let float = |value: f32| format!("{value:8.4}");
+    let (values, count): (Vec<String>, usize) = match &record.values {
+        Values::Vector(vector) => {
+            let shown = match vector {
+                Quantized::F32(values) => values.iter().take(SHOWN).map(|value| float(*value)).collect(),
+                Quantized::F16(values) => {
+                    values.iter().take(SHOWN).map(|value| float(value.to_f32())).collect()
+                }
+                Quantized::Int8(values) => {
+                    values.iter().take(SHOWN).map(|value| format!("{value:4}")).collect()
+                }
+                Quantized::Uint8(values) => {
+                    values.iter().take(SHOWN).map(|value| format!("{value:4}")).collect()
+                }
+            };
+            (shown, vector.len())
+        }
+        Values::Sparse(sparse) => {
+            let entries = sparse.indices.iter().zip(&sparse.values).take(SHOWN);
+            (entries.map(|(index, value)| format!("{index}:{value:.4}")).collect(), sparse.indices.len())
+        }
+        Values::Tokens(ids, _) => (vec![format!("{} vectors", ids.len())], 1),
     };
-    format!("{index:5}  {:6}  {}{more}{cut}\n", embedding.tokens, values.join(" "))
+    let more = if count > SHOWN { " …" } else { "" };
+    let cut = match record.untruncated > record.tokens {
+        true => format!("  (cut from {} tokens)", record.untruncated),
+        false => String::new(),
+    };
+    format!("{index:5}  {:6}  {}{more}{cut}\n", record.tokens, values.join(" "))
 }
 
-/// The header of a version 1.0 .npy file: a C-ordered array of little-endian f32.
+/// Values of a row as they are written: eight bits to a byte where they are bits.
+fn columns(heading: &Heading) -> usize {
+    match heading.output_type {
+        OutputType::Binary | OutputType::Ubinary => heading.dimensions.div_ceil(8),
+        _ => heading.dimensions,
+    }
+}
+
+/// The header of a version 1.0 .npy file: a C-ordered array of little-endian values, with the
+/// fingerprint in a comment, which NumPy's reader (`ast.literal_eval`) passes over.
 ///
 /// Format: numpy.lib.format.
-fn npy_header(rows: usize, columns: usize) -> Vec<u8> {
+fn npy_header(heading: &Heading) -> Vec<u8> {
     const PREAMBLE: usize = 10; // magic, version, length
-    let mut text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let kind = match heading.output_type {
+        OutputType::F32 => "<f4",
+        OutputType::F16 => "<f2",
+        OutputType::Int8 | OutputType::Binary => "|i1",
+        OutputType::Uint8 | OutputType::Ubinary => "|u1",
+    };
+    let (rows, columns) = (heading.texts, columns(heading));
+    let mut text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    if !heading.fingerprint.is_empty() {
+        text += &format!(" # taskvec {}", heading.fingerprint);
+    }
     let padded = (PREAMBLE + text.len() + 1).next_multiple_of(64);
     text.extend(std::iter::repeat_n(' ', padded - PREAMBLE - text.len() - 1));
     text.push('\n');
@@ -124,17 +197,48 @@ fn npy_header(rows: usize, columns: usize) -> Vec<u8> {
     header
 }
 
+/// The header of a safetensors file with one tensor, `embeddings`.
+fn safetensors_header(heading: &Heading) -> Vec<u8> {
+    let (kind, size) = match heading.output_type {
+        OutputType::F32 => ("F32", 4),
+        OutputType::F16 => ("F16", 2),
+        OutputType::Int8 | OutputType::Binary => ("I8", 1),
+        OutputType::Uint8 | OutputType::Ubinary => ("U8", 1),
+    };
+    let (rows, columns) = (heading.texts, columns(heading));
+    let about = heading.about.as_object().into_iter().flatten();
+    let about: serde_json::Map<String, Value> = about
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| {
+            (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned).into())
+        })
+        .collect();
+    let header = json!({
+        "__metadata__": about,
+        "embeddings": {"dtype": kind, "shape": [rows, columns], "data_offsets": [0, rows * columns * size]},
+    });
+    let mut text = header.to_string();
+    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(text.into_bytes());
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn npy_data_starts_on_a_multiple_of_64() {
-        for (rows, columns) in [(1, 1), (3, 384), (1_000_000, 1024), (usize::MAX, usize::MAX)] {
-            let header = npy_header(rows, columns);
-            assert_eq!(header.len() % 64, 0);
-            assert_eq!(usize::from(u16::from_le_bytes([header[8], header[9]])), header.len() - 10);
-            assert_eq!(header.last(), Some(&b'\n'));
+        for (texts, dimensions) in [(1, 1), (3, 384), (1_000_000, 1024), (usize::MAX, usize::MAX)] {
+            for fingerprint in ["", "0123456789abcdef-0000q"] {
+                let (fingerprint, output_type) = (fingerprint.to_owned(), OutputType::F32);
+                let header =
+                    npy_header(&Heading { texts, dimensions, output_type, fingerprint, about: Value::Null });
+                assert_eq!(header.len() % 64, 0);
+                assert_eq!(usize::from(u16::from_le_bytes([header[8], header[9]])), header.len() - 10);
+                assert_eq!(header.last(), Some(&b'\n'));
+            }
         }
     }
 }

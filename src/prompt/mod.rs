@@ -11,6 +11,11 @@ mod registry;
 pub(crate) use model_prompts::{ModelPrompts, PromptRequest};
 pub(crate) use registry::UserRegistry;
 
+/// The name of the built-in registry's entry for a model of this name.
+pub(crate) fn registry_family(name: &str) -> Option<String> {
+    registry::find(&[name.to_owned()]).map(|entry| entry.family.clone())
+}
+
 use crate::task::Task;
 use std::fmt;
 

@@ -80,8 +80,12 @@ fn the_registry_fills_in_what_the_files_leave_out() {
 
 #[test]
 fn a_task_without_effect_is_said() {
+    // A kind of query has the prompt for queries to fall back to; another task has not.
     let task = Task::FactVerification;
     let gemma = by_task(&model(&GEMMA, None, "unknown"), task);
+    assert_eq!(gemma.text, "task: search result | query: ");
+    assert_eq!(gemma.note, Some(Note::QueryPromptUsed { task }));
+    let gemma = by_task(&model(&GEMMA, None, "unknown"), Task::Clustering);
     assert_eq!(gemma.text, "");
     assert!(matches!(gemma.note, Some(Note::NoPromptForTask { offered, .. }) if offered.len() == 4));
     let minilm = by_task(&model(&[], None, "all-MiniLM-L6-v2"), task);

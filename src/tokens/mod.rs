@@ -77,7 +77,7 @@ pub(crate) struct TokenizedText {
 impl TokenizedText {
     fn new(ids: Vec<u32>, pool_from: usize, untruncated: usize) -> TokenizedText {
         let count = ids.len();
-        let pools = Vec::from([pool_from..count]);
+        let pools = std::iter::once(pool_from..count).collect();
         TokenizedText { ids, pools, keys: count, second: count, untruncated }
     }
 }

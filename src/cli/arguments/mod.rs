@@ -1,0 +1,215 @@
+//! All arguments.
+
+mod model;
+mod task;
+
+pub(crate) use model::ModelArguments;
+pub(crate) use task::TaskArguments;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use taskvec::{OutputType, Similarity, Task};
+
+/// Task-aware text embeddings: the vector of a text depends on what it is for.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Print or write the vectors of texts
+    Embed(EmbedArguments),
+    /// Show what a model sees of a text: prompt, tokens, which of them are pooled, adapter
+    Explain(ExplainArguments),
+    /// Show how tasks move the vectors of texts: a table of cosines, and a picture
+    Compare(CompareArguments),
+    /// Print how alike texts are
+    Similarity(SimilarityArguments),
+    /// Sort documents by how relevant a reranker finds them for a query
+    Rerank(RerankArguments),
+    /// Say whether the vectors of two files, or of a file and a model, may be compared
+    Verify(VerifyArguments),
+    /// Show what a model is made of and what each task does with it
+    Inspect(InspectArguments),
+    /// List the models that are known, and which of them are in the cache
+    Models(ModelsArguments),
+    /// List what this machine can compute on
+    Devices,
+}
+
+#[derive(Args)]
+pub(crate) struct EmbedArguments {
+    /// Texts to embed
+    #[arg(value_name = "TEXT", conflicts_with = "input")]
+    pub(crate) texts: Vec<String>,
+    /// Read texts from a file; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// What the input file holds [default: lines]
+    #[arg(long, value_enum)]
+    pub(crate) input_format: Option<InputFormat>,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+/// What to write, and where.
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArguments {
+    /// How to write vectors
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Write to a file, which appears whole or not at all [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// What to give for each text: bge-m3 has all three, ColBERT tokens, SPLADE sparse
+    #[arg(long, value_enum, default_value_t = Give::Dense)]
+    pub(crate) give: Give,
+    /// The type of values: f32, f16, int8, uint8, binary, ubinary
+    #[arg(long = "type", value_parser = parse::<OutputType>, value_name = "TYPE", default_value = "f32")]
+    pub(crate) output_type: OutputType,
+    /// Ranges for int8 and uint8: a JSON file with the least and largest value of each dimension
+    #[arg(long, value_name = "FILE", conflicts_with = "calibrate")]
+    pub(crate) ranges: Option<PathBuf>,
+    /// Take the ranges for int8 and uint8 from the vectors of these texts, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibrate: Option<PathBuf>,
+    /// Write the ranges that were taken with --calibrate
+    #[arg(long, value_name = "FILE", requires = "calibrate")]
+    pub(crate) save_ranges: Option<PathBuf>,
+    /// In JSON, write a vector as the base64 of its bytes
+    #[arg(long)]
+    pub(crate) base64: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InputFormat {
+    /// One text a line
+    Lines,
+    /// One JSON object a line, with the text under "text" and, if there is one, its title under "title"
+    Jsonl,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For reading: the first values of each vector
+    Table,
+    /// One JSON object with all vectors and how they were made
+    Json,
+    /// One JSON object a text: index, embedding, tokens, truncated, fingerprint
+    Jsonl,
+    /// A NumPy array, [texts, dimensions]
+    Npy,
+    /// A safetensors file with the tensor "embeddings", [texts, dimensions]
+    Safetensors,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Give {
+    /// One vector
+    Dense,
+    /// Weights of entries of the vocabulary
+    Sparse,
+    /// A vector for each token
+    Tokens,
+}
+
+#[derive(Args)]
+pub(crate) struct InspectArguments {
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArguments {
+    /// The text
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: String,
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct CompareArguments {
+    /// Texts, each embedded for every task
+    #[arg(value_name = "TEXT", required = true)]
+    pub(crate) texts: Vec<String>,
+    /// The tasks, with commas between them [default: all]
+    #[arg(long, value_delimiter = ',', value_parser = parse::<Task>, value_name = "TASK,…")]
+    pub(crate) tasks: Vec<Task>,
+    /// Write the cosines as a picture
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct SimilarityArguments {
+    /// Texts to compare
+    #[arg(value_name = "TEXT", required = true, num_args = 2..)]
+    pub(crate) texts: Vec<String>,
+    /// cosine, dot, euclidean or manhattan [default: what the model's files name, else cosine]
+    #[arg(long, value_parser = parse::<Similarity>, value_name = "NAME")]
+    pub(crate) by: Option<Similarity>,
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct RerankArguments {
+    /// The query
+    #[arg(value_name = "QUERY")]
+    pub(crate) query: String,
+    /// Documents
+    #[arg(value_name = "DOCUMENT", conflicts_with = "input")]
+    pub(crate) texts: Vec<String>,
+    /// Read documents from a file, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Print this many
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArguments {
+    /// A file that `taskvec embed` wrote (json, jsonl, npy or safetensors)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Another one; without it, the vectors that the model gives with the task arguments
+    #[arg(value_name = "FILE")]
+    pub(crate) other: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct ModelsArguments {
+    /// Only those with this in their name
+    #[arg(value_name = "PART")]
+    pub(crate) part: Option<String>,
+    /// Only those in the cache
+    #[arg(long)]
+    pub(crate) cached: bool,
+}
+
+/// Reads a name with the library's own parser and message.
+fn parse<T: std::str::FromStr<Err = taskvec::Error>>(name: &str) -> Result<T, String> {
+    name.parse().map_err(|error: taskvec::Error| error.to_string())
+}

@@ -1,0 +1,116 @@
+//! Which model, on what.
+
+use crate::cli::{Failure, Outcome, hub};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use taskvec::{Device, Embedder, EmbedderBuilder, GpuSelector, Reranker};
+
+/// Which model, on what.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArguments {
+    /// Model folder, or a model of the Hugging Face Hub as ORG/NAME or ORG/NAME@REVISION, which is
+    /// downloaded once [default: the built-in all-MiniLM-L6-v2]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// A file of prompts that come before the model's own and the built-in ones
+    #[arg(long, value_name = "FILE")]
+    registry: Option<PathBuf>,
+    /// Where to compute; auto takes a hardware GPU if there is one
+    #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
+    device: DeviceName,
+    /// The GPU: its number or a part of its name, as `taskvec devices` lists them
+    #[arg(long, value_name = "GPU")]
+    adapter: Option<String>,
+    /// CPU threads [default: all]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// The most tokens of a text, its prompt included [default: the model's own limit]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// The CPU's instruction set, as `taskvec devices` lists them [default: the fastest]
+    #[arg(long, value_name = "NAME")]
+    instruction_set: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceName {
+    Auto,
+    Cpu,
+    Gpu,
+    Reference,
+}
+
+impl ModelArguments {
+    /// Opens the model. `dimensions` chooses its projection to that size, if it has one.
+    pub(crate) fn open(&self, dimensions: Option<usize>) -> Outcome<Embedder> {
+        let mut builder = self.builder()?;
+        let folder = self.folder()?;
+        let has_own = |n: &usize| folder.as_ref().is_some_and(|f| f.join(format!("2_Dense_{n}")).is_dir());
+        if let Some(dimensions) = dimensions.filter(has_own) {
+            builder = builder.dimensions(dimensions);
+        }
+        Ok(match &folder {
+            Some(folder) => builder.open(folder)?,
+            None => builder.builtin()?,
+        })
+    }
+
+    /// Opens a reranker; there is no built-in one.
+    pub(crate) fn open_reranker(&self) -> Outcome<Reranker> {
+        match self.folder()? {
+            Some(folder) => Ok(self.builder()?.open_reranker(folder)?),
+            None => Err(Failure::Usage(
+                "there is no built-in reranker: give one with --model, such as cross-encoder/ms-marco-MiniLM-L6-v2"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// The model's folder: as given, or in the hub's cache, after a download if need be.
+    fn folder(&self) -> Outcome<Option<PathBuf>> {
+        let Some(model) = &self.model else {
+            return Ok(None);
+        };
+        let path = PathBuf::from(model);
+        match hub::Name::parse(model) {
+            Some(name) if !path.exists() => hub::fetch(&name).map(Some),
+            _ => Ok(Some(path)),
+        }
+    }
+
+    fn builder(&self) -> Outcome<EmbedderBuilder> {
+        let mut builder = Embedder::builder().device(self.device()?);
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads);
+        }
+        if let Some(tokens) = self.max_tokens {
+            builder = builder.max_tokens(tokens);
+        }
+        if let Some(name) = &self.instruction_set {
+            builder = builder.instruction_set(name);
+        }
+        if let Some(file) = &self.registry {
+            builder = builder.registry(file)?;
+        }
+        Ok(builder)
+    }
+
+    fn device(&self) -> Outcome<Device> {
+        let Some(adapter) = &self.adapter else {
+            return Ok(match self.device {
+                DeviceName::Auto => Device::Auto,
+                DeviceName::Cpu => Device::Cpu,
+                DeviceName::Gpu => Device::Gpu(GpuSelector::Best),
+                DeviceName::Reference => Device::Reference,
+            });
+        };
+        if matches!(self.device, DeviceName::Cpu | DeviceName::Reference) {
+            return Err(Failure::Usage("--adapter names a GPU, so it needs --device gpu".to_owned()));
+        }
+        Ok(Device::Gpu(match adapter.parse() {
+            Ok(index) => GpuSelector::Index(index),
+            Err(_) => GpuSelector::Name(adapter.clone()),
+        }))
+    }
+}
