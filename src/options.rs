@@ -131,6 +131,7 @@ pub struct EmbedOptions {
     pub(crate) template: Option<String>,
     pub(crate) prompt_name: Option<String>,
     pub(crate) instruction: Option<String>,
+    pub(crate) adapter: Option<String>,
     pub(crate) title: Option<String>,
     pub(crate) dimensions: Option<usize>,
     pub(crate) normalize: Option<bool>,
@@ -165,6 +166,13 @@ impl EmbedOptions {
     /// Uses the model's own prompt of this name.
     pub fn prompt_name(mut self, name: impl Into<String>) -> Self {
         self.prompt_name = Some(name.into());
+        self
+    }
+
+    /// Uses the model's task adapter of this name, whatever the task is (jina-embeddings-v3's
+    /// `retrieval.query`, `text-matching`, …).
+    pub fn adapter(mut self, name: impl Into<String>) -> Self {
+        self.adapter = Some(name.into());
         self
     }
 
@@ -208,6 +216,7 @@ impl EmbedOptions {
             name: self.prompt_name.as_deref(),
             task: self.task,
             instruction: self.instruction.as_deref(),
+            adapter: self.adapter.as_deref(),
             title: self.title.as_deref(),
         }
     }

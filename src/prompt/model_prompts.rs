@@ -16,6 +16,7 @@ pub(crate) struct PromptRequest<'a> {
     pub(crate) name: Option<&'a str>,
     pub(crate) task: Option<Task>,
     pub(crate) instruction: Option<&'a str>,
+    pub(crate) adapter: Option<&'a str>,
     pub(crate) title: Option<&'a str>,
 }
 
@@ -155,10 +156,11 @@ impl ModelPrompts {
         } else {
             self.default_prompt()
         };
-        prompt.adapter = match (request.name, request.task) {
-            (Some(name), _) => self.adapters.iter().find(|adapter| *adapter == name).cloned(),
-            (None, Some(task)) => self.adapter_for(task),
-            (None, None) => None,
+        prompt.adapter = match (request.adapter, request.name, request.task) {
+            (Some(name), ..) => Some(self.named_adapter(name)?),
+            (None, Some(name), _) => self.adapters.iter().find(|adapter| *adapter == name).cloned(),
+            (None, None, Some(task)) => self.adapter_for(task),
+            (None, None, None) => None,
         };
         self.insert_title(&mut prompt, request)?;
         Ok(prompt)
@@ -187,6 +189,18 @@ impl ModelPrompts {
         let tasks = std::iter::once(task).chain(task.is_kind_of_query().then_some(Task::RetrievalQuery));
         let mut names = tasks.flat_map(own_names);
         names.find_map(|name| self.adapters.iter().find(|own| simplified(own) == simplified(name))).cloned()
+    }
+
+    fn named_adapter(&self, name: &str) -> Result<String> {
+        let found = self.adapters.iter().find(|adapter| *adapter == name).cloned();
+        found.ok_or_else(|| Error::InvalidOption {
+            option: "adapter",
+            found: format!("`{name}`"),
+            expected: match self.adapters.as_slice() {
+                [] => format!("none: {} has no task adapters", self.model),
+                names => format!("one of {}", names.join(", ")),
+            },
+        })
     }
 
     fn by_name(&self, name: &str) -> Result<Prompt> {

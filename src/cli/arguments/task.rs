@@ -23,6 +23,9 @@ pub(crate) struct TaskArguments {
     /// The task in your own words, for instruction models such as Qwen3-Embedding and Instructor
     #[arg(long, value_name = "TEXT")]
     instruction: Option<String>,
+    /// The model's task adapter of this name, whatever the task is, as `taskvec inspect` lists them
+    #[arg(long, value_name = "NAME")]
+    task_adapter: Option<String>,
     /// The documents' title, for models whose prompt has a place for one
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
@@ -75,6 +78,9 @@ impl TaskArguments {
         }
         if let Some(instruction) = &self.instruction {
             options = options.instruction(instruction);
+        }
+        if let Some(name) = &self.task_adapter {
+            options = options.adapter(name);
         }
         if let Some(title) = &self.title {
             options = options.title(title);

@@ -5,9 +5,23 @@
 
 use super::Family;
 use super::common::decoder::{Biases, Traits, Windows, causal_by_default, encoder};
+use super::common::{Bias, linear};
+use crate::error::Result;
+use crate::model::files::Json;
+use crate::model::spec::EncoderSpec;
+use crate::model::weights::Weights;
 
-pub(super) const FAMILY: Family =
-    Family { model_types: &["qwen3"], spec: |config, weights| encoder(config, weights, &TRAITS) };
+pub(super) const FAMILY: Family = Family { model_types: &["qwen3"], spec: with_projection };
+
+/// voyage-4-nano projects each token's state before pooling.
+fn with_projection(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
+    let mut spec = encoder(config, weights, &TRAITS)?;
+    if let Some(&[outputs, _]) = weights.shape("linear.weight") {
+        let because = "hidden_size in config.json";
+        spec.output = Some(linear(weights, "linear", outputs, spec.hidden, Bias::No, because)?);
+    }
+    Ok(spec)
+}
 
 const TRAITS: Traits = Traits {
     family: "qwen3",
