@@ -29,7 +29,7 @@
 //!
 //! # Features
 //!
-//! `hub` (with `cli`) downloads models from the Hugging Face Hub, `gpu` (default) brings the wgpu backend, `builtin` the model inside the program
+//! `hub` (with `cli`) downloads models from the Hugging Face Hub, `split` (with `cli`) splits long texts, `gpu` (default) brings the wgpu backend, `builtin` the model inside the program
 //! (`Embedder::builtin`), `cli` (default) the `taskvec` command and `builtin`.
 #![deny(unsafe_code)]
 
@@ -54,6 +54,8 @@ mod pooling;
 mod prompt;
 mod reranker;
 mod space;
+#[cfg(feature = "split")]
+mod split;
 mod task;
 mod tokens;
 

@@ -1,53 +1,16 @@
 //! The real binary: what it prints where, what it writes, and how it ends.
 #![cfg(feature = "cli")]
 
+#[path = "common/binary.rs"]
+mod binary;
 mod common;
 
+use binary::{fails, run, run_with_input, stderr, stdout, taskvec};
 use common::fixture;
 use serde_json::Value;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use tempfile::TempDir;
-
-/// The binary, in an empty folder of its own.
-fn taskvec(folder: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_taskvec"));
-    command.current_dir(folder.path()).stdin(Stdio::null());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    taskvec(&TempDir::new().unwrap()).args(arguments).output().unwrap()
-}
-
-fn stdout(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Runs with text on standard input.
-fn run_with_input(arguments: &[&str], input: &[u8]) -> Output {
-    let folder = TempDir::new().unwrap();
-    let mut command = taskvec(&folder);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-/// Fails with this exit code and says all of these words.
-fn fails(output: &Output, code: i32, words: &[&str]) {
-    let message = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{message}");
-    assert!(output.stdout.is_empty(), "nothing on stdout: {}", String::from_utf8_lossy(&output.stdout));
-    for word in words {
-        assert!(message.contains(word), "no {word:?} in: {message}");
-    }
-}
 
 #[test]
 fn the_built_in_model_embeds_in_any_directory() {

@@ -34,13 +34,13 @@ fn check(kind: &str, expected: &Value, vectors: &[Vec<f32>], ranges: Option<&Ran
 #[test]
 fn eight_bit_types_are_sentence_transformers_with_given_and_with_own_ranges() {
     let expected = expected();
-    let vectors = self::vectors(&expected["vectors"]);
-    let ranges = self::vectors(&expected["ranges"]);
+    let floats = vectors(&expected["vectors"]);
+    let ranges = vectors(&expected["ranges"]);
     let given = Ranges { least: ranges[0].clone(), largest: ranges[1].clone() };
-    let own = Ranges::of(&vectors).unwrap();
+    let own = Ranges::of(&floats).unwrap();
     for kind in ["int8", "uint8"] {
-        check(kind, &expected[kind], &vectors, Some(&given));
-        check(kind, &expected[format!("{kind} of itself")], &vectors, Some(&own));
+        check(kind, &expected[kind], &floats, Some(&given));
+        check(kind, &expected[format!("{kind} of itself")], &floats, Some(&own));
     }
 }
 

@@ -25,11 +25,19 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
     let mut warnings = Warnings::default();
     warnings.about_dimensions(&embedder, arguments.task.dimensions);
     let progress = progress_bar(items.len());
+    let pieces = pieces(&embedder, &items, output)?;
+    let rows = pieces.as_ref().map_or(items.len(), |pieces| pieces.iter().map(Vec::len).sum());
     for (i, chunk) in items.chunks(CHUNK).enumerate() {
-        let (prompt, chunk_records) = embed(&embedder, chunk, &options, output, ranges.as_ref())
-            .map_err(|e| renumbered(e, i * CHUNK))?;
+        let first = i * CHUNK;
+        let (prompt, chunk_records) = match &pieces {
+            Some(pieces) => {
+                embed_pieces(&embedder, chunk, first, &pieces[first..], &options, output, ranges.as_ref())
+            }
+            None => embed(&embedder, chunk, &options, output, ranges.as_ref()),
+        }
+        .map_err(|e| renumbered(e, first))?;
         if i == 0 {
-            records.begin(heading(&embedder, &options, output, items.len(), &prompt)?)?;
+            records.begin(heading(&embedder, &options, output, rows, &prompt)?)?;
         }
         for record in &chunk_records {
             warnings.note(&prompt, record.tokens, record.untruncated);
@@ -52,6 +60,9 @@ fn check(output: &OutputArguments) -> Outcome {
     }
     if output.give == Give::Sparse && output.output_type != OutputType::F32 {
         return usage("--type is for vectors, and --give sparse gives weights");
+    }
+    if output.pieces.is_some() && output.give != Give::Dense {
+        return usage("--pieces gives one vector a piece, so it goes with --give dense");
     }
     let has_ranges = output.ranges.is_some() || output.calibrate.is_some();
     if has_ranges && !output.output_type.needs_ranges() {
@@ -100,6 +111,40 @@ fn ranges(output: &OutputArguments, embedder: &Embedder, options: &EmbedOptions)
     Ok(Some(ranges))
 }
 
+/// Where the pieces of each text end, if there shall be some.
+fn pieces(embedder: &Embedder, items: &[Item], output: &OutputArguments) -> Outcome<Option<Vec<Vec<usize>>>> {
+    let Some(tokens) = output.pieces else {
+        return Ok(None);
+    };
+    let ends: Result<Vec<Vec<usize>>, Error> =
+        items.iter().map(|item| embedder.split(&item.text, tokens)).collect();
+    Ok(Some(ends?))
+}
+
+/// A record for each piece of some texts, of which the first has the place `first`.
+fn embed_pieces(
+    embedder: &Embedder,
+    items: &[Item],
+    first: usize,
+    pieces: &[Vec<usize>],
+    options: &EmbedOptions,
+    output: &OutputArguments,
+    ranges: Option<&Ranges>,
+) -> Result<(Prompt, Vec<Record>), Error> {
+    let mut records = Vec::new();
+    for (i, (item, ends)) in items.iter().zip(pieces).enumerate().filter(|(_, (_, ends))| !ends.is_empty()) {
+        let embeddings = embedder.embed_pieces(&item.text, ends, options).map_err(|e| renumbered(e, i))?;
+        let mut start = 0;
+        for (embedding, &end) in embeddings.iter().zip(ends) {
+            let values = Values::Vector(quantize(&embedding.vector, output.output_type, ranges)?);
+            let (tokens, piece) = (embedding.tokens, Some((first + i, start, end)));
+            records.push(Record { values, piece, tokens, untruncated: tokens });
+            start = end;
+        }
+    }
+    Ok((embedder.prompt(options)?, records))
+}
+
 /// The records of some texts, and the prompt of the first.
 fn embed(
     embedder: &Embedder,
@@ -110,7 +155,7 @@ fn embed(
 ) -> Result<(Prompt, Vec<Record>), Error> {
     let typed = |vector: &[f32]| quantize(vector, output.output_type, ranges);
     let texts: Vec<&str> = items.iter().map(|item| item.text.as_str()).collect();
-    let plain = |values, tokens| Record { values, tokens, untruncated: tokens };
+    let plain = |values, tokens| Record { values, piece: None, tokens, untruncated: tokens };
     match output.give {
         Give::Dense => {
             let documents: Vec<Document<'_>> = items
@@ -121,7 +166,7 @@ fn embed(
             let prompt = embeddings.first().map(|first| (*first.prompt).clone());
             let record = |e: &taskvec::Embedding| -> Result<Record, Error> {
                 let (tokens, untruncated) = (e.tokens, e.untruncated_tokens);
-                Ok(Record { values: Values::Vector(typed(&e.vector)?), tokens, untruncated })
+                Ok(Record { values: Values::Vector(typed(&e.vector)?), piece: None, tokens, untruncated })
             };
             let records = embeddings.iter().map(record).collect::<Result<_, _>>()?;
             Ok((prompt.map_or_else(|| embedder.prompt(options), Ok)?, records))
@@ -149,7 +194,7 @@ fn heading(
     embedder: &Embedder,
     options: &EmbedOptions,
     output: &OutputArguments,
-    texts: usize,
+    rows: usize,
     prompt: &Prompt,
 ) -> Outcome<Heading> {
     let space = embedder.space(options)?;
@@ -170,7 +215,7 @@ fn heading(
         "note": prompt.note.as_ref().map(ToString::to_string),
         "fingerprint": fingerprint,
     });
-    Ok(Heading { texts, dimensions, output_type: output.output_type, fingerprint, about })
+    Ok(Heading { rows, dimensions, output_type: output.output_type, fingerprint, about })
 }
 
 /// The same error, about a text counted from the start of the input and not of its chunk.

@@ -12,6 +12,8 @@ use taskvec::{OutputType, Quantized, SparseVector};
 /// What is written of one text.
 pub(crate) struct Record {
     pub(crate) values: Values,
+    /// Which text it is a piece of, and from which byte to which.
+    pub(crate) piece: Option<(usize, usize, usize)>,
     pub(crate) tokens: usize,
     /// Tokens of the whole text.
     pub(crate) untruncated: usize,
@@ -27,7 +29,7 @@ pub(crate) enum Values {
 
 /// What is known of all texts before the first.
 pub(crate) struct Heading {
-    pub(crate) texts: usize,
+    pub(crate) rows: usize,
     pub(crate) dimensions: usize,
     pub(crate) output_type: OutputType,
     /// Which vectors these may be compared with; empty where nothing asks for it.
@@ -126,7 +128,12 @@ impl Records {
             true => format!(",\"fingerprint\":\"{}\"", self.fingerprint),
             false => String::new(),
         };
-        format!("{{\"index\":{index},{values},\"tokens\":{tokens},\"truncated\":{truncated}{fingerprint}}}")
+        let piece = record.piece.map_or_else(String::new, |(text, start, end)| {
+            format!("\"text\":{text},\"start\":{start},\"end\":{end},")
+        });
+        format!(
+            "{{\"index\":{index},{piece}{values},\"tokens\":{tokens},\"truncated\":{truncated}{fingerprint}}}"
+        )
     }
 }
 
@@ -183,7 +190,7 @@ fn npy_header(heading: &Heading) -> Vec<u8> {
         OutputType::Int8 | OutputType::Binary => "|i1",
         OutputType::Uint8 | OutputType::Ubinary => "|u1",
     };
-    let (rows, columns) = (heading.texts, columns(heading));
+    let (rows, columns) = (heading.rows, columns(heading));
     let mut text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
     if !heading.fingerprint.is_empty() {
         text += &format!(" # taskvec {}", heading.fingerprint);
@@ -205,7 +212,7 @@ fn safetensors_header(heading: &Heading) -> Vec<u8> {
         OutputType::Int8 | OutputType::Binary => ("I8", 1),
         OutputType::Uint8 | OutputType::Ubinary => ("U8", 1),
     };
-    let (rows, columns) = (heading.texts, columns(heading));
+    let (rows, columns) = (heading.rows, columns(heading));
     let about = heading.about.as_object().into_iter().flatten();
     let about: serde_json::Map<String, Value> = about
         .filter(|(_, value)| !value.is_null())
@@ -230,11 +237,11 @@ mod tests {
 
     #[test]
     fn npy_data_starts_on_a_multiple_of_64() {
-        for (texts, dimensions) in [(1, 1), (3, 384), (1_000_000, 1024), (usize::MAX, usize::MAX)] {
+        for (rows, dimensions) in [(1, 1), (3, 384), (1_000_000, 1024), (usize::MAX, usize::MAX)] {
             for fingerprint in ["", "0123456789abcdef-0000q"] {
                 let (fingerprint, output_type) = (fingerprint.to_owned(), OutputType::F32);
                 let header =
-                    npy_header(&Heading { texts, dimensions, output_type, fingerprint, about: Value::Null });
+                    npy_header(&Heading { rows, dimensions, output_type, fingerprint, about: Value::Null });
                 assert_eq!(header.len() % 64, 0);
                 assert_eq!(usize::from(u16::from_le_bytes([header[8], header[9]])), header.len() - 10);
                 assert_eq!(header.last(), Some(&b'\n'));

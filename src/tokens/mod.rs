@@ -361,6 +361,12 @@ impl TextTokenizer {
         self.weightless.contains(&id)
     }
 
+    /// Tokens of a text by itself, without special ones.
+    #[cfg(feature = "split")]
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.encode(text).map_or(usize::MAX, |tokens| tokens.len())
+    }
+
     /// A token as it stands in the vocabulary.
     pub(crate) fn token(&self, id: u32) -> String {
         self.pipeline.decode_tokens(&[id], false).pop().unwrap_or_default()

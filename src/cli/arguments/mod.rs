@@ -72,6 +72,10 @@ pub(crate) struct OutputArguments {
     /// What to give for each text: bge-m3 has all three, ColBERT tokens, SPLADE sparse
     #[arg(long, value_enum, default_value_t = Give::Dense)]
     pub(crate) give: Give,
+    /// Split each text into pieces of at most N tokens, and give a vector for each that knows the
+    /// whole text (late chunking)
+    #[arg(long, value_name = "N")]
+    pub(crate) pieces: Option<usize>,
     /// The type of values: f32, f16, int8, uint8, binary, ubinary
     #[arg(long = "type", value_parser = parse::<OutputType>, value_name = "TYPE", default_value = "f32")]
     pub(crate) output_type: OutputType,
