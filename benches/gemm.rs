@@ -3,7 +3,7 @@
 //! `cargo bench --bench gemm`; throughput is in multiply-adds.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use taskvec_kernels::{Activation, Epilogue, Isa, Matrix, MatrixMut, PackedWeights, gemm};
+use taskvec_kernels::{Activation, Epilogue, Isa, Matrix, MatrixMut, PackedWeights, Storage, gemm};
 
 fn products(criterion: &mut Criterion) {
     for (name, outputs, inputs, activation) in [
@@ -14,7 +14,8 @@ fn products(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(name);
         for isa in Isa::available() {
             let weights = vec![0.01; outputs * inputs];
-            let packed = PackedWeights::pack(isa, Matrix::new(&weights, outputs, inputs, inputs));
+            let packed =
+                PackedWeights::pack(isa, Storage::F32, Matrix::new(&weights, outputs, inputs, inputs));
             let bias = vec![0.1; outputs];
             let epilogue = Epilogue { bias: &bias, activation, ..Epilogue::default() };
             for rows in [1, 16, 128, 512] {

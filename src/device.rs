@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::backend::reference::Reference;
 use crate::error::{Error, Result};
-use crate::options::EmbedderBuilder;
+use crate::options::{EmbedderBuilder, Precision};
 use crate::plan::Plan;
 use rayon::ThreadPool;
 use std::sync::Arc;
@@ -55,8 +55,19 @@ pub(crate) fn start(
     threads: &Arc<ThreadPool>,
 ) -> Result<(Box<dyn Backend>, DeviceReport)> {
     let (backend, reason): (Box<dyn Backend>, _) = match &options.device {
-        Device::Reference => (Box::new(Reference::new(plan.clone())?), None),
+        Device::Reference => (Box::new(Reference::new(plan.clone(), options.precision)?), None),
         Device::Cpu => (start_cpu(options, plan, threads)?, None),
+        Device::Gpu(_) if options.precision != Precision::F32 => {
+            return Err(Error::InvalidOption {
+                option: "precision",
+                found: options.precision.name().to_owned(),
+                expected: "f32 on a GPU; bf16 is for the cpu device".to_owned(),
+            });
+        }
+        Device::Auto if options.precision != Precision::F32 => {
+            let reason = format!("{} is for the CPU", options.precision.name());
+            (start_cpu(options, plan, threads)?, Some(reason))
+        }
         Device::Gpu(selector) => (start_gpu(plan, selector)?, None),
         Device::Auto => match start_hardware_gpu(plan) {
             Ok(gpu) => (gpu, Some("a hardware GPU is there".to_owned())),
@@ -80,7 +91,7 @@ fn start_cpu(
             expected: format!("one that this CPU has: {}", instruction_sets().join(", ")),
         })?,
     };
-    Ok(Box::new(Cpu::new(plan.clone(), isa, threads.clone())?))
+    Ok(Box::new(Cpu::new(plan.clone(), isa, options.precision, threads.clone())?))
 }
 
 /// The instruction sets of this CPU that taskvec has kernels for, slowest first.

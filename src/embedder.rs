@@ -130,7 +130,7 @@ impl Embedder {
 
     pub(crate) fn with_options(files: &ModelFiles, options: &EmbedderBuilder) -> Result<Embedder> {
         let engine = Engine::open(files, options, Purpose::Embed)?;
-        let recipe = Arc::new(SpaceRecipe::new(files, &engine.model));
+        let recipe = Arc::new(SpaceRecipe::new(files, &engine.model, options.precision));
         Ok(Embedder { engine, recipe })
     }
 

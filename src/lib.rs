@@ -70,7 +70,7 @@ pub use explain::{ExplainedToken, Explanation};
 pub use hub::{CachedModel, Download, HubModel, cached_models};
 pub use inspect::Inspection;
 pub use late::{Outputs, SparseVector, TokenVectors};
-pub use options::{EmbedOptions, EmbedderBuilder, TooLong};
+pub use options::{EmbedOptions, EmbedderBuilder, Precision, TooLong};
 pub use output::{OutputType, Quantized, Ranges, Similarity, cosine, hamming, maxsim, quantize};
 pub use prompt::{Note, Prompt, PromptSource, TaskPrompt};
 pub use reranker::Reranker;

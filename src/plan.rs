@@ -97,6 +97,8 @@ pub(crate) enum Step {
         factor: Option<(BufferId, usize)>,
         /// `[rows, outputs]`
         residual: Option<BufferId>,
+        /// Whether it is computed in f32 whatever the precision is.
+        exact: bool,
         /// `[rows, outputs]`
         output: BufferId,
     },

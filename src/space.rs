@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelFiles, Tensor};
+use crate::options::Precision;
 use crate::output::Finish;
 use crate::prompt::Prompt;
 use crate::task::Task;
@@ -25,9 +26,10 @@ pub(crate) struct SpaceRecipe {
 const VERSION: &str = "taskvec space 1";
 
 impl SpaceRecipe {
-    pub(crate) fn new(files: &ModelFiles, model: &Model) -> SpaceRecipe {
+    pub(crate) fn new(files: &ModelFiles, model: &Model, precision: Precision) -> SpaceRecipe {
         let mut hasher = Hasher::new();
         hasher.update(VERSION.as_bytes());
+        hasher.update(precision.name().as_bytes());
         // The files that decide, beside the weights, what a text becomes.
         for name in model.deciding_files() {
             hasher.update(&(name.len() as u64).to_le_bytes());
@@ -177,7 +179,7 @@ impl Side {
 }
 
 /// A short hash of all that a vector depends on, such as `3f2a9c1b07de55aa-91c2q`: before the dash the
-/// space (weights, tokenizer, modules, size and length of vectors), after it the prompt, and whether it
+/// space (weights, tokenizer, modules, precision, size and length of vectors), after it the prompt, and whether it
 /// is for a query (`q`), a document (`d`) or neither (`s`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Fingerprint {
@@ -197,7 +199,7 @@ impl Fingerprint {
         };
         if self.space != other.space {
             return mixed(
-                "they come from other weights, another tokenizer, other modules, or vectors of another size",
+                "they come from other weights, another tokenizer, other modules or another precision, or are of another size",
             );
         }
         let search =

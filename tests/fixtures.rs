@@ -46,6 +46,30 @@ fn every_text_under_every_prompt_on_every_device_has_the_references_vector() {
     );
 }
 
+/// bf16 products keep the direction of every vector.
+#[test]
+fn bf16_vectors_have_the_references_direction() {
+    for name in FIXTURES {
+        let expected = Expected::read(&fixture(name).join("expected.json"));
+        let mut worst: f64 = 1.0;
+        for (device, builder) in devices().into_iter().filter(|(device, _)| device != "gpu") {
+            let embedder = builder.precision(taskvec::Precision::Bf16).open(fixture(name)).unwrap();
+            for case in &expected.cases {
+                let got = embedder.embed_batch(&expected.texts, case.options()).unwrap();
+                for ((got, want), text) in got.iter().zip(&case.vectors).zip(&expected.texts) {
+                    let want: Vec<f32> = want.iter().map(|v| *v as f32).collect();
+                    let cosine = f64::from(taskvec::cosine(&got.vector, &want));
+                    // A static model has no vector for an empty text.
+                    let empty = want.iter().all(|v| *v == 0.0);
+                    assert!(cosine >= 0.999 || empty, "{name} on {device}, {text:?}: cosine {cosine}");
+                    worst = if empty { worst } else { worst.min(cosine) };
+                }
+            }
+        }
+        println!("{name:16} bf16: smallest cosine {worst:.5}");
+    }
+}
+
 #[test]
 fn token_ids_are_the_references() {
     for name in FIXTURES {

@@ -222,7 +222,8 @@ fn only_vectors_of_one_space_are_compared() {
         error.to_string()
     };
     assert!(
-        mixed(&embed(EmbedOptions::new().task(Task::RetrievalQuery).dimensions(8))).contains("another size")
+        mixed(&embed(EmbedOptions::new().task(Task::RetrievalQuery).dimensions(8)))
+            .contains("of another size")
     );
     assert!(mixed(&embed(EmbedOptions::new().prompt("something else: "))).contains("prompts"));
     assert!(

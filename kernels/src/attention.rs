@@ -9,7 +9,7 @@
 //! panels that those read.
 
 use crate::aligned::AlignedBuffer;
-use crate::gemm::{Kernel, MAX_TILE, pack_panel};
+use crate::gemm::{Kernel, MAX_TILE, Storage, pack_panel};
 use crate::isa::{Isa, dispatch};
 use crate::math::exp;
 use crate::matrix::{Matrix, MatrixMut};
@@ -64,7 +64,7 @@ impl KeyValuePanels {
         let packed = reserved(&mut self.keys, self.count.div_ceil(columns) * panel);
         for (first, packed) in (0..self.count).step_by(columns).zip(packed.chunks_exact_mut(panel)) {
             let rows = keys.row_range(first, columns.min(self.count - first));
-            pack_panel(isa, rows, packed);
+            pack_panel(isa, Storage::F32, rows, packed);
         }
 
         let panel = columns * self.count;

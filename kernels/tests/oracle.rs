@@ -75,8 +75,8 @@ proptest! {
             sum + bias.get(o).map_or(0.0, |b| f64::from(*b))
         };
         for isa in Isa::available() {
-            let packed = PackedWeights::pack(isa, Matrix::new(&w, outputs, inputs, inputs));
-            let gate = PackedWeights::pack(isa, Matrix::new(&g, outputs, inputs, inputs));
+            let packed = PackedWeights::pack(isa, Storage::F32, Matrix::new(&w, outputs, inputs, inputs));
+            let gate = PackedWeights::pack(isa, Storage::F32, Matrix::new(&g, outputs, inputs, inputs));
             let epilogue = Epilogue {
                 bias: &bias,
                 activation,
@@ -115,6 +115,58 @@ proptest! {
         }
     }
 
+    /// Against f64 products of the same rounded values: only the order of the sums differs.
+    #[test]
+    fn gemm_of_bf16(
+        (rows, outputs, inputs) in (1usize..40, 1usize..150, 1usize..90),
+        seed in any::<u64>(),
+        has_gate in any::<bool>(),
+    ) {
+        let (x, w, g) = (values(seed, rows * inputs), values(seed ^ 1, outputs * inputs), values(seed ^ 2, outputs * inputs));
+        let lanes = Storage::Bf16.lanes(inputs);
+        let mut rounded = vec![0.0; rows * lanes];
+        for (row, out) in x.chunks_exact(inputs).zip(rounded.chunks_exact_mut(lanes)) {
+            round_to_bf16(row, out);
+        }
+        let bf16 = |v: f32| f64::from(half::bf16::from_f32(v).to_f32());
+        let dot = |r: usize, weights: &[f32], o: usize| -> f64 {
+            (0..inputs).map(|i| bf16(x[r * inputs + i]) * bf16(weights[o * inputs + i])).sum()
+        };
+        for isa in Isa::available() {
+            let packed = PackedWeights::pack(isa, Storage::Bf16, Matrix::new(&w, outputs, inputs, inputs));
+            let gate = PackedWeights::pack(isa, Storage::Bf16, Matrix::new(&g, outputs, inputs, inputs));
+            let gate = has_gate.then_some((&gate, &[][..]));
+            let epilogue = Epilogue { gate, ..Epilogue::default() };
+            let mut out = vec![f32::NAN; rows * outputs];
+            let view = MatrixMut::new(&mut out, rows, outputs, outputs);
+            gemm(isa, Matrix::new(&rounded, rows, lanes, lanes), &packed, 0..packed.panels(), &epilogue, view);
+            for r in 0..rows {
+                for o in 0..outputs {
+                    let sum = dot(r, &w, o);
+                    let want = if has_gate { sum * dot(r, &g, o) } else { sum };
+                    let bound = 4e-7 * (inputs as f64).sqrt() * (2.0 + sum.abs()) * (2.0 + want.abs());
+                    close(out[r * outputs + o], want, bound, (isa, r, o))?;
+                }
+            }
+            // The same row has the same bits by itself.
+            let mut alone = vec![f32::NAN; outputs];
+            let view = MatrixMut::new(&mut alone, 1, outputs, outputs);
+            gemm(isa, Matrix::new(&rounded[(rows - 1) * lanes..], 1, lanes, lanes), &packed, 0..packed.panels(), &epilogue, view);
+            prop_assert_eq!(&out[(rows - 1) * outputs..], alone.as_slice());
+        }
+    }
+
+    #[test]
+    fn bf16_is_rounded_to_nearest_even(bits in any::<u32>(), other in any::<u32>()) {
+        let row = [f32::from_bits(bits), f32::from_bits(other), f32::from_bits(bits)];
+        let mut out = [f32::NAN; 2];
+        round_to_bf16(&row, &mut out);
+        let want = |value: f32| u32::from(half::bf16::from_f32(value).to_bits());
+        prop_assert_eq!(out[0].to_bits() & 0xffff, want(row[0]));
+        prop_assert_eq!(out[0].to_bits() >> 16, want(row[1]));
+        prop_assert_eq!(out[1].to_bits(), want(row[2]));
+    }
+
     #[test]
     fn a_row_has_the_same_bits_in_any_batch(
         (rows, outputs, inputs) in (2usize..130, 1usize..100, 1usize..40),
@@ -124,7 +176,7 @@ proptest! {
         let (x, w) = (values(seed, rows * inputs), values(seed ^ 1, outputs * inputs));
         let row = row.index(rows);
         for isa in Isa::available() {
-            let packed = PackedWeights::pack(isa, Matrix::new(&w, outputs, inputs, inputs));
+            let packed = PackedWeights::pack(isa, Storage::F32, Matrix::new(&w, outputs, inputs, inputs));
             let epilogue = Epilogue { activation: Activation::GeluErf, ..Epilogue::default() };
             let run = |x: Matrix<'_>| {
                 let mut out = vec![0.0; x.rows() * outputs];

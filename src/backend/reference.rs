@@ -6,6 +6,7 @@
 use super::{Backend, Results};
 use crate::error::Result;
 use crate::model::{Activation, LinearSpec, NormKind, NormSpec, Tensor};
+use crate::options::Precision;
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
 use crate::pooling::pool;
 use crate::tokens::RaggedBatch;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub(crate) struct Reference {
     plan: Arc<Plan>,
+    precision: Precision,
     /// The weights of each step, read once.
     weights: Vec<StepWeights>,
 }
@@ -28,9 +30,9 @@ struct StepWeights {
 }
 
 impl Reference {
-    pub(crate) fn new(plan: Arc<Plan>) -> Result<Reference> {
-        let weights = plan.steps.iter().map(read_weights).collect::<Result<_>>()?;
-        Ok(Reference { plan, weights })
+    pub(crate) fn new(plan: Arc<Plan>, precision: Precision) -> Result<Reference> {
+        let weights = plan.steps.iter().map(|step| read_weights(step, precision)).collect::<Result<_>>()?;
+        Ok(Reference { plan, precision, weights })
     }
 
     fn run_batch(&self, batch: &RaggedBatch, ends: &[usize]) -> Results {
@@ -60,8 +62,12 @@ impl Reference {
                 values.iter_mut().for_each(|v| *v *= scale);
                 buffers[output.0] = values;
             }
-            Step::Linear { linear, gate, activation, input, factor, residual, output } => {
-                let mut values = run_linear(linear, gate.is_some(), *activation, weights, &buffers[input.0]);
+            Step::Linear { linear, gate, activation, input, factor, residual, exact, output } => {
+                let mut x = buffers[input.0].clone();
+                if !exact {
+                    round(&mut x, self.precision);
+                }
+                let mut values = run_linear(linear, gate.is_some(), *activation, weights, &x);
                 let size = width(output);
                 if let Some((factor, column)) = factor {
                     let rows = buffers[factor.0].chunks_exact(width(factor));
@@ -168,17 +174,21 @@ impl Backend for Reference {
     }
 }
 
-fn read_weights(step: &Step) -> Result<StepWeights> {
+fn read_weights(step: &Step, precision: Precision) -> Result<StepWeights> {
     let mut weights = StepWeights::default();
     match step {
         Step::Norm { norm, .. } | Step::HeadNorm { norm, .. } => {
             weights.main = norm.weights()?;
             weights.main_bias = norm.bias.as_ref().map(Tensor::to_vec).transpose()?;
         }
-        Step::Linear { linear, gate, .. } => {
+        Step::Linear { linear, gate, exact, .. } => {
             (weights.main, weights.main_bias) = read_linear(linear)?;
             if let Some(gate) = gate {
                 (weights.gate, weights.gate_bias) = read_linear(gate)?;
+            }
+            if !exact {
+                round(&mut weights.main, precision);
+                round(&mut weights.gate, precision);
             }
         }
         Step::ExpertUp { weight, .. } => weights.main = weight.to_vec()?,
@@ -189,6 +199,13 @@ fn read_weights(step: &Step) -> Result<StepWeights> {
         _ => {}
     }
     Ok(weights)
+}
+
+/// Values as a product of this precision takes them.
+fn round(values: &mut [f32], precision: Precision) {
+    if precision == Precision::Bf16 {
+        values.iter_mut().for_each(|value| *value = half::bf16::from_f32(*value).to_f32());
+    }
 }
 
 /// W `[outputs, inputs]` and b `[outputs]`.

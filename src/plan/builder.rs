@@ -130,6 +130,11 @@ impl Builder {
         let AttentionSpec { heads, kv_heads, head_dim, scale, visible, .. } = *spec;
         let qkv = self.buffer("query_key_value", Rows::Tokens, spec.query_key_value.outputs());
         self.linear(&spec.query_key_value, input, qkv, None);
+        // Without a scale or norms, scores are large, and softmax makes much of their rounding.
+        let is_exact = spec.scale >= 1.0 && spec.query_norm.is_none();
+        if let Some(Step::Linear { exact, .. }) = self.steps.last_mut() {
+            *exact = is_exact;
+        }
 
         let queries = 0..heads * head_dim;
         let keys = queries.end..queries.end + kv_heads * head_dim;
@@ -187,6 +192,7 @@ impl Builder {
             input,
             factor: None,
             residual: None,
+            exact: false,
             output: inner,
         });
         self.add_branch(&spec.down, inner, out_norm);
@@ -229,6 +235,7 @@ impl Builder {
             factor: self.signal.map(|signal| (signal, n * size)),
             residual: None,
             output: gated,
+            exact: false,
         });
         let branch = self.buffer("branch", Rows::Tokens, spec.project.outputs());
         self.linear(&spec.project, gated, branch, None);
@@ -241,7 +248,16 @@ impl Builder {
     /// A linear layer with no activation.
     fn linear(&mut self, linear: &LinearSpec, input: BufferId, output: BufferId, residual: Option<BufferId>) {
         let (linear, gate, activation) = (linear.clone(), None, Activation::Identity);
-        self.steps.push(Step::Linear { linear, gate, activation, input, factor: None, residual, output });
+        self.steps.push(Step::Linear {
+            linear,
+            gate,
+            activation,
+            input,
+            factor: None,
+            residual,
+            exact: false,
+            output,
+        });
     }
 
     fn rotary_table(&mut self, rotary: &RotarySpec) -> Arc<RotaryTable> {
@@ -316,6 +332,7 @@ impl Builder {
                         input: vector,
                         factor: None,
                         residual: None,
+                        exact: false,
                         output,
                     });
                     vector = output;

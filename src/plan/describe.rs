@@ -34,7 +34,7 @@ impl fmt::Display for Described<'_> {
                 residual.as_ref().map_or(Ok(()), |residual| write!(f, ", + {}", name(residual)))?;
                 if *scale == 1.0 { Ok(()) } else { write!(f, ", · {scale}") }
             }
-            Step::Linear { linear, gate, activation, input, factor, residual, output } => {
+            Step::Linear { linear, gate, activation, input, factor, residual, output, .. } => {
                 write!(
                     f,
                     "linear     {} -> {}  [{}, {}]",

@@ -62,6 +62,56 @@ pub(crate) trait Kernel {
     /// # Safety
     /// The CPU must have the instruction set.
     unsafe fn tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]);
+
+    /// [`Kernel::tile`] for bf16: each value of `x` and `panel` is the bits of two, one after the other
+    /// in the depth, the first in the lower half; sums are f32.
+    ///
+    /// # Safety
+    /// The CPU must have the instruction set.
+    unsafe fn tile_bf16(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]);
+}
+
+/// How weights, and the rows they are multiplied with, are stored. Sums are f32 in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Storage {
+    /// Single precision.
+    #[default]
+    F32,
+    /// The upper half of a single-precision number, two to a lane.
+    Bf16,
+}
+
+impl Storage {
+    /// Lanes of 32 bits that a row of `inputs` values takes.
+    pub fn lanes(self, inputs: usize) -> usize {
+        match self {
+            Storage::F32 => inputs,
+            Storage::Bf16 => inputs.div_ceil(2),
+        }
+    }
+}
+
+/// Rounds a row to bf16, to nearest, ties to even; NaN stays NaN. `out` has half as many lanes, rounded
+/// up; the last one is filled up with 0.
+///
+/// # Panics
+/// If `out` has another size.
+pub fn round_to_bf16(row: &[f32], out: &mut [f32]) {
+    assert_eq!(out.len(), row.len().div_ceil(2));
+    let (pairs, rest) = row.as_chunks::<2>();
+    for (lane, &[low, high]) in out.iter_mut().zip(pairs) {
+        *lane = f32::from_bits(bf16_bits(low) | (bf16_bits(high) << 16));
+    }
+    if let ([last], Some(lane)) = (rest, out.last_mut()) {
+        *lane = f32::from_bits(bf16_bits(*last));
+    }
+}
+
+#[inline(always)]
+fn bf16_bits(value: f32) -> u32 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    if value.is_nan() { (bits >> 16) | 0x40 } else { rounded }
 }
 
 /// The checks that every [`Kernel::tile`] makes before it uses pointers.
@@ -89,6 +139,7 @@ pub struct PackedWeights {
     outputs: usize,
     inputs: usize,
     isa: Isa,
+    storage: Storage,
 }
 
 impl PackedWeights {
@@ -96,19 +147,19 @@ impl PackedWeights {
     ///
     /// # Panics
     /// If the packed size overflows.
-    pub fn zeroed(isa: Isa, outputs: usize, inputs: usize) -> Self {
+    pub fn zeroed(isa: Isa, storage: Storage, outputs: usize, inputs: usize) -> Self {
         let columns = isa.panel_columns();
-        let len = outputs.next_multiple_of(columns).checked_mul(inputs);
+        let len = outputs.next_multiple_of(columns).checked_mul(storage.lanes(inputs));
         let panels = AlignedBuffer::zeroed(len.expect("packed weights exceed the address space"));
-        PackedWeights { panels, outputs, inputs, isa }
+        PackedWeights { panels, outputs, inputs, isa, storage }
     }
 
     /// Packs `weights`, `[outputs, inputs]`.
-    pub fn pack(isa: Isa, weights: Matrix<'_>) -> Self {
-        let mut packed = PackedWeights::zeroed(isa, weights.rows(), weights.columns());
+    pub fn pack(isa: Isa, storage: Storage, weights: Matrix<'_>) -> Self {
+        let mut packed = PackedWeights::zeroed(isa, storage, weights.rows(), weights.columns());
         for (panel, outputs) in packed.panels_mut() {
             let count = outputs.len();
-            pack_panel(isa, weights.row_range(outputs.start, count), panel);
+            pack_panel(isa, storage, weights.row_range(outputs.start, count), panel);
         }
         packed
     }
@@ -116,7 +167,7 @@ impl PackedWeights {
     /// Each panel and the outputs (rows of the weight matrix) it holds; see [`pack_panel`].
     pub fn panels_mut(&mut self) -> impl Iterator<Item = (&mut [f32], Range<usize>)> {
         let (columns, outputs) = (self.isa.panel_columns(), self.outputs);
-        let len = (self.inputs * columns).max(1);
+        let len = (self.storage.lanes(self.inputs) * columns).max(1);
         self.panels
             .as_mut_slice()
             .chunks_exact_mut(len)
@@ -139,30 +190,44 @@ impl PackedWeights {
         self.inputs
     }
 
+    /// How its values are stored.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
     /// Bytes of memory that the panels take.
     pub fn bytes(&self) -> usize {
         size_of_val(self.panels.as_slice())
     }
 
     fn panel(&self, index: usize) -> &[f32] {
-        let len = self.inputs * self.isa.panel_columns();
+        let len = self.storage.lanes(self.inputs) * self.isa.panel_columns();
         &self.panels.as_slice()[index * len..][..len]
     }
 }
 
 /// Packs up to one panel of rows of a weight matrix: `panel[k][c] = rows[c][k]`, zero beyond the
-/// last row. `panel` is `[rows.columns(), isa.panel_columns()]`.
+/// last row. `panel` is `[lanes, isa.panel_columns()]`, with as many lanes as `storage` has for a row.
 ///
 /// # Panics
 /// If `panel` has another size or `rows` has more rows than a panel has columns.
-pub fn pack_panel(isa: Isa, rows: Matrix<'_>, panel: &mut [f32]) {
+pub fn pack_panel(isa: Isa, storage: Storage, rows: Matrix<'_>, panel: &mut [f32]) {
     let columns = isa.panel_columns();
-    assert!(rows.rows() <= columns && panel.len() == columns * rows.columns());
+    let lanes = storage.lanes(rows.columns());
+    assert!(rows.rows() <= columns && panel.len() == columns * lanes);
     if rows.rows() < columns {
         panel.fill(0.0);
     }
+    let mut rounded = vec![0.0; if storage == Storage::Bf16 { lanes } else { 0 }];
     for c in 0..rows.rows() {
-        for (k, &value) in rows.row(c).iter().enumerate() {
+        let row = match storage {
+            Storage::F32 => rows.row(c),
+            Storage::Bf16 => {
+                round_to_bf16(rows.row(c), &mut rounded);
+                &rounded
+            }
+        };
+        for (k, &value) in row.iter().enumerate() {
             panel[k * columns + c] = value;
         }
     }
@@ -191,7 +256,8 @@ dispatch! {
     ///
     /// `out` has the rows of `x` and the columns of those panels only: threads that share a
     /// product take a range of panels each and write to their own part of its columns. `isa`
-    /// must be the one that the weights were packed for.
+    /// must be the one that the weights were packed for; for bf16 weights, the rows of `x` are what
+    /// [`round_to_bf16`] makes of them.
     ///
     /// # Panics
     /// If sizes do not agree.
@@ -225,10 +291,10 @@ fn gemm_body<K: Kernel>(
                 let rows = x.row_range(first, K::ROWS.min(block_end - first));
                 // SAFETY: this body is compiled for K's instruction set only where `dispatch!`
                 // found it to be there.
-                unsafe { K::tile(rows, weights.panel(panel), &mut tile) };
+                unsafe { product::<K>(rows, weights, panel, &mut tile) };
                 if let Some((gate, _)) = epilogue.gate {
                     // SAFETY: as above.
-                    unsafe { K::tile(rows, gate.panel(panel), &mut gate_tile) };
+                    unsafe { product::<K>(rows, gate, panel, &mut gate_tile) };
                 }
                 for r in 0..rows.rows() {
                     let sums = &mut tile[r * K::COLUMNS..][..columns.len()];
@@ -238,6 +304,25 @@ fn gemm_body<K: Kernel>(
                 }
             }
         }
+    }
+}
+
+/// The tile of some rows and a panel, by how they are stored.
+///
+/// # Safety
+/// As [`Kernel::tile`].
+#[inline(always)]
+unsafe fn product<K: Kernel>(
+    rows: Matrix<'_>,
+    weights: &PackedWeights,
+    panel: usize,
+    tile: &mut [f32; MAX_TILE],
+) {
+    match weights.storage {
+        // SAFETY: as the caller says.
+        Storage::F32 => unsafe { K::tile(rows, weights.panel(panel), tile) },
+        // SAFETY: as the caller says.
+        Storage::Bf16 => unsafe { K::tile_bf16(rows, weights.panel(panel), tile) },
     }
 }
 
@@ -253,10 +338,14 @@ fn check_gemm<K: Kernel>(
     let columns = (panels.end * K::COLUMNS).min(outputs) - panels.start * K::COLUMNS;
     assert!(weights.isa.panel_columns() == K::COLUMNS, "weights packed for {:?}", weights.isa);
     assert!(panels.end <= weights.panels(), "no such panels");
-    assert!(x.columns() == weights.inputs && out.rows() == x.rows() && out.columns() == columns);
+    assert!(
+        x.columns() == weights.storage.lanes(weights.inputs)
+            && out.rows() == x.rows()
+            && out.columns() == columns
+    );
     assert!(epilogue.bias.is_empty() || epilogue.bias.len() == outputs);
     if let Some((gate, bias)) = epilogue.gate {
-        assert!(gate.isa == weights.isa && gate.inputs == weights.inputs);
+        assert!(gate.isa == weights.isa && gate.inputs == weights.inputs && gate.storage == weights.storage);
         assert!(gate.outputs == outputs && (bias.is_empty() || bias.len() == outputs));
     }
     for other in epilogue.factor.iter().chain(&epilogue.residual) {

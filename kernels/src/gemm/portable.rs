@@ -20,17 +20,42 @@ impl Kernel for Portable {
     unsafe fn tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
         check_tile::<Self>(x, panel);
         match x.rows() {
-            4 => rows::<4>(x, panel, tile),
-            3 => rows::<3>(x, panel, tile),
-            2 => rows::<2>(x, panel, tile),
-            1 => rows::<1>(x, panel, tile),
+            4 => rows::<4>(x, panel, tile, Self::mul_add),
+            3 => rows::<3>(x, panel, tile, Self::mul_add),
+            2 => rows::<2>(x, panel, tile, Self::mul_add),
+            1 => rows::<1>(x, panel, tile, Self::mul_add),
+            _ => {}
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile_bf16(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+        check_tile::<Self>(x, panel);
+        match x.rows() {
+            4 => rows::<4>(x, panel, tile, add_pair),
+            3 => rows::<3>(x, panel, tile, add_pair),
+            2 => rows::<2>(x, panel, tile, add_pair),
+            1 => rows::<1>(x, panel, tile, add_pair),
             _ => {}
         }
     }
 }
 
+/// Two products of bf16 pairs added to a sum: a bf16 is the upper half of an f32.
 #[inline(always)]
-fn rows<const R: usize>(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+fn add_pair(a: f32, b: f32, sum: f32) -> f32 {
+    let low = |pair: f32| f32::from_bits(pair.to_bits() << 16);
+    let high = |pair: f32| f32::from_bits(pair.to_bits() & 0xffff_0000);
+    Portable::mul_add(high(a), high(b), Portable::mul_add(low(a), low(b), sum))
+}
+
+#[inline(always)]
+fn rows<const R: usize>(
+    x: Matrix<'_>,
+    panel: &[f32],
+    tile: &mut [f32; MAX_TILE],
+    multiply_add: impl Fn(f32, f32, f32) -> f32,
+) {
     const C: usize = Portable::COLUMNS;
     let x: [&[f32]; R] = std::array::from_fn(|r| x.row(r));
     let mut sums = [[0.0f32; C]; R];
@@ -38,7 +63,7 @@ fn rows<const R: usize>(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]
         for r in 0..R {
             let value = x[r][k];
             for c in 0..C {
-                sums[r][c] = Portable::mul_add(value, weights[c], sums[r][c]);
+                sums[r][c] = multiply_add(value, weights[c], sums[r][c]);
             }
         }
     }

@@ -11,6 +11,7 @@ mod weights;
 use super::{Backend, Results};
 use crate::error::Result;
 use crate::model::{NormKind, Tensor};
+use crate::options::Precision;
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
 use crate::pooling::pool;
 use crate::tokens::RaggedBatch;
@@ -19,12 +20,15 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use taskvec_kernels::{Epilogue, Isa, Matrix, MatrixMut, gemm, layer_norm, rms_norm, rotate_half};
+use taskvec_kernels::{
+    Epilogue, Isa, Matrix, MatrixMut, Storage, gemm, layer_norm, rms_norm, rotate_half, round_to_bf16,
+};
 use weights::{LinearWeights, NormWeights, StepWeights};
 
 pub(crate) struct Cpu {
     plan: Arc<Plan>,
     isa: Isa,
+    precision: Precision,
     threads: Arc<ThreadPool>,
     /// The weights of each step, in the kernels' layout.
     weights: Vec<StepWeights>,
@@ -37,16 +41,27 @@ pub(crate) struct Cpu {
 struct Workspace {
     /// As in [`Plan::buffers`].
     buffers: Vec<Vec<f32>>,
+    /// The rows that a bf16 product reads.
+    rounded: Vec<f32>,
     /// One for each thread that shares the batch's attention.
     heads: Vec<HeadScratch>,
 }
 
 impl Cpu {
     /// Packs the plan's weights, in parallel.
-    pub(crate) fn new(plan: Arc<Plan>, isa: Isa, threads: Arc<ThreadPool>) -> Result<Cpu> {
-        let pack = |step| StepWeights::read(step, isa);
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        isa: Isa,
+        precision: Precision,
+        threads: Arc<ThreadPool>,
+    ) -> Result<Cpu> {
+        let storage = match precision {
+            Precision::F32 => Storage::F32,
+            Precision::Bf16 => Storage::Bf16,
+        };
+        let pack = |step| StepWeights::read(step, isa, storage);
         let weights = threads.install(|| plan.steps.iter().map(pack).collect::<Result<_>>())?;
-        Ok(Cpu { plan, isa, threads, weights, workspaces: Mutex::default() })
+        Ok(Cpu { plan, isa, precision, threads, weights, workspaces: Mutex::default() })
     }
 
     /// Runs one batch on `lanes` threads.
@@ -75,7 +90,7 @@ impl Cpu {
         let isa = self.isa;
         let width = |id: BufferId| self.plan.width(id);
         // The output leaves the list while the step reads the others.
-        let Workspace { buffers, heads } = workspace;
+        let Workspace { buffers, rounded, heads } = workspace;
         let (Step::Embed { output, .. }
         | Step::Norm { output, .. }
         | Step::Linear { output, .. }
@@ -115,7 +130,7 @@ impl Cpu {
                 let factor = factor.map(|(id, first)| matrix(id).column_range(first, width(*output)));
                 let epilogue = Epilogue { factor, residual: residual.map(matrix), ..linear.epilogue() };
                 let out = MatrixMut::new(&mut out, rows, width(*output), width(*output));
-                run_linear(isa, linear, matrix(*input), &epilogue, out, lanes);
+                run_linear(isa, linear, matrix(*input), rounded, &epilogue, out, lanes);
             }
             (Step::Rotary { table, columns, .. }, _) => {
                 rotate(isa, table, batch, &mut out, width(*output), columns)
@@ -173,7 +188,8 @@ impl Workspace {
 
 impl Backend for Cpu {
     fn name(&self) -> String {
-        format!("cpu ({}, {} threads)", self.isa.name(), self.threads.current_num_threads())
+        let precision = if self.precision == Precision::Bf16 { ", bf16" } else { "" };
+        format!("cpu ({}{precision}, {} threads)", self.isa.name(), self.threads.current_num_threads())
     }
 
     /// Enough rows to use each weight often, few enough that their activations stay in the cache
@@ -239,12 +255,17 @@ fn run_linear(
     isa: Isa,
     linear: &LinearWeights,
     x: Matrix<'_>,
+    rounded: &mut Vec<f32>,
     epilogue: &Epilogue<'_>,
     out: MatrixMut<'_>,
     lanes: usize,
 ) {
     let weights = &linear.weights;
     let panels = weights.panels();
+    let x = match weights.storage() {
+        Storage::F32 => x,
+        Storage::Bf16 => round_rows(x, rounded),
+    };
     if lanes <= 1 || panels == 1 {
         return gemm(isa, x, weights, 0..panels, epilogue, out);
     }
@@ -259,6 +280,16 @@ fn run_linear(
             scope.spawn(move |_| gemm(isa, x, weights, range, epilogue, part));
         }
     });
+}
+
+/// The rows of `x` as bf16, in memory that is kept from product to product.
+fn round_rows<'a>(x: Matrix<'_>, rounded: &'a mut Vec<f32>) -> Matrix<'a> {
+    let lanes = Storage::Bf16.lanes(x.columns());
+    rounded.resize(x.rows() * lanes, 0.0);
+    for (r, out) in rounded.chunks_exact_mut(lanes).enumerate() {
+        round_to_bf16(x.row(r), out);
+    }
+    Matrix::new(rounded, x.rows(), lanes, lanes)
 }
 
 fn rotate(

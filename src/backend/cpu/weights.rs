@@ -5,7 +5,7 @@ use crate::model::{Activation, LinearSpec, NormKind, NormSpec, Tensor};
 use crate::plan::Step;
 use rayon::prelude::*;
 use std::ops::Range;
-use taskvec_kernels::{Epilogue, Isa, Matrix, PackedWeights, pack_panel};
+use taskvec_kernels::{Epilogue, Isa, Matrix, PackedWeights, Storage, pack_panel};
 
 /// The weights of one step.
 pub(super) enum StepWeights {
@@ -45,7 +45,7 @@ pub(super) struct LinearWeights {
 }
 
 impl StepWeights {
-    pub(super) fn read(step: &Step, isa: Isa) -> Result<StepWeights> {
+    pub(super) fn read(step: &Step, isa: Isa, storage: Storage) -> Result<StepWeights> {
         Ok(match step {
             Step::Embed { token_type, .. } => {
                 let token_type = token_type.as_ref().map(Tensor::to_vec).transpose()?;
@@ -54,7 +54,7 @@ impl StepWeights {
             Step::ExpertUp { weight, experts, activation, .. } => StepWeights::Experts(ExpertWeights {
                 experts: each_expert(weight, *experts, |rows| {
                     let part = LinearSpec { parts: vec![(weight.row_range(rows), None)] };
-                    pack(&part, isa)
+                    pack(&part, isa, Storage::F32)
                 })?,
                 bias: Vec::new(),
                 activation: *activation,
@@ -67,11 +67,11 @@ impl StepWeights {
             Step::Norm { norm, .. } | Step::HeadNorm { norm, .. } => {
                 StepWeights::Norm(NormWeights::read(norm)?)
             }
-            Step::Linear { linear, gate, activation, .. } => StepWeights::Linear(LinearWeights {
-                weights: pack(linear, isa)?,
+            Step::Linear { linear, gate, activation, exact, .. } => StepWeights::Linear(LinearWeights {
+                weights: pack(linear, isa, if *exact { Storage::F32 } else { storage })?,
                 bias: linear.bias()?.unwrap_or_default(),
                 gate: match gate {
-                    Some(gate) => Some((pack(gate, isa)?, gate.bias()?.unwrap_or_default())),
+                    Some(gate) => Some((pack(gate, isa, storage)?, gate.bias()?.unwrap_or_default())),
                     None => None,
                 },
                 activation: *activation,
@@ -131,22 +131,22 @@ fn pack_transposed(weight: &Tensor, rows: Range<usize>, isa: Isa) -> Result<Pack
     let (inputs, outputs) = (rows.len(), weight.columns());
     let mut stored = vec![0.0; inputs * outputs];
     weight.read_finite_rows(rows, &mut stored)?;
-    let mut packed = PackedWeights::zeroed(isa, outputs, inputs);
+    let mut packed = PackedWeights::zeroed(isa, Storage::F32, outputs, inputs);
     for (panel, columns) in packed.panels_mut() {
         let values: Vec<f32> = columns
             .clone()
             .flat_map(|o| (0..inputs).map(move |i| (i, o)))
             .map(|(i, o)| stored[i * outputs + o])
             .collect();
-        pack_panel(isa, Matrix::new(&values, columns.len(), inputs, inputs), panel);
+        pack_panel(isa, Storage::F32, Matrix::new(&values, columns.len(), inputs, inputs), panel);
     }
     Ok(packed)
 }
 
 /// Packs a linear layer's weights straight from the mapped file, panels in parallel.
-fn pack(linear: &LinearSpec, isa: Isa) -> Result<PackedWeights> {
+fn pack(linear: &LinearSpec, isa: Isa, storage: Storage) -> Result<PackedWeights> {
     let inputs = linear.inputs();
-    let mut packed = PackedWeights::zeroed(isa, linear.outputs(), inputs);
+    let mut packed = PackedWeights::zeroed(isa, storage, linear.outputs(), inputs);
     // Where each row of the stacked matrix comes from.
     let rows: Vec<(&Tensor, usize)> = linear
         .parts
@@ -160,7 +160,7 @@ fn pack(linear: &LinearSpec, isa: Isa) -> Result<PackedWeights> {
         for ((tensor, row), values) in rows[outputs].iter().zip(values.chunks_exact_mut(inputs)) {
             tensor.read_finite_rows(*row..row + 1, values)?;
         }
-        pack_panel(isa, Matrix::new(&values, count, inputs, inputs), panel);
+        pack_panel(isa, storage, Matrix::new(&values, count, inputs, inputs), panel);
         Ok(())
     })?;
     Ok(packed)

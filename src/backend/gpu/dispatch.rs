@@ -262,7 +262,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn linear(&mut self, step: &Step) -> Result<()> {
-        let Step::Linear { linear, gate, activation, input, factor, residual, output } = step else {
+        let Step::Linear { linear, gate, activation, input, factor, residual, output, .. } = step else {
             unreachable!("called for linear steps");
         };
         let bias = linear.bias()?;

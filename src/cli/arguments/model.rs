@@ -3,7 +3,7 @@
 use crate::cli::{Failure, Outcome, hub};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
-use taskvec::{Device, Embedder, EmbedderBuilder, GpuSelector, Reranker};
+use taskvec::{Device, Embedder, EmbedderBuilder, GpuSelector, Precision, Reranker};
 
 /// Which model, on what.
 #[derive(Args)]
@@ -28,9 +28,18 @@ pub(crate) struct ModelArguments {
     /// The most tokens of a text, its prompt included [default: the model's own limit]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
+    /// The precision of matrix products: f32 gives the reference's vector, bf16 is faster
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    precision: PrecisionName,
     /// The CPU's instruction set, as `taskvec devices` lists them [default: the fastest]
     #[arg(long, value_name = "NAME")]
     instruction_set: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionName {
+    F32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -80,7 +89,10 @@ impl ModelArguments {
     }
 
     fn builder(&self) -> Outcome<EmbedderBuilder> {
-        let mut builder = Embedder::builder().device(self.device()?);
+        let mut builder = Embedder::builder().device(self.device()?).precision(match self.precision {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::Bf16 => Precision::Bf16,
+        });
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }
