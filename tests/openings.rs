@@ -285,6 +285,12 @@ fn gte_qwen2_sees_both_ways() {
     let (causal, both) = (open("qwen2-gte"), open_folder(&folder));
     let first = |embedder: &Embedder, text: &str| embedder.embed(text, EmbedOptions::new()).unwrap().vector;
     assert_ne!(first(&causal, "some words here"), first(&both, "some words here"));
+    // Code that nobody knows may do either: that is an error, until config.json says which.
+    folder.edit("config.json", |config| config["auto_map"] = json!({"AutoModel": "modeling_mine.MyModel"}));
+    let error = Embedder::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("modeling_mine.MyModel") && error.contains("is_causal"), "{error}");
+    folder.edit("config.json", |config| config["is_causal"] = json!(false));
+    assert_eq!(first(&open_folder(&folder), "some words here"), first(&both, "some words here"));
 }
 
 /// gte's `new` architecture needs an override in vLLM.

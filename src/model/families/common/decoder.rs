@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::model::files::Json;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use serde_json::Value;
 
 /// What sets one family apart from the others.
 pub(in super::super) struct Traits {
@@ -43,9 +44,31 @@ pub(in super::super) enum Windows {
     ByLayer,
 }
 
-/// `is_causal` and `use_bidirectional_attention`, or causal.
+/// Code of their own with which published models attend in both directions, without a word of it in
+/// their configuration: gte-Qwen2 and stella, GritLM.
+const BIDIRECTIONAL_CODE: [&str; 2] = ["modeling_qwen.Qwen2Model", "modeling_gritlm7b.MistralForCausalLM"];
+
+/// `is_causal` and `use_bidirectional_attention`, else what is known of the code that `auto_map` names,
+/// else causal.
 pub(in super::super) fn causal_by_default(config: &Json) -> Result<bool> {
-    Ok(config.flag_or("is_causal", true)? && !config.flag_or("use_bidirectional_attention", false)?)
+    if config.get("is_causal").is_some() || config.get("use_bidirectional_attention").is_some() {
+        return Ok(
+            config.flag_or("is_causal", true)? && !config.flag_or("use_bidirectional_attention", false)?
+        );
+    }
+    let maps = |key: &str| config.get("auto_map").and_then(|map| map.get(key)).and_then(Value::as_str);
+    match maps("AutoModel").or_else(|| maps("AutoModelForCausalLM")) {
+        None => Ok(true),
+        Some(code) if BIDIRECTIONAL_CODE.iter().any(|known| code.ends_with(known)) => Ok(false),
+        Some(code) => Err(config.unsupported(
+            "code of its own (auto_map)",
+            code,
+            format!(
+                "{}; for other code, say in config.json whether it is_causal",
+                BIDIRECTIONAL_CODE.join(", ")
+            ),
+        )),
+    }
 }
 
 /// What all layers have in common.
