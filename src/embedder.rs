@@ -395,13 +395,11 @@ impl Embedder {
         prompts: &[Arc<Prompt>],
         too_long: TooLong,
     ) -> Result<Vec<Vec<TokenizedText>>> {
-        let Engine { tokenizer, model, max_tokens: limit, threads, .. } = &self.engine;
+        let Engine { tokenizer, max_tokens: limit, threads, .. } = &self.engine;
         let limit = *limit;
-        let include_prompt =
-            model.ends.iter().all(|end| end.pooling.as_ref().is_none_or(|p| p.include_prompt));
         let tokenize = |(index, document): (usize, &Document<'_>)| {
-            let Prompt { text, suffix, .. } = &*prompts[index];
-            let prompt = tokenizer.prompt(text, suffix, include_prompt, limit)?;
+            let Prompt { text, suffix, pooled, .. } = &*prompts[index];
+            let prompt = tokenizer.prompt(text, suffix, *pooled, limit)?;
             let cut = if too_long == TooLong::TruncateStart { CutAt::Start } else { CutAt::End };
             if let TooLong::Windows { overlap } = too_long {
                 return tokenizer.windows(&prompt, document.text, limit, overlap, index);

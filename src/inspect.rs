@@ -89,11 +89,13 @@ fn modules(model: &Model) -> Vec<String> {
         0 => format!("StaticEmbedding {:?}", encoder.embedding.word.shape()),
         layers => format!("Transformer {}, {layers} layers", encoder.family),
     };
-    std::iter::once(first).chain(model.ends.iter().flat_map(modules_of)).collect()
+    std::iter::once(first)
+        .chain(model.ends.iter().flat_map(|end| modules_of(end, model.prompts.pooled())))
+        .collect()
 }
 
 /// The modules of one result.
-fn modules_of(end: &EndSpec) -> Vec<String> {
+fn modules_of(end: &EndSpec, pools_prompt: bool) -> Vec<String> {
     let head = |level: &str, head: &Head| match head {
         Head::Dense { linear, activation } => {
             format!("Dense{level} {} -> {}, {activation:?}", linear.inputs(), linear.outputs())
@@ -104,7 +106,7 @@ fn modules_of(end: &EndSpec) -> Vec<String> {
     let mut modules: Vec<String> = end.token_heads.iter().map(|module| head(" of tokens", module)).collect();
     if let Some(pooling) = &end.pooling {
         let modes: Vec<&str> = pooling.modes.iter().map(|mode| mode.name()).collect();
-        let prompt = if pooling.include_prompt { "prompt included" } else { "prompt left out" };
+        let prompt = if pools_prompt { "prompt included" } else { "prompt left out" };
         modules.push(format!("Pooling {}, {prompt}", modes.join(" | ")));
     }
     modules.extend(end.heads.iter().map(|module| head("", module)));

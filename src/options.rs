@@ -161,6 +161,7 @@ pub struct EmbedOptions {
     pub(crate) prompt_name: Option<String>,
     pub(crate) instruction: Option<String>,
     pub(crate) adapter: Option<String>,
+    pub(crate) pool_prompt: Option<bool>,
     pub(crate) title: Option<String>,
     pub(crate) dimensions: Option<usize>,
     pub(crate) normalize: Option<bool>,
@@ -205,6 +206,13 @@ impl EmbedOptions {
         self
     }
 
+    /// Lets pooling take the prompt's tokens, or keeps them out. Default: as the model's files or the
+    /// registries say; Instructor's are kept out.
+    pub fn pool_prompt(mut self, pool: bool) -> Self {
+        self.pool_prompt = Some(pool);
+        self
+    }
+
     /// Tells an instruction model (such as Qwen3-Embedding) the task in your own words:
     /// `Given a customer's question, find the paragraph of the manual that answers it`.
     pub fn instruction(mut self, instruction: impl Into<String>) -> Self {
@@ -246,6 +254,7 @@ impl EmbedOptions {
             task: self.task,
             instruction: self.instruction.as_deref(),
             adapter: self.adapter.as_deref(),
+            pooled: self.pool_prompt,
             title: self.title.as_deref(),
         }
     }

@@ -114,6 +114,7 @@ impl Space {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
+        hasher.update(&[u8::from(self.prompt.pooled)]);
         let [a, b, ..] = short(&hasher);
         Fingerprint {
             space: u64::from_be_bytes(space),
@@ -132,6 +133,7 @@ impl Space {
             && self.prompt.text == other.prompt.text
             && self.prompt.suffix == other.prompt.suffix
             && self.prompt.adapter == other.prompt.adapter
+            && self.prompt.pooled == other.prompt.pooled
         {
             return Ok(()); // without reading the weights
         }

@@ -65,6 +65,11 @@ fn include_prompt_does_not_depend_on_an_exact_repository_name() {
     let explanation = embedder.explain("text", EmbedOptions::new().prompt("Represent this: ")).unwrap();
     std::fs::remove_dir_all(&renamed).unwrap();
     assert!(!explanation.tokens[0].pooled);
+    // Where nothing tells, the caller can.
+    let gtr = open("t5-gtr");
+    let how = EmbedOptions::new().prompt("Represent this: ");
+    assert!(gtr.explain("text", how.clone()).unwrap().tokens[0].pooled);
+    assert!(!gtr.explain("text", how.pool_prompt(false)).unwrap().tokens[0].pooled);
 }
 
 /// The pooling configuration of sentence-transformers 5.4 and later fails to parse elsewhere, and only

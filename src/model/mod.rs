@@ -100,7 +100,8 @@ impl Model {
         checks::module_width(files, &modules, &encoder)?;
 
         let settings = checks::settings(files, &modules.folder)?;
-        let prompts = ModelPrompts::read(files, &config, registry)?;
+        let mut prompts = ModelPrompts::read(files, &config, registry)?;
+        prompts.set_pooled(modules.pooling.as_ref().is_none_or(|pooling| pooling.include_prompt));
         let folder = modules.folder.clone();
         let max_tokens = checks::max_tokens(files, &folder, settings.as_ref(), &config, &encoder)?;
         let rules = TokenizerRules {
@@ -266,13 +267,12 @@ fn read_ends(
             checks::stanford_projection(weights, encoder)?,
         )]);
     }
-    let Some(mut pooling) = pooling else {
+    let Some(pooling) = pooling else {
         if !matches!(token_heads.last(), Some(Head::Normalize)) {
             token_heads.push(Head::Normalize); // PyLate does so without a module
         }
         return Ok(vec![EndSpec::of_tokens(EndKind::TokenVectors, token_heads)]);
     };
-    pooling.include_prompt &= prompts.pools_prompt();
     let splade = pooling.modes.iter().any(|mode| matches!(mode, crate::pooling::PoolingMode::Splade(_)));
     let kind = if splade { EndKind::Vocabulary } else { EndKind::Dense };
     let mut ends = vec![EndSpec::new(kind, token_heads, Some(pooling), heads)];

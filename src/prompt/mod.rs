@@ -26,6 +26,9 @@ pub struct Prompt {
     pub text: String,
     /// Put behind the text as it is; almost always empty.
     pub suffix: String,
+    /// Whether pooling takes its tokens; Instructor's and others' are seen by the transformer and kept
+    /// out of the mean.
+    pub pooled: bool,
     /// The model's task adapter that the weights are used with, for models that have some.
     pub adapter: Option<String>,
     /// Where it came from.
@@ -43,12 +46,13 @@ impl Prompt {
     /// From a template: what stands before and after `{text}`, or all of it before.
     fn new(template: &str, source: PromptSource) -> Prompt {
         let (text, suffix) = template.split_once("{text}").unwrap_or((template, ""));
-        Prompt { text: text.to_owned(), suffix: suffix.to_owned(), adapter: None, source, note: None }
+        Prompt { suffix: suffix.to_owned(), ..Prompt::in_front(text, source) }
     }
 
     /// Text in front, as it is.
     fn in_front(text: &str, source: PromptSource) -> Prompt {
-        Prompt { text: text.to_owned(), suffix: String::new(), adapter: None, source, note: None }
+        let (text, suffix) = (text.to_owned(), String::new());
+        Prompt { text, suffix, pooled: true, adapter: None, source, note: None }
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) struct PromptRequest<'a> {
     pub(crate) task: Option<Task>,
     pub(crate) instruction: Option<&'a str>,
     pub(crate) adapter: Option<&'a str>,
+    pub(crate) pooled: Option<bool>,
     pub(crate) title: Option<&'a str>,
 }
 
@@ -31,6 +32,8 @@ pub(crate) struct ModelPrompts {
     pub(super) registry: Option<Arc<Entry>>,
     /// The names of the model's task adapters.
     pub(super) adapters: Vec<String>,
+    /// Whether the model's own pooling takes the prompt's tokens.
+    pub(super) pooled: bool,
 }
 
 impl ModelPrompts {
@@ -43,6 +46,7 @@ impl ModelPrompts {
     ) -> Result<ModelPrompts> {
         let mut names = files.model_names();
         names.extend(config.text("_name_or_path")?.map(str::to_owned));
+        names.extend(config.text("model_type")?.map(str::to_owned));
         let mut prompts = ModelPrompts {
             model: names.first().cloned().unwrap_or_default(),
             own: Vec::new(),
@@ -50,6 +54,7 @@ impl ModelPrompts {
             user: user.and_then(|registry| registry.find(&names)),
             registry: registry::find(&names),
             adapters: Vec::new(),
+            pooled: true,
         };
         if let Some(json) = files.optional_json("config_sentence_transformers.json")? {
             prompts.read_own(&json, "prompts")?;
@@ -121,9 +126,15 @@ impl ModelPrompts {
         self.user.as_deref().or(self.registry.as_deref())
     }
 
-    /// Whether pooling may take the prompt's tokens, as far as the registries know.
-    pub(crate) fn pools_prompt(&self) -> bool {
-        self.entry().is_none_or(|entry| entry.pools_prompt)
+    /// Takes note of whether the model's pooling takes the prompt's tokens, by its own files; the
+    /// registries may know better.
+    pub(crate) fn set_pooled(&mut self, by_files: bool) {
+        self.pooled = by_files && self.entry().is_none_or(|entry| entry.pools_prompt);
+    }
+
+    /// Whether pooling takes the prompt's tokens, unless the caller says otherwise.
+    pub(crate) fn pooled(&self) -> bool {
+        self.pooled
     }
 
     /// Whether vectors are brought to mean 0 and variance 1 before they are cut.
@@ -162,6 +173,7 @@ impl ModelPrompts {
             (None, None, Some(task)) => self.adapter_for(task),
             (None, None, None) => None,
         };
+        prompt.pooled = request.pooled.unwrap_or(self.pooled);
         self.insert_title(&mut prompt, request)?;
         Ok(prompt)
     }

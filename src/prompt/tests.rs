@@ -13,6 +13,7 @@ fn model(own: &Own, default: Option<&str>, name: &str) -> ModelPrompts {
         user: None,
         registry: registry::find(&names),
         adapters: Vec::new(),
+        pooled: true,
     }
 }
 

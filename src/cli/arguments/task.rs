@@ -23,6 +23,9 @@ pub(crate) struct TaskArguments {
     /// The task in your own words, for instruction models such as Qwen3-Embedding and Instructor
     #[arg(long, value_name = "TEXT")]
     instruction: Option<String>,
+    /// Let pooling take the prompt's tokens, or keep them out [default: as the model wants]
+    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
+    pool_prompt: Option<bool>,
     /// The model's task adapter of this name, whatever the task is, as `taskvec inspect` lists them
     #[arg(long, value_name = "NAME")]
     task_adapter: Option<String>,
@@ -78,6 +81,9 @@ impl TaskArguments {
         }
         if let Some(instruction) = &self.instruction {
             options = options.instruction(instruction);
+        }
+        if let Some(pool) = self.pool_prompt {
+            options = options.pool_prompt(pool);
         }
         if let Some(name) = &self.task_adapter {
             options = options.adapter(name);
