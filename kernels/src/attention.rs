@@ -15,7 +15,7 @@ use crate::math::exp;
 use crate::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
 
-/// Keys met at once: a common multiple of all panel widths (8, 16, 48).
+/// Keys met at once: a common multiple of all panel widths (8, 12, 16, 48).
 const KEY_TILE: usize = 96;
 
 /// What a head's attention is apart from its queries, keys and values.

@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Isa {
@@ -38,6 +40,10 @@ impl Isa {
                 found.push(Isa(Kind::Avx512));
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            found.push(Isa(Kind::Neon));
+        }
         found
     }
 
@@ -52,7 +58,7 @@ impl Isa {
     }
 
     /// The name in logs, options and benchmarks: `portable`, `avx2` (with FMA) or `avx512`
-    /// (F, VL, BW and DQ).
+    /// (F, VL, BW and DQ), `neon`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
@@ -60,6 +66,8 @@ impl Isa {
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "neon",
         }
     }
 
@@ -96,6 +104,12 @@ macro_rules! dispatch {
             fn avx512($($arg: $ty),*) {
                 $body::<$crate::gemm::x86::Avx512>($($arg),*)
             }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon")]
+            #[allow(clippy::too_many_arguments)]
+            fn neon($($arg: $ty),*) {
+                $body::<$crate::gemm::neon::Neon>($($arg),*)
+            }
             match isa.kind() {
                 $crate::isa::Kind::Portable => {
                     $body::<$crate::gemm::portable::Portable>($($arg),*)
@@ -106,6 +120,9 @@ macro_rules! dispatch {
                 // SAFETY: an `Isa` of this kind exists only on a CPU that has these features.
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Kind::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: an `Isa` of this kind exists only on a CPU that has NEON.
+                #[cfg(target_arch = "aarch64")]
+                $crate::isa::Kind::Neon => unsafe { neon($($arg),*) },
             }
         }
     };

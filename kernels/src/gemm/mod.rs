@@ -14,7 +14,8 @@
 //!
 //! 8 × 48 on AVX-512 is 24 accumulators, 3 registers of weights and 1 broadcast, 28 of 32: each
 //! weight is used 8 times and each x 48 times per load, so that 24 fused multiply-adds need 11
-//! loads and the multipliers are the limit. 6 × 16 is the same reasoning for AVX2's 16 registers.
+//! loads and the multipliers are the limit. 6 × 16 is the same reasoning for AVX2's 16 registers, and
+//! 8 × 12 for NEON's 32.
 //!
 //! That needs the weights as panels: `[panel][depth][COLUMNS]`, outputs beyond the last padded
 //! with zeros. [`PackedWeights`] holds them; packing happens once, when a model is loaded.
@@ -28,7 +29,11 @@
 //! Each result is one accumulator that takes its products in the order of the depth, whatever
 //! the size of the tile it falls in: the same row gives the same bits in any batch.
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod portable;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod tile;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
@@ -129,6 +134,8 @@ impl Isa {
             Kind::Avx2 => x86::Avx2::COLUMNS,
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => x86::Avx512::COLUMNS,
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => neon::Neon::COLUMNS,
         }
     }
 }

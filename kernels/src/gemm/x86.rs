@@ -1,74 +1,9 @@
-//! The tiles for x86-64: one definition, in the registers of each instruction set.
+//! The tiles for x86-64.
 
-use super::{Kernel, MAX_TILE, check_tile};
+use super::tile::tile;
+use super::{Kernel, MAX_TILE};
 use crate::matrix::Matrix;
 use std::arch::x86_64::*;
-
-/// Defines a kernel of `$rows` rows by `$vectors` registers of `$lanes` values.
-macro_rules! tile {
-    (
-        $(#[$meta:meta])* $name:ident, $features:literal, $rows:literal x ($vectors:literal * $lanes:literal),
-        rows [$($row:literal)*],
-        $register:ty, $zero:ident, $load:ident, $store:ident, $broadcast:ident, $multiply_add:ident, $pairs:ident
-    ) => {
-        $(#[$meta])*
-        pub(crate) struct $name;
-
-        impl Kernel for $name {
-            const ROWS: usize = $rows;
-            const COLUMNS: usize = $vectors * $lanes;
-
-            #[inline(always)]
-            fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-                a.mul_add(b, c)
-            }
-
-            unsafe fn tile_bf16(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-                // SAFETY: the caller found the instruction set.
-                unsafe { $pairs(x, panel, tile) }
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            unsafe fn tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-                /// The tile of the first R rows, all of it in registers.
-                #[inline]
-                #[target_feature(enable = $features)]
-                fn rows<const R: usize>(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-                    let depth = x.columns();
-                    let x: [*const f32; R] = std::array::from_fn(|r| x.row(r).as_ptr());
-                    let mut sums: [[$register; $vectors]; R] = [[$zero(); $vectors]; R];
-                    for k in 0..depth {
-                        // SAFETY: `check_tile` found the panel to be `depth` rows of COLUMNS values.
-                        let weights: [$register; $vectors] = std::array::from_fn(|v| unsafe {
-                            $load(panel.as_ptr().add((k * $vectors + v) * $lanes))
-                        });
-                        for r in 0..R {
-                            // SAFETY: each pointer is to a row of `depth` values.
-                            let value = $broadcast(unsafe { *x[r].add(k) });
-                            for v in 0..$vectors {
-                                sums[r][v] = $multiply_add(value, weights[v], sums[r][v]);
-                            }
-                        }
-                    }
-                    let out = tile[..R * $vectors * $lanes].as_mut_ptr();
-                    for (r, sums) in sums.iter().enumerate() {
-                        for (v, &sum) in sums.iter().enumerate() {
-                            // SAFETY: the slice above holds R rows of COLUMNS values.
-                            unsafe { $store(out.add((r * $vectors + v) * $lanes), sum) };
-                        }
-                    }
-                }
-
-                check_tile::<Self>(x, panel);
-                match x.rows() {
-                    $($row => rows::<$row>(x, panel, tile),)*
-                    _ => {}
-                }
-            }
-        }
-    };
-}
 
 tile!(
     /// AVX2 and FMA: 12 sums, 2 registers of weights and 1 of x, of 16.
