@@ -75,16 +75,20 @@ def main():
         threads = str(arguments.threads)
         taskvec = [arguments.taskvec, "embed", "--device", "cpu", "--threads", threads, "--input", texts, "--format", "npy", "--output", ours]
         peer = [sys.executable, "-c", PEER, MODEL, texts, theirs, threads]
-        times = {"taskvec": [], "sentence-transformers": [], "sentence-transformers, encoding alone": []}
+        rounded = folder / "rounded.npy"
+        bf16 = [*taskvec[:-1], rounded, "--precision", "bf16"]
+        times = {"taskvec": [], "taskvec, bf16": [], "sentence-transformers": [], "sentence-transformers, encoding alone": []}
         for _ in range(arguments.runs):
             times["taskvec"].append(wall(taskvec)[0])
+            times["taskvec, bf16"].append(wall(bf16)[0])
             seconds, printed = wall(peer)
             times["sentence-transformers"].append(seconds)
             times["sentence-transformers, encoding alone"].append(json.loads(printed.splitlines()[-1])["encode"])
         difference = float(numpy.abs(numpy.load(ours) - numpy.load(theirs)).max())
-        rows[name] = {"seconds": times, "largest difference": difference}
+        cosine = float((numpy.load(rounded) * numpy.load(theirs)).sum(axis=1).min())
+        rows[name] = {"seconds": times, "largest difference": difference, "smallest cosine in bf16": cosine}
         medians = {key: statistics.median(values) for key, values in times.items()}
-        print(f"{name}: largest difference {difference:.1e}")
+        print(f"{name}: largest difference {difference:.1e}, smallest cosine in bf16 {cosine:.5f}")
         for key, value in medians.items():
             print(f"  {key:40} {value:8.3f} s   {value / medians['taskvec']:6.1f} x")
 

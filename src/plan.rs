@@ -251,6 +251,7 @@ impl Plan {
     }
 
     /// Values that an end has for a batch.
+    #[cfg(feature = "gpu")]
     pub(crate) fn result_len(&self, end: usize, tokens: usize, texts: usize) -> usize {
         let Buffer { rows, width, .. } = self.buffers[self.ends[end].output.0];
         width * if rows == Rows::Tokens { tokens } else { texts }
