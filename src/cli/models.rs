@@ -15,13 +15,15 @@ pub(crate) fn run(arguments: &ModelsArguments) -> Outcome {
     };
     let known = known_models();
     let mut sink = Sink::open(None)?;
-    sink.write(b"model                                                    gives    size   tokens  licence          cached   prompts\n")?;
+    sink.write(
+        format!("{:62}  gives    size   tokens  licence          cached   prompts\n", "model").as_bytes(),
+    )?;
     for model in known.iter().filter(|model| wanted(&model.name)) {
         sink.write(row(model, in_cache(&model.name)).as_bytes())?;
     }
     let is_known = |id: &str| known.iter().any(|model| model.name == id);
     for model in cached.iter().filter(|model| !is_known(&model.id) && wanted(&model.id)) {
-        sink.write(format!("{:55}  {:47}{:>6}\n", model.id, "", size(model)).as_bytes())?;
+        sink.write(format!("{:62}  {:47}{:>6}\n", model.id, "", size(model)).as_bytes())?;
     }
     sink.finish()
 }
@@ -36,7 +38,7 @@ fn row(model: &KnownModel, cached: Option<&CachedModel>) -> String {
         }
     };
     format!(
-        "{:55}  {:7}  {:>4}  {:>7}  {:15}  {:>6}   {}{cut}\n",
+        "{:62}  {:7}  {:>4}  {:>7}  {:15}  {:>6}   {}{cut}\n",
         model.name,
         model.gives,
         number(model.dimensions, "-"),
