@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::model::{Model, ModelFiles, Tensor};
 use crate::options::Precision;
 use crate::output::Finish;
-use crate::prompt::Prompt;
+use crate::prompt::{Prompt, PromptSource};
 use crate::task::Task;
 use blake3::Hasher;
 use rayon::prelude::*;
@@ -75,7 +75,8 @@ fn short(hasher: &Hasher) -> [u8; 8] {
 /// The space that a vector lies in: the model, how its vectors are cut, and what they are for.
 ///
 /// Vectors can be compared if they come from the same weights, tokenizer and modules, have the same
-/// size, and were made with the same prompt, or one as a query and the other as a document.
+/// size, and were made with the same prompt, or one as a query and the other as a document. Where no task
+/// was said, the caller is taken to know.
 #[derive(Clone)]
 pub struct Space {
     recipe: Arc<SpaceRecipe>,
@@ -119,7 +120,7 @@ impl Space {
         Fingerprint {
             space: u64::from_be_bytes(space),
             prompt: u16::from_be_bytes([a, b]),
-            side: Side::of(self.task),
+            side: self.side(),
         }
     }
 
@@ -129,15 +130,23 @@ impl Space {
     /// [`Error::MixedSpaces`], with the reason.
     pub fn check_comparable(&self, other: &Space) -> Result<()> {
         let same_model = Arc::ptr_eq(&self.recipe, &other.recipe) && self.finish == other.finish;
-        if same_model
-            && self.prompt.text == other.prompt.text
+        let same_prompt = self.prompt.text == other.prompt.text
             && self.prompt.suffix == other.prompt.suffix
             && self.prompt.adapter == other.prompt.adapter
-            && self.prompt.pooled == other.prompt.pooled
-        {
+            && self.prompt.pooled == other.prompt.pooled;
+        if same_model && (same_prompt || self.side().meets(other.side())) {
             return Ok(()); // without reading the weights
         }
         self.fingerprint().check_comparable(&other.fingerprint())
+    }
+
+    /// By the task, or by the name of the model's prompt where that is the name of a task.
+    fn side(&self) -> Side {
+        let named = match &self.prompt.source {
+            PromptSource::Model { name } | PromptSource::ModelDefault { name } => name.parse().ok(),
+            _ => None,
+        };
+        Side::of(self.task.or(named))
     }
 }
 
@@ -154,12 +163,15 @@ impl fmt::Debug for Space {
     }
 }
 
-/// Which side of a search a vector is for.
+/// What a vector is to be compared with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Side {
     Query,
     Document,
+    /// Others of its task.
     Symmetric,
+    /// Nothing was said: the caller knows.
+    Unsaid,
 }
 
 impl Side {
@@ -167,7 +179,8 @@ impl Side {
         match task {
             Some(task) if task.is_query() => Side::Query,
             Some(Task::RetrievalDocument) => Side::Document,
-            _ => Side::Symmetric,
+            Some(_) => Side::Symmetric,
+            None => Side::Unsaid,
         }
     }
 
@@ -176,13 +189,20 @@ impl Side {
             Side::Query => 'q',
             Side::Document => 'd',
             Side::Symmetric => 's',
+            Side::Unsaid => 'u',
         }
+    }
+
+    /// Whether vectors of the two sides are made to be compared, though their prompts differ.
+    fn meets(self, other: Side) -> bool {
+        use Side::{Document, Query, Unsaid};
+        matches!((self, other), (Query, Document) | (Document, Query) | (Unsaid, _) | (_, Unsaid))
     }
 }
 
 /// A short hash of all that a vector depends on, such as `3f2a9c1b07de55aa-91c2q`: before the dash the
 /// space (weights, tokenizer, modules, precision, size and length of vectors), after it the prompt, and whether it
-/// is for a query (`q`), a document (`d`) or neither (`s`).
+/// is for a query (`q`), a document (`d`), another task (`s`) or none that was said (`u`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Fingerprint {
     space: u64,
@@ -204,9 +224,7 @@ impl Fingerprint {
                 "they come from other weights, another tokenizer, other modules or another precision, or are of another size",
             );
         }
-        let search =
-            matches!((self.side, other.side), (Side::Query, Side::Document) | (Side::Document, Side::Query));
-        if self.prompt == other.prompt || search {
+        if self.prompt == other.prompt || self.side.meets(other.side) {
             return Ok(());
         }
         mixed("they were made with other prompts, for tasks whose vectors are not made to be compared")
@@ -229,6 +247,7 @@ impl FromStr for Fingerprint {
                 'q' => Side::Query,
                 'd' => Side::Document,
                 's' => Side::Symmetric,
+                'u' => Side::Unsaid,
                 _ => return None,
             };
             let prompt = rest.get(..rest.len() - 1)?;
@@ -239,7 +258,7 @@ impl FromStr for Fingerprint {
         parse().ok_or_else(|| Error::InvalidOption {
             option: "fingerprint",
             found: format!("`{text}`"),
-            expected: "16 hexadecimal digits, a dash, 4 more and one of q, d, s".to_owned(),
+            expected: "16 hexadecimal digits, a dash, 4 more and one of q, d, s, u".to_owned(),
         })
     }
 }

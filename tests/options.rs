@@ -225,7 +225,16 @@ fn only_vectors_of_one_space_are_compared() {
         mixed(&embed(EmbedOptions::new().task(Task::RetrievalQuery).dimensions(8)))
             .contains("of another size")
     );
-    assert!(mixed(&embed(EmbedOptions::new().prompt("something else: "))).contains("prompts"));
+    // By the names of the model's prompts too; and where nothing is said, the caller knows.
+    let named = |name: &str| embed(EmbedOptions::new().prompt_name(name));
+    assert!(named("query").similarity(&named("passage"), Similarity::Dot).is_ok());
+    assert!(
+        query.similarity(&embed(EmbedOptions::new().prompt("something else: ")), Similarity::Dot).is_ok()
+    );
+    let gemma = open("embedding-gemma");
+    let [ask, group] = [Task::RetrievalQuery, Task::Clustering].map(|task| gemma.embed("a", task).unwrap());
+    let error = ask.similarity(&group, Similarity::Cosine).unwrap_err().to_string();
+    assert!(error.contains("other prompts"), "{error}");
     assert!(
         mixed(&open("bert-instructed").embed("a text", Task::RetrievalQuery).unwrap()).contains("weights")
     );

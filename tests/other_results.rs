@@ -2,9 +2,12 @@
 //! plain tensor code that each expected.json names) gets from the same tiny models in float64.
 
 mod common;
+#[path = "common/folder.rs"]
+mod folder;
 
 use common::{devices, fixture, max_difference};
-use serde_json::Value;
+use folder::ModelFolder;
+use serde_json::{Value, json};
 use taskvec::{EmbedOptions, Embedder, Error, Reranker, SparseVector, Task, TokenVectors};
 
 const BOUND: f64 = 2e-5;
@@ -121,6 +124,47 @@ fn token_vectors_of_queries_and_documents_are_the_references() {
             assert!((itself - queries[0].ids.len() as f32).abs() < 1e-3, "{itself}");
             assert!(queries[0].maxsim(&documents[0]) < itself);
         }
+    }
+}
+
+/// Stanford's layout says the same as sentence-transformers': markers, lengths, the projection beside the
+/// weights, and punctuation that documents leave out.
+#[test]
+fn stanfords_colbert_layout_is_read() {
+    let stanford = ModelFolder::copy_of(&fixture("colbert"));
+    let projection = stanford.tensors("1_Dense/model.safetensors");
+    stanford.edit_tensors(|tensors| {
+        tensors.insert("linear.weight".into(), projection["linear.weight"].clone());
+    });
+    for file in ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"] {
+        stanford.remove(file);
+    }
+    stanford.edit("config.json", |config| config["architectures"] = json!(["HF_ColBERT"]));
+    let metadata = json!({"query_token_id": "[MASK]", "doc_token_id": "[PAD]", "query_maxlen": 20, "doc_maxlen": 30,
+        "attend_to_mask_tokens": true, "mask_punctuation": true});
+    stanford.write("artifact.metadata", metadata.to_string());
+
+    let modern = ModelFolder::copy_of(&fixture("colbert"));
+    modern.edit("config_sentence_transformers.json", |config| {
+        config["prompts"] = json!({"query": "[MASK] ", "document": "[PAD] "});
+    });
+    modern.edit("sentence_bert_config.json", |config| {
+        config["document_length"] = json!(30);
+        config["query_expansion"] = json!({"strategy": "fixed", "attend": true, "length": 20});
+    });
+    let punctuation: Vec<String> = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~".chars().map(String::from).collect();
+    modern.edit("2_MultiVectorMask/config.json", |config| config["skiplist_words"] = json!(punctuation));
+    let texts =
+        ["What is this, then?", "a much longer text: it has more tokens than a query may have; so it is cut"];
+    for task in [Task::RetrievalQuery, Task::RetrievalDocument] {
+        let [a, b] = [&stanford, &modern].map(|folder| {
+            let builder = Embedder::builder().device(taskvec::Device::Cpu);
+            builder.open(folder.path()).unwrap().embed_tokens(&texts, task).unwrap()
+        });
+        for (a, b) in a.iter().zip(&b) {
+            assert_eq!((&a.ids, &a.values), (&b.ids, &b.values), "{task}");
+        }
+        assert_eq!(a[1].ids.len() == 20, task.is_query());
     }
 }
 
