@@ -265,10 +265,38 @@ fn two_processes_at_once_both_get_the_model() {
     }
 }
 
-/// `/dev/full` stands for a full disk: the cache's folder of blobs cannot be made there either.
+/// A cache on a disk of 200 kB, in a mount namespace of its own; where that is not allowed, it is said.
+/// What was downloaded stays, and the download goes on when there is room.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_disk_that_takes_nothing_is_an_error() {
+fn a_full_disk_is_an_error_and_nothing_is_lost() {
+    let (server, cache) = (Server::start("bert-e5", Fault::None), TempDir::new().unwrap());
+    let script = format!(
+        "mount -t tmpfs -o size=200k tmpfs '{cache}' || exit 99; '{binary}' embed 'a text' --model org/tiny --device cpu --format jsonl; \
+         code=$?; mount -o remount,size=100m '{cache}' && '{binary}' embed 'a text' --model org/tiny --device cpu --format jsonl && exit $code; exit 98",
+        cache = cache.path().display(),
+        binary = env!("CARGO_BIN_EXE_taskvec"),
+    );
+    let mut command = Command::new("unshare");
+    command
+        .args(["-Urm", "sh", "-c", &script])
+        .env("HF_ENDPOINT", &server.endpoint)
+        .env("HF_HOME", cache.path());
+    let output = match command.output() {
+        Ok(output) if !stderr(&output).contains("unshare failed") && output.status.code() != Some(99) => {
+            output
+        }
+        _ => return println!("no mount namespaces here: the full disk is not tested"),
+    };
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "first no room, then a vector: {message}");
+    assert!(message.contains("disk is full") && message.contains("a later try goes on"), "{message}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_cache_that_cannot_be_is_an_error() {
     let server = Server::start("bert-bge", Fault::None);
     let output = embed(&server, Path::new("/dev/full"), "org/tiny");
     fails(&output, &["org/tiny", "download failed"]);
