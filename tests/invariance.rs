@@ -32,12 +32,24 @@ fn with_threads(builder: &EmbedderBuilder) -> [(usize, EmbedderBuilder); 2] {
 #[test]
 fn each_text_of_a_shuffled_batch_is_as_if_it_were_alone() {
     let texts = texts();
-    for model in ["bert-e5", "mpnet", "qwen3-embedding"] {
+    for model in ["bert-e5", "mpnet", "qwen3-embedding", "nomic-moe"] {
         for (device, builder) in devices() {
             for (threads, builder) in with_threads(&builder) {
                 let embedder = builder.open(fixture(model)).unwrap();
                 check(&format!("{model} on {device}, {threads} threads"), &embedder, &texts);
             }
+        }
+    }
+}
+
+#[test]
+fn bf16_products_are_invariant_too() {
+    let texts = &texts()[..60];
+    for isa in taskvec::instruction_sets() {
+        let builder = Embedder::builder().device(taskvec::Device::Cpu).instruction_set(isa);
+        for (threads, builder) in with_threads(&builder.precision(taskvec::Precision::Bf16)) {
+            let embedder = builder.open(fixture("bert-e5")).unwrap();
+            check(&format!("bf16 on {isa}, {threads} threads"), &embedder, texts);
         }
     }
 }
