@@ -1,5 +1,7 @@
 //! The families' tiny models against the vectors that sentence-transformers gets from them, in
-//! float64: one table over family × prompt × text × device.
+//! float64: one table over family × prompt × text × device. For what it has no class for (JinaBERT v2,
+//! nomic's mixture of experts) the vectors are those of a few lines of plain tensor code
+//! (`generate_more.py`), which is not the vendors'; each expected.json says what it comes from.
 
 mod common;
 

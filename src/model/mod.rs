@@ -120,8 +120,15 @@ impl Model {
         };
         let family_input = modules.input;
         let skiplist = modules.skiplist.clone();
-        let ends =
-            read_ends(files, purpose, modules, settings.as_ref(), &config, &weights, &encoder, &prompts)?;
+        let parts = Parts {
+            files,
+            name: prompts.model(),
+            settings: settings.as_ref(),
+            config: &config,
+            weights: &weights,
+            encoder: &encoder,
+        };
+        let ends = read_ends(&parts, purpose, modules)?;
         checks::nothing_left_out(&weights, &encoder, &ends)?;
         let late_interaction = match ends.iter().any(|end| end.kind == EndKind::TokenVectors) {
             false => None,
@@ -228,18 +235,21 @@ fn read_encoder(
     }
 }
 
+/// What was read of a model before its ends.
+struct Parts<'a> {
+    files: &'a ModelFiles,
+    /// For messages.
+    name: &'a str,
+    /// sentence_bert_config.json
+    settings: Option<&'a Json>,
+    config: &'a Json,
+    weights: &'a Weights,
+    encoder: &'a EncoderSpec,
+}
+
 /// What the model gives for a text.
-#[allow(clippy::too_many_arguments)] // all that was read of it
-fn read_ends(
-    files: &ModelFiles,
-    purpose: Purpose,
-    modules: Modules,
-    settings: Option<&Json>,
-    config: &Json,
-    weights: &Weights,
-    encoder: &EncoderSpec,
-    prompts: &ModelPrompts,
-) -> Result<Vec<EndSpec>> {
+fn read_ends(parts: &Parts<'_>, purpose: Purpose, modules: Modules) -> Result<Vec<EndSpec>> {
+    let Parts { files, name, settings, config, weights, encoder } = *parts;
     let task = settings.map_or(Ok(None), |settings| settings.text("transformer_task"))?;
     let classifies = match task {
         Some(task) => task == "sequence-classification",
@@ -250,8 +260,8 @@ fn read_ends(
     };
     match (purpose, classifies) {
         (Purpose::Rank, true) => return Ok(vec![families::classification_head(config, weights, encoder)?]),
-        (Purpose::Rank, false) => return Err(Error::NotAReranker { model: prompts.model().to_owned() }),
-        (Purpose::Embed, true) => return Err(Error::Reranker { model: prompts.model().to_owned() }),
+        (Purpose::Rank, false) => return Err(Error::NotAReranker { model: name.to_owned() }),
+        (Purpose::Embed, true) => return Err(Error::Reranker { model: name.to_owned() }),
         (Purpose::Embed, false) => {}
     }
     let Modules { folder, input, mut token_heads, pooling, heads, declared, .. } = modules;
