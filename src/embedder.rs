@@ -176,16 +176,20 @@ impl Embedder {
         let prompts = self.prompts(documents, &options)?;
         // One or more parts a document, all in one list for the device.
         let parts = self.tokenize(documents, &prompts, options.too_long)?;
-        let texts: Vec<TokenizedText> = parts.iter().flatten().cloned().collect();
+        let counts: Vec<usize> = parts.iter().map(Vec::len).collect();
+        let texts: Vec<TokenizedText> = parts.into_iter().flatten().collect();
         let adapter = prompts.first().and_then(|prompt| prompt.adapter.clone());
         let mut results = self.engine.run(&texts, adapter.as_deref(), &[end])?.into_iter().flatten();
         let mut embeddings = Vec::with_capacity(documents.len());
-        for (parts, prompt) in parts.iter().zip(prompts) {
-            let mut vector = weighted_mean(parts, results.by_ref().take(parts.len()));
+        let mut rest = texts.as_slice();
+        for (count, prompt) in counts.into_iter().zip(prompts) {
+            let parts;
+            (parts, rest) = rest.split_at(count);
+            let mut vector = weighted_mean(parts, results.by_ref().take(parts.len()), finish);
             finish.apply(&mut vector);
             let space = Space::new(self.recipe.clone(), prompt.clone(), options.task, finish);
             let tokens = parts.iter().map(|part| part.ids.len()).sum();
-            let untruncated_tokens = match parts.as_slice() {
+            let untruncated_tokens = match parts {
                 [whole] => whole.untruncated,
                 _ => tokens,
             };
@@ -424,10 +428,13 @@ fn only<T>(mut items: Vec<T>) -> Result<T> {
     items.pop().ok_or(Error::NonFiniteResult { index: 0, cause: "the backend returned no vector".to_owned() })
 }
 
-/// The mean of the parts' vectors, weighted by what each has of the text; one part's is its own. Unit
-/// vectors are meant to be compared by direction, so each part goes in at unit length, unless it is
-/// the only one.
-fn weighted_mean(parts: &[TokenizedText], vectors: impl Iterator<Item = Vec<f32>>) -> Vec<f32> {
+/// The mean of the parts' vectors, weighted by what each has of the text; one part's is its own. Where
+/// vectors are brought to unit length, only directions count, so each part goes in at unit length.
+fn weighted_mean(
+    parts: &[TokenizedText],
+    vectors: impl Iterator<Item = Vec<f32>>,
+    finish: Finish,
+) -> Vec<f32> {
     let mut vectors: Vec<Vec<f32>> = vectors.collect();
     if vectors.len() == 1 {
         return vectors.swap_remove(0);
@@ -435,7 +442,9 @@ fn weighted_mean(parts: &[TokenizedText], vectors: impl Iterator<Item = Vec<f32>
     let total: usize = parts.iter().map(|part| part.ids.len()).sum();
     let mut mean = vec![0.0; vectors.first().map_or(0, Vec::len)];
     for (part, vector) in parts.iter().zip(&mut vectors) {
-        output::normalize(vector);
+        if finish.unit_length {
+            output::normalize(vector);
+        }
         let weight = part.ids.len() as f32 / total as f32;
         mean.iter_mut().zip(vector).for_each(|(m, v)| *m += weight * *v);
     }

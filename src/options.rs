@@ -139,8 +139,8 @@ pub enum TooLong {
     /// Return an error.
     Error,
     /// Embed it in windows of as many tokens as the model takes, each with the prompt, and take the
-    /// mean of their directions, weighted by their tokens. Nothing is lost, but no window knows the
-    /// others.
+    /// mean of their vectors (of their directions, where vectors have unit length), weighted by their
+    /// tokens. Nothing is lost, but no window knows the others.
     Windows {
         /// Tokens that each window shares with the one before it.
         overlap: usize,
