@@ -22,6 +22,9 @@ pub(crate) struct SpaceRecipe {
     hash: OnceLock<[u8; 8]>,
 }
 
+/// Bytes that are hashed at once.
+const CHUNK: usize = 1 << 20;
+
 /// Changes with every change of what is hashed, or how.
 const VERSION: &str = "taskvec space 1";
 
@@ -52,7 +55,11 @@ impl SpaceRecipe {
             let of_tensor = |tensor: &Tensor| {
                 let mut hasher = Hasher::new();
                 hasher.update(format!("{:?} {:?}", tensor.element_type(), tensor.shape()).as_bytes());
-                hasher.update(tensor.stored());
+                // In chunks, so that the largest tensor does not keep the other threads waiting.
+                let chunks: Vec<blake3::Hash> = tensor.stored().par_chunks(CHUNK).map(blake3::hash).collect();
+                chunks.iter().for_each(|hash| {
+                    hasher.update(hash.as_bytes());
+                });
                 hasher.finalize()
             };
             let tensors: Vec<blake3::Hash> = self.tensors.par_iter().map(of_tensor).collect();
