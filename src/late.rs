@@ -3,7 +3,7 @@
 use crate::embedder::{Document, Embedder};
 use crate::error::{Error, Result};
 use crate::model::EndKind;
-use crate::options::EmbedOptions;
+use crate::options::{EmbedOptions, TooLong};
 use crate::output::maxsim;
 use crate::prompt::Prompt;
 use crate::task::Task;
@@ -183,9 +183,21 @@ impl Embedder {
             (false, _) => late.document_length,
         });
         let limit = own_limit.map_or(self.engine.max_tokens, |own| own.min(self.engine.plan_tokens()));
-        let around = tokenizer.prompt(&prompt.text, &prompt.suffix, true, limit)?;
-        let mut tokenized = tokenizer.tokenize(&around, text, limit, CutAt::End, index)?;
-        if options.too_long == crate::TooLong::Error && tokenized.untruncated > tokenized.ids.len() {
+        let around = tokenizer.prompt(&prompt.text, &prompt.suffix, prompt.pooled, limit)?;
+        let cut = match options.too_long {
+            TooLong::TruncateStart => CutAt::Start,
+            TooLong::Truncate | TooLong::Error => CutAt::End,
+            TooLong::Windows { .. } => {
+                return Err(Error::InvalidOption {
+                    option: "too_long",
+                    found: "windows".to_owned(),
+                    expected: "truncation or an error: only dense vectors have a mean over windows"
+                        .to_owned(),
+                });
+            }
+        };
+        let mut tokenized = tokenizer.tokenize(&around, text, limit, cut, index)?;
+        if options.too_long == TooLong::Error && tokenized.untruncated > tokenized.ids.len() {
             return Err(Error::TooLong { index, tokens: tokenized.untruncated, limit });
         }
         if is_query {

@@ -115,6 +115,16 @@ fn titles_come_from_the_input() {
 }
 
 #[test]
+fn titles_without_a_place_are_not_dropped() {
+    let input = b"{\"text\": \"a\", \"title\": \"T\"}\n";
+    for other in [&["--pieces", "5"][..], &["--give", "tokens"]] {
+        let arguments =
+            [&["embed", "--input", "-", "--input-format", "jsonl", "--device", "cpu"][..], other].concat();
+        fails(&run_with_input(&arguments, input), 2, &["titles"]);
+    }
+}
+
+#[test]
 fn explain_shows_what_the_model_sees() {
     let model = fixture("t5-instructor");
     let output = run(&[

@@ -8,7 +8,7 @@ mod folder;
 use common::{devices, fixture, max_difference};
 use folder::ModelFolder;
 use serde_json::{Value, json};
-use taskvec::{EmbedOptions, Embedder, Error, Reranker, SparseVector, Task, TokenVectors};
+use taskvec::{EmbedOptions, Embedder, Error, Reranker, SparseVector, Task, TokenVectors, TooLong};
 
 const BOUND: f64 = 2e-5;
 
@@ -189,6 +189,25 @@ fn bge_m3_gives_its_three_results_at_once() {
         let alone = embedder.embed_batch(&texts, EmbedOptions::new()).unwrap();
         assert!(alone.iter().zip(&outputs).all(|(alone, all)| Some(&alone.vector) == all.dense.as_ref()));
     }
+}
+
+/// Everything at once is what each by itself is, a prompt kept out of pooling included; a way with long
+/// texts that a result does not have is an error.
+#[test]
+fn options_hold_for_every_result() {
+    let open = |name| Embedder::builder().device(taskvec::Device::Cpu).open(fixture(name)).unwrap();
+    let instructor = open("t5-instructor");
+    let all = instructor.embed_all(&["3D Actions"], Task::RetrievalQuery).unwrap();
+    let alone = instructor.embed("3D Actions", Task::RetrievalQuery).unwrap();
+    assert_eq!(all[0].dense.as_ref(), Some(&alone.vector));
+    let m3 = open("bge-m3");
+    let long = "many words make a long text ".repeat(30);
+    let how = |policy| EmbedOptions::new().too_long(policy);
+    let start = m3.embed_all(&[&long], how(TooLong::TruncateStart)).unwrap();
+    assert_eq!(start[0].dense, Some(m3.embed(&long, how(TooLong::TruncateStart)).unwrap().vector));
+    let error = m3.embed_tokens(&[&long], how(TooLong::Windows { overlap: 0 })).unwrap_err().to_string();
+    assert!(error.contains("windows"), "{error}");
+    assert!(matches!(m3.embed_sparse(&[&long], how(TooLong::Error)), Err(Error::TooLong { .. })));
 }
 
 #[test]

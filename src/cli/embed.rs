@@ -17,6 +17,13 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
     let items = input::items(&arguments.texts, arguments.input.as_deref(), arguments.input_format)?;
     let output = &arguments.output;
     check(output)?;
+    if (output.pieces.is_some() || output.give != Give::Dense)
+        && items.iter().any(|item| item.title.is_some())
+    {
+        let problem =
+            "titles in the input are for one vector a text: not with --pieces, --give sparse or tokens";
+        return Err(Failure::Usage(problem.to_owned()));
+    }
     let sink = Sink::open(output.output.as_deref())?; // before the work, so that it is not done for nothing
     let embedder = arguments.model.open(arguments.task.dimensions)?;
     let options = arguments.task.options();
