@@ -3,7 +3,7 @@
 //! `cargo bench --bench gemm`; throughput is in multiply-adds.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use taskvec_kernels::{Activation, Epilogue, Isa, Matrix, MatrixMut, PackedWeights, Storage, gemm};
+use taskvec_kernels::{Activation, Epilogue, GemmScratch, Isa, Matrix, MatrixMut, PackedWeights, Storage, gemm};
 
 fn products(criterion: &mut Criterion) {
     for (name, outputs, inputs, activation) in [
@@ -21,12 +21,13 @@ fn products(criterion: &mut Criterion) {
             for rows in [1, 16, 128, 512] {
                 let x = vec![0.5; rows * inputs];
                 let mut out = vec![0.0; rows * outputs];
+                let mut scratch = GemmScratch::default();
                 group.throughput(Throughput::Elements((rows * outputs * inputs) as u64));
                 group.bench_function(BenchmarkId::new(isa.name(), rows), |bencher| {
                     bencher.iter(|| {
                         let out = MatrixMut::new(&mut out, rows, outputs, outputs);
                         let x = Matrix::new(&x, rows, inputs, inputs);
-                        gemm(isa, x, &packed, 0..packed.panels(), &epilogue, out);
+                        gemm(isa, x, &packed, 0..packed.panels(), &epilogue, out, &mut scratch);
                     });
                 });
             }

@@ -61,7 +61,7 @@ pub(crate) fn start(
             return Err(Error::InvalidOption {
                 option: "precision",
                 found: options.precision.name().to_owned(),
-                expected: "f32 on a GPU; bf16 is for the cpu device".to_owned(),
+                expected: "f32 on a GPU; bf16 and int8 are for the cpu device".to_owned(),
             });
         }
         Device::Auto if options.precision != Precision::F32 => {

@@ -115,14 +115,19 @@ pub enum Precision {
     /// Weights and what they are multiplied with are rounded to bf16: half the memory, and twice the
     /// speed where the CPU has AVX-512 BF16. On the CPU and the reference.
     Bf16,
+    /// Weights are rounded to 8 bits with a scale for each output, and what they are multiplied with to 8
+    /// bits with a scale for each token: a quarter of the memory, and up to four times the speed where the
+    /// CPU has VNNI, dotprod or I8MM. Layers behind the pooling stay in f32. On the CPU and the reference.
+    Int8,
 }
 
 impl Precision {
-    /// Its name: `f32`, `bf16`.
+    /// Its name: `f32`, `bf16`, `int8`.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
+            Precision::Int8 => "int8",
         }
     }
 }

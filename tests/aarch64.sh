@@ -19,7 +19,7 @@ export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="timeout 600 qemu-aarch64-static"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/aarch64"
-for cpu in cortex-a53 neoverse-n1 max; do
+for cpu in cortex-a53:neon neoverse-n1:neon-dotprod max:neon-i8mm; do
     echo "== $cpu"
-    QEMU_CPU=$cpu /usr/bin/cargo test -q -p taskvec-kernels --tests --target aarch64-unknown-linux-gnu
+    QEMU_CPU=${cpu%:*} TASKVEC_EXPECTED_ISA=${cpu#*:} /usr/bin/cargo test -q -p taskvec-kernels --tests --target aarch64-unknown-linux-gnu
 done

@@ -58,6 +58,13 @@ impl AlignedBuffer {
     }
 }
 
+/// The first `len` values of a buffer, made or enlarged as needed; what they hold is unspecified.
+pub(crate) fn reserved(buffer: &mut Option<AlignedBuffer>, len: usize) -> &mut [f32] {
+    let buffer = buffer.get_or_insert_with(|| AlignedBuffer::zeroed(len));
+    buffer.reserve(len);
+    &mut buffer.as_mut_slice()[..len]
+}
+
 impl Drop for AlignedBuffer {
     fn drop(&mut self) {
         if let Some(layout) = layout(self.len) {

@@ -8,7 +8,7 @@
 //! Both products use the GEMM tiles: keys and values are packed once a text and head into the
 //! panels that those read.
 
-use crate::aligned::AlignedBuffer;
+use crate::aligned::{AlignedBuffer, reserved};
 use crate::gemm::{Kernel, MAX_TILE, Storage, pack_panel};
 use crate::isa::{Isa, dispatch};
 use crate::math::exp;
@@ -77,13 +77,6 @@ impl KeyValuePanels {
             }
         }
     }
-}
-
-/// The first `len` values of a buffer, made or enlarged as needed.
-fn reserved(buffer: &mut Option<AlignedBuffer>, len: usize) -> &mut [f32] {
-    let buffer = buffer.get_or_insert_with(|| AlignedBuffer::zeroed(len));
-    buffer.reserve(len);
-    &mut buffer.as_mut_slice()[..len]
 }
 
 /// Memory that [`attention`] works in, kept from call to call.
@@ -166,7 +159,7 @@ fn score_tile<K: Kernel>(queries: Matrix<'_>, keys: &[f32], tile: &Range<usize>,
     for start in tile.clone().step_by(K::COLUMNS) {
         let packed = &keys[start / K::COLUMNS * panel..][..panel];
         // SAFETY: this body runs only where `dispatch!` found K's instruction set.
-        unsafe { K::tile(queries, packed, &mut products) };
+        unsafe { (K::TILE)(queries, packed, &mut products) };
         let width = K::COLUMNS.min(tile.end - start);
         for r in 0..queries.rows() {
             scores[r * KEY_TILE + start - tile.start..][..width]
@@ -237,7 +230,7 @@ fn add_values<K: Kernel>(
     for (index, start) in (0..width).step_by(K::COLUMNS).enumerate() {
         let panel = &values[(index * count + tile.start) * K::COLUMNS..][..tile.len() * K::COLUMNS];
         // SAFETY: this body runs only where `dispatch!` found K's instruction set.
-        unsafe { K::tile(weights, panel, &mut products) };
+        unsafe { (K::TILE)(weights, panel, &mut products) };
         for r in 0..rows {
             let products = &products[r * K::COLUMNS..][..K::COLUMNS];
             let sums = &mut sums[r * width + start..][..K::COLUMNS];

@@ -12,9 +12,19 @@ pub(crate) enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
+    Avx2Vnni,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     #[cfg(target_arch = "aarch64")]
     Neon,
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod,
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm,
 }
 
 impl Isa {
@@ -26,23 +36,37 @@ impl Isa {
         #[allow(unused_mut)]
         let mut found = vec![Isa::PORTABLE];
         #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if avx2 {
-                found.push(Isa(Kind::Avx2));
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            found.push(Isa(Kind::Avx2));
+            if is_x86_feature_detected!("avxvnni") {
+                found.push(Isa(Kind::Avx2Vnni));
             }
-            if avx2
-                && is_x86_feature_detected!("avx512f")
+            if is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
             {
                 found.push(Isa(Kind::Avx512));
+                if is_x86_feature_detected!("avx512vnni") {
+                    found.push(Isa(Kind::Avx512Vnni));
+                    if is_x86_feature_detected!("avx512bf16") {
+                        found.push(Isa(Kind::Avx512Bf16));
+                    }
+                }
             }
         }
         #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("neon") {
-            found.push(Isa(Kind::Neon));
+        {
+            use std::arch::is_aarch64_feature_detected;
+            if is_aarch64_feature_detected!("neon") {
+                found.push(Isa(Kind::Neon));
+                if is_aarch64_feature_detected!("dotprod") {
+                    found.push(Isa(Kind::NeonDotprod));
+                    if is_aarch64_feature_detected!("i8mm") && is_aarch64_feature_detected!("bf16") {
+                        found.push(Isa(Kind::NeonI8mm));
+                    }
+                }
+            }
         }
         found
     }
@@ -57,17 +81,31 @@ impl Isa {
         Isa::available().into_iter().find(|isa| isa.name() == name)
     }
 
-    /// The name in logs, options and benchmarks: `portable`, `avx2` (with FMA) or `avx512`
-    /// (F, VL, BW and DQ), `neon`.
+    /// The name in logs, options and benchmarks. Each has all of those before it in its line:
+    ///
+    /// - `portable`
+    /// - `avx2` (with FMA), `avx2-vnni`
+    /// - `avx512` (F, VL, BW and DQ, and AVX2), `avx512-vnni`, `avx512-bf16`
+    /// - `neon`, `neon-dotprod`, `neon-i8mm` (with BF16)
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Kind::Avx2Vnni => "avx2-vnni",
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Bf16 => "avx512-bf16",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDotprod => "neon-dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonI8mm => "neon-i8mm",
         }
     }
 
@@ -116,13 +154,17 @@ macro_rules! dispatch {
                 }
                 // SAFETY: an `Isa` of this kind exists only on a CPU that has AVX2 and FMA.
                 #[cfg(target_arch = "x86_64")]
-                $crate::isa::Kind::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::isa::Kind::Avx2 | $crate::isa::Kind::Avx2Vnni => unsafe { avx2($($arg),*) },
                 // SAFETY: an `Isa` of this kind exists only on a CPU that has these features.
                 #[cfg(target_arch = "x86_64")]
-                $crate::isa::Kind::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::isa::Kind::Avx512
+                | $crate::isa::Kind::Avx512Vnni
+                | $crate::isa::Kind::Avx512Bf16 => unsafe { avx512($($arg),*) },
                 // SAFETY: an `Isa` of this kind exists only on a CPU that has NEON.
                 #[cfg(target_arch = "aarch64")]
-                $crate::isa::Kind::Neon => unsafe { neon($($arg),*) },
+                $crate::isa::Kind::Neon
+                | $crate::isa::Kind::NeonDotprod
+                | $crate::isa::Kind::NeonI8mm => unsafe { neon($($arg),*) },
             }
         }
     };

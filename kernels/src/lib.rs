@@ -30,7 +30,7 @@ mod rotary;
 pub use activation::{Activation, activate};
 pub use aligned::AlignedBuffer;
 pub use attention::{Attention, AttentionScratch, KeyValuePanels, attention};
-pub use gemm::{Epilogue, PackedWeights, Storage, gemm, pack_panel, round_to_bf16};
+pub use gemm::{Epilogue, GemmScratch, PackedWeights, Storage, encode_row, gemm, pack_panel};
 pub use isa::Isa;
 pub use matrix::{Matrix, MatrixMut};
 pub use norm::{layer_norm, rms_norm};

@@ -65,7 +65,7 @@ impl Reference {
             Step::Linear { linear, gate, activation, input, factor, residual, exact, output } => {
                 let mut x = buffers[input.0].clone();
                 if !exact {
-                    round(&mut x, self.precision);
+                    round_activations(&mut x, width(input), self.precision);
                 }
                 let mut values = run_linear(linear, gate.is_some(), *activation, weights, &x);
                 let size = width(output);
@@ -187,8 +187,8 @@ fn read_weights(step: &Step, precision: Precision) -> Result<StepWeights> {
                 (weights.gate, weights.gate_bias) = read_linear(gate)?;
             }
             if !exact {
-                round(&mut weights.main, precision);
-                round(&mut weights.gate, precision);
+                round_weights(&mut weights.main, linear.inputs(), precision);
+                round_weights(&mut weights.gate, linear.inputs(), precision);
             }
         }
         Step::ExpertUp { weight, .. } => weights.main = weight.to_vec()?,
@@ -201,11 +201,39 @@ fn read_weights(step: &Step, precision: Precision) -> Result<StepWeights> {
     Ok(weights)
 }
 
-/// Values as a product of this precision takes them.
-fn round(values: &mut [f32], precision: Precision) {
-    if precision == Precision::Bf16 {
-        values.iter_mut().for_each(|value| *value = half::bf16::from_f32(*value).to_f32());
+/// Weights as a product of this precision takes them.
+fn round_weights(weights: &mut [f32], inputs: usize, precision: Precision) {
+    match precision {
+        Precision::F32 => {}
+        Precision::Bf16 => round_to_bf16(weights),
+        Precision::Int8 => weights.chunks_exact_mut(inputs).for_each(|row| {
+            let scale = row.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs())) / 127.0;
+            if scale > 0.0 {
+                row.iter_mut().for_each(|weight| *weight = (*weight / scale).round_ties_even() * scale);
+            }
+        }),
     }
+}
+
+/// What is multiplied with weights, as a product of this precision takes it.
+fn round_activations(values: &mut [f32], width: usize, precision: Precision) {
+    match precision {
+        Precision::F32 => {}
+        Precision::Bf16 => round_to_bf16(values),
+        Precision::Int8 => values.chunks_exact_mut(width).for_each(|row| {
+            let low = row.iter().copied().fold(0.0, f32::min);
+            let scale = (row.iter().copied().fold(0.0, f32::max) - low) / 255.0;
+            if scale > 0.0 {
+                let zero = (-low / scale).round_ties_even();
+                let quantized = |value: f32| (value / scale + zero).round_ties_even().clamp(0.0, 255.0);
+                row.iter_mut().for_each(|value| *value = (quantized(*value) - zero) * scale);
+            }
+        }),
+    }
+}
+
+fn round_to_bf16(values: &mut [f32]) {
+    values.iter_mut().for_each(|value| *value = half::bf16::from_f32(*value).to_f32());
 }
 
 /// W `[outputs, inputs]` and b `[outputs]`.

@@ -20,25 +20,33 @@
 //! That needs the weights as panels: `[panel][depth][COLUMNS]`, outputs beyond the last padded
 //! with zeros. [`PackedWeights`] holds them; packing happens once, when a model is loaded.
 //!
-//! Rows of x are taken in blocks that stay in the L2 cache while all panels pass by.
+//! Rows of x are taken in blocks that stay in the L2 cache while all panels pass by. Where weights are
+//! stored smaller than f32 (`encode.rs`), a block's rows are brought to the same form first: two or four
+//! values to each 32-bit lane, so that the picture above holds with an instruction that multiplies and
+//! adds that many at once.
 //!
-//! The finished tile is stored to a scratch of a few KiB and the epilogue (bias, activation, gate,
-//! residual) is applied row by row on the way to the result, so that none of those is a pass of
-//! its own over memory.
+//! The finished tile is stored to a scratch of a few KiB and the epilogue (for int8 the way back to f32,
+//! then bias, activation, gate, residual) is applied row by row on the way to the result, so that none of
+//! those is a pass of its own over memory.
 //!
 //! Each result is one accumulator that takes its products in the order of the depth, whatever
 //! the size of the tile it falls in: the same row gives the same bits in any batch.
 
+mod encode;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+mod packed;
 pub(crate) mod portable;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tile;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
+pub use encode::{Storage, encode_row};
+pub use packed::{PackedWeights, pack_panel};
+
 use crate::activation::{Activation, activate_body};
-use crate::aligned::AlignedBuffer;
+use crate::aligned::{AlignedBuffer, reserved};
 use crate::isa::{Isa, Kind, dispatch};
 use crate::matrix::{Matrix, MatrixMut};
 use std::ops::Range;
@@ -49,77 +57,49 @@ const ROW_BLOCK: usize = 96;
 /// Room for the largest tile of any instruction set.
 pub(crate) const MAX_TILE: usize = 8 * 48;
 
-/// What an instruction set brings: a fused multiply-add for the compiler to vectorise, and the
-/// innermost tile of the matrix product.
+/// No instruction set's panel has more columns.
+const MAX_COLUMNS: usize = 48;
+
+/// What an instruction set's registers bring: a fused multiply-add for the compiler to vectorise, and the
+/// innermost tile of the matrix product in f32.
 pub(crate) trait Kernel {
     /// Rows of a tile.
     const ROWS: usize;
     /// Columns of a tile, the width of a panel.
     const COLUMNS: usize;
+    /// See [`Tile`].
+    const TILE: TileFunction;
 
     /// `a · b + c`, rounded once where the instruction set can.
     fn mul_add(a: f32, b: f32, c: f32) -> f32;
-
-    /// `tile[r][c] = Σ_k x[r][k] · panel[k][c]` for the rows of `x`, at most [`Self::ROWS`].
-    ///
-    /// `panel` is `[depth, COLUMNS]` with `depth = x.columns()`; `tile` is `[ROWS, COLUMNS]`.
-    ///
-    /// # Safety
-    /// The CPU must have the instruction set.
-    unsafe fn tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]);
-
-    /// [`Kernel::tile`] for bf16: each value of `x` and `panel` is the bits of two, one after the other
-    /// in the depth, the first in the lower half; sums are f32.
-    ///
-    /// # Safety
-    /// The CPU must have the instruction set.
-    unsafe fn tile_bf16(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]);
 }
 
-/// How weights, and the rows they are multiplied with, are stored. Sums are f32 in any case.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Storage {
-    /// Single precision.
-    #[default]
-    F32,
-    /// The upper half of a single-precision number, two to a lane.
-    Bf16,
-}
-
-impl Storage {
-    /// Lanes of 32 bits that a row of `inputs` values takes.
-    pub fn lanes(self, inputs: usize) -> usize {
-        match self {
-            Storage::F32 => inputs,
-            Storage::Bf16 => inputs.div_ceil(2),
-        }
-    }
-}
-
-/// Rounds a row to bf16, to nearest, ties to even; NaN stays NaN. `out` has half as many lanes, rounded
-/// up; the last one is filled up with 0.
+/// `tile[r][c] = Σ_k x[r][k] · panel[k][c]` for the rows of `x`, at most [`Kernel::ROWS`], over the
+/// values that each lane of x and panel holds.
 ///
-/// # Panics
-/// If `out` has another size.
-pub fn round_to_bf16(row: &[f32], out: &mut [f32]) {
-    assert_eq!(out.len(), row.len().div_ceil(2));
-    let (pairs, rest) = row.as_chunks::<2>();
-    for (lane, &[low, high]) in out.iter_mut().zip(pairs) {
-        *lane = f32::from_bits(bf16_bits(low) | (bf16_bits(high) << 16));
-    }
-    if let ([last], Some(lane)) = (rest, out.last_mut()) {
-        *lane = f32::from_bits(bf16_bits(*last));
+/// `panel` is `[lanes, COLUMNS]` with as many lanes as `x` has columns; `tile` is `[ROWS, COLUMNS]`: for
+/// [`Storage::Int8`] the bits of 32-bit integers, else f32.
+///
+/// # Safety
+/// The CPU must have the instruction set.
+pub(crate) type TileFunction = unsafe fn(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]);
+
+/// The innermost tile for one storage.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile {
+    run: TileFunction,
+    /// What it takes from each byte of x before it multiplies: 128 where instructions multiply signed
+    /// bytes only.
+    byte_offset: i32,
+}
+
+impl From<TileFunction> for Tile {
+    fn from(run: TileFunction) -> Tile {
+        Tile { run, byte_offset: 0 }
     }
 }
 
-#[inline(always)]
-fn bf16_bits(value: f32) -> u32 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    if value.is_nan() { (bits >> 16) | 0x40 } else { rounded }
-}
-
-/// The checks that every [`Kernel::tile`] makes before it uses pointers.
+/// The checks that every tile makes before it uses pointers.
 #[inline(always)]
 pub(crate) fn check_tile<K: Kernel>(x: Matrix<'_>, panel: &[f32]) {
     assert!(x.rows() <= K::ROWS && panel.len() == x.columns() * K::COLUMNS);
@@ -131,111 +111,32 @@ impl Isa {
         match self.kind() {
             Kind::Portable => portable::Portable::COLUMNS,
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => x86::Avx2::COLUMNS,
+            Kind::Avx2 | Kind::Avx2Vnni => x86::Avx2::COLUMNS,
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => x86::Avx512::COLUMNS,
+            Kind::Avx512 | Kind::Avx512Vnni | Kind::Avx512Bf16 => x86::Avx512::COLUMNS,
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => neon::Neon::COLUMNS,
+            Kind::Neon | Kind::NeonDotprod | Kind::NeonI8mm => neon::Neon::COLUMNS,
         }
     }
-}
 
-/// A weight matrix `[outputs, inputs]` in the panel layout of one instruction set.
-pub struct PackedWeights {
-    panels: AlignedBuffer, // [panels, inputs, panel_columns]
-    outputs: usize,
-    inputs: usize,
-    isa: Isa,
-    storage: Storage,
-}
-
-impl PackedWeights {
-    /// Packed weights that are all zero, to be filled by [`PackedWeights::panels_mut`].
-    ///
-    /// # Panics
-    /// If the packed size overflows.
-    pub fn zeroed(isa: Isa, storage: Storage, outputs: usize, inputs: usize) -> Self {
-        let columns = isa.panel_columns();
-        let len = outputs.next_multiple_of(columns).checked_mul(storage.lanes(inputs));
-        let panels = AlignedBuffer::zeroed(len.expect("packed weights exceed the address space"));
-        PackedWeights { panels, outputs, inputs, isa, storage }
-    }
-
-    /// Packs `weights`, `[outputs, inputs]`.
-    pub fn pack(isa: Isa, storage: Storage, weights: Matrix<'_>) -> Self {
-        let mut packed = PackedWeights::zeroed(isa, storage, weights.rows(), weights.columns());
-        for (panel, outputs) in packed.panels_mut() {
-            let count = outputs.len();
-            pack_panel(isa, storage, weights.row_range(outputs.start, count), panel);
+    fn tile(self, storage: Storage) -> Tile {
+        match self.kind() {
+            Kind::Portable => portable::tile(storage),
+            #[cfg(target_arch = "x86_64")]
+            kind => x86::tile(kind, storage),
+            #[cfg(target_arch = "aarch64")]
+            kind => neon::tile(kind, storage),
         }
-        packed
     }
 
-    /// Each panel and the outputs (rows of the weight matrix) it holds; see [`pack_panel`].
-    pub fn panels_mut(&mut self) -> impl Iterator<Item = (&mut [f32], Range<usize>)> {
-        let (columns, outputs) = (self.isa.panel_columns(), self.outputs);
-        let len = (self.storage.lanes(self.inputs) * columns).max(1);
-        self.panels
-            .as_mut_slice()
-            .chunks_exact_mut(len)
-            .enumerate()
-            .map(move |(i, panel)| (panel, i * columns..((i + 1) * columns).min(outputs)))
-    }
-
-    /// Number of panels.
-    pub fn panels(&self) -> usize {
-        self.outputs.div_ceil(self.isa.panel_columns())
-    }
-
-    /// Results per row: the rows of the weight matrix.
-    pub fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Values per row of x: the columns of the weight matrix.
-    pub fn inputs(&self) -> usize {
-        self.inputs
-    }
-
-    /// How its values are stored.
-    pub fn storage(&self) -> Storage {
-        self.storage
-    }
-
-    /// Bytes of memory that the panels take.
-    pub fn bytes(&self) -> usize {
-        size_of_val(self.panels.as_slice())
-    }
-
-    fn panel(&self, index: usize) -> &[f32] {
-        let len = self.storage.lanes(self.inputs) * self.isa.panel_columns();
-        &self.panels.as_slice()[index * len..][..len]
-    }
-}
-
-/// Packs up to one panel of rows of a weight matrix: `panel[k][c] = rows[c][k]`, zero beyond the
-/// last row. `panel` is `[lanes, isa.panel_columns()]`, with as many lanes as `storage` has for a row.
-///
-/// # Panics
-/// If `panel` has another size or `rows` has more rows than a panel has columns.
-pub fn pack_panel(isa: Isa, storage: Storage, rows: Matrix<'_>, panel: &mut [f32]) {
-    let columns = isa.panel_columns();
-    let lanes = storage.lanes(rows.columns());
-    assert!(rows.rows() <= columns && panel.len() == columns * lanes);
-    if rows.rows() < columns {
-        panel.fill(0.0);
-    }
-    let mut rounded = vec![0.0; if storage == Storage::Bf16 { lanes } else { 0 }];
-    for c in 0..rows.rows() {
-        let row = match storage {
-            Storage::F32 => rows.row(c),
-            Storage::Bf16 => {
-                round_to_bf16(rows.row(c), &mut rounded);
-                &rounded
-            }
-        };
-        for (k, &value) in row.iter().enumerate() {
-            panel[k * columns + c] = value;
+    /// How products of this storage are computed: the instruction that multiplies, for reports.
+    pub fn product(self, storage: Storage) -> &'static str {
+        match (self.kind(), storage) {
+            (Kind::Portable, _) => "plain Rust",
+            #[cfg(target_arch = "x86_64")]
+            (kind, storage) => x86::product(kind, storage),
+            #[cfg(target_arch = "aarch64")]
+            (kind, storage) => neon::product(kind, storage),
         }
     }
 }
@@ -258,13 +159,18 @@ pub struct Epilogue<'a> {
     pub residual: Option<Matrix<'a>>,
 }
 
+/// Memory that [`gemm`] works in, kept from call to call.
+#[derive(Default)]
+pub struct GemmScratch {
+    rows: Option<AlignedBuffer>, // [ROW_BLOCK, stored lanes]
+}
+
 dispatch! {
     /// Computes the outputs of the panels `panels` of `epilogue(x · Wᵀ)`.
     ///
-    /// `out` has the rows of `x` and the columns of those panels only: threads that share a
-    /// product take a range of panels each and write to their own part of its columns. `isa`
-    /// must be the one that the weights were packed for; for bf16 weights, the rows of `x` are what
-    /// [`round_to_bf16`] makes of them.
+    /// `x` is f32 whatever the weights are stored as. `out` has the rows of `x` and the columns of those
+    /// panels only: threads that share a product take a range of panels each and write to their own part
+    /// of its columns. `isa` must be the one that the weights were packed for.
     ///
     /// # Panics
     /// If sizes do not agree.
@@ -274,6 +180,7 @@ dispatch! {
         panels: Range<usize>,
         epilogue: &Epilogue<'_>,
         out: MatrixMut<'_>,
+        scratch: &mut GemmScratch,
     ) = gemm_body
 }
 
@@ -284,40 +191,62 @@ fn gemm_body<K: Kernel>(
     panels: Range<usize>,
     epilogue: &Epilogue<'_>,
     mut out: MatrixMut<'_>,
+    scratch: &mut GemmScratch,
 ) {
     check_gemm::<K>(x, weights, &panels, epilogue, &out);
     let first_column = panels.start * K::COLUMNS;
-    let mut tile = [0.0; MAX_TILE];
-    let mut gate_tile = [0.0; MAX_TILE];
+    let (mut sums, mut gates) = ([0.0; MAX_TILE], [0.0; MAX_TILE]);
     for block in (0..x.rows()).step_by(ROW_BLOCK) {
-        let block_end = (block + ROW_BLOCK).min(x.rows());
+        let block_rows = x.row_range(block, ROW_BLOCK.min(x.rows() - block));
+        let encoded = encode_rows::<K>(weights.storage(), block_rows, scratch);
         for panel in panels.clone() {
+            let biases = PanelBiases::new(epilogue, panel * K::COLUMNS, K::COLUMNS);
             let start = panel * K::COLUMNS;
-            let columns = start..(start + K::COLUMNS).min(weights.outputs);
-            for first in (block..block_end).step_by(K::ROWS) {
-                let rows = x.row_range(first, K::ROWS.min(block_end - first));
+            let columns = start..(start + K::COLUMNS).min(weights.outputs());
+            for first in (0..encoded.rows()).step_by(K::ROWS) {
+                let rows = encoded.row_range(first, K::ROWS.min(encoded.rows() - first));
                 // SAFETY: this body is compiled for K's instruction set only where `dispatch!`
-                // found it to be there.
-                unsafe { product::<K>(rows, weights, panel, &mut tile) };
+                // found it to be there, and the weights were packed for it.
+                unsafe { product::<K>(rows, weights, panel, &mut sums) };
                 if let Some((gate, _)) = epilogue.gate {
                     // SAFETY: as above.
-                    unsafe { product::<K>(rows, gate, panel, &mut gate_tile) };
+                    unsafe { product::<K>(rows, gate, panel, &mut gates) };
                 }
                 for r in 0..rows.rows() {
-                    let sums = &mut tile[r * K::COLUMNS..][..columns.len()];
-                    let gates = &mut gate_tile[r * K::COLUMNS..][..columns.len()];
-                    finish_row::<K>(epilogue, first + r, columns.clone(), sums, gates);
-                    out.row_mut(first + r)[start - first_column..][..columns.len()].copy_from_slice(sums);
+                    let sums = &mut sums[r * K::COLUMNS..][..K::COLUMNS];
+                    let gates = &mut gates[r * K::COLUMNS..][..K::COLUMNS];
+                    let row = block + first + r;
+                    finish_row::<K>(epilogue, &biases, row, columns.clone(), sums, gates);
+                    let out = &mut out.row_mut(row)[start - first_column..][..columns.len()];
+                    combine::<K>(out, sums, |out, sum| *out = sum);
                 }
             }
         }
     }
 }
 
-/// The tile of some rows and a panel, by how they are stored.
+/// The rows as products with weights of this storage take them.
+#[inline(always)]
+fn encode_rows<'a, K: Kernel>(
+    storage: Storage,
+    rows: Matrix<'a>,
+    scratch: &'a mut GemmScratch,
+) -> Matrix<'a> {
+    if storage == Storage::F32 {
+        return rows;
+    }
+    let lanes = storage.stored_lanes(rows.columns());
+    let encoded = reserved(&mut scratch.rows, rows.rows() * lanes);
+    for (r, encoded) in encoded.chunks_exact_mut(lanes).enumerate() {
+        encode::encode_row_body::<K>(storage, rows.row(r), encoded);
+    }
+    Matrix::new(encoded, rows.rows(), lanes, lanes)
+}
+
+/// The tile of some rows and a panel, as f32.
 ///
 /// # Safety
-/// As [`Kernel::tile`].
+/// The CPU must have the instruction set that the weights were packed for.
 #[inline(always)]
 unsafe fn product<K: Kernel>(
     rows: Matrix<'_>,
@@ -325,11 +254,23 @@ unsafe fn product<K: Kernel>(
     panel: usize,
     tile: &mut [f32; MAX_TILE],
 ) {
-    match weights.storage {
-        // SAFETY: as the caller says.
-        Storage::F32 => unsafe { K::tile(rows, weights.panel(panel), tile) },
-        // SAFETY: as the caller says.
-        Storage::Bf16 => unsafe { K::tile_bf16(rows, weights.panel(panel), tile) },
+    let storage = weights.storage();
+    let (values, meaning) = weights.panel(panel);
+    let lanes = storage.lanes(weights.inputs());
+    let Tile { run, byte_offset } = weights.isa().tile(storage);
+    // SAFETY: as the caller says.
+    unsafe { run(rows.column_range(0, lanes), values, tile) };
+    if storage == Storage::Int8 {
+        let (scales, sums) = meaning.split_at(K::COLUMNS);
+        for (r, tile) in tile.chunks_exact_mut(K::COLUMNS).take(rows.rows()).enumerate() {
+            let row = &rows.row(r)[lanes..];
+            let zero = row[1].to_bits().cast_signed() - byte_offset;
+            for c in 0..K::COLUMNS {
+                // Σ (q - zero) · w = Σ q · w - zero · Σ w
+                let sum = tile[c].to_bits().cast_signed() - zero * sums[c].to_bits().cast_signed();
+                tile[c] = sum as f32 * (row[0] * scales[c]);
+            }
+        }
     }
 }
 
@@ -341,57 +282,81 @@ fn check_gemm<K: Kernel>(
     epilogue: &Epilogue<'_>,
     out: &MatrixMut<'_>,
 ) {
-    let outputs = weights.outputs;
+    let outputs = weights.outputs();
     let columns = (panels.end * K::COLUMNS).min(outputs) - panels.start * K::COLUMNS;
-    assert!(weights.isa.panel_columns() == K::COLUMNS, "weights packed for {:?}", weights.isa);
+    assert!(weights.isa().panel_columns() == K::COLUMNS, "weights packed for {:?}", weights.isa());
     assert!(panels.end <= weights.panels(), "no such panels");
-    assert!(
-        x.columns() == weights.storage.lanes(weights.inputs)
-            && out.rows() == x.rows()
-            && out.columns() == columns
-    );
+    assert!(x.columns() == weights.inputs() && out.rows() == x.rows() && out.columns() == columns);
     assert!(epilogue.bias.is_empty() || epilogue.bias.len() == outputs);
     if let Some((gate, bias)) = epilogue.gate {
-        assert!(gate.isa == weights.isa && gate.inputs == weights.inputs && gate.storage == weights.storage);
-        assert!(gate.outputs == outputs && (bias.is_empty() || bias.len() == outputs));
+        assert!(gate.isa() == weights.isa() && gate.storage() == weights.storage());
+        assert!(gate.inputs() == weights.inputs() && gate.outputs() == outputs);
+        assert!(bias.is_empty() || bias.len() == outputs);
     }
     for other in epilogue.factor.iter().chain(&epilogue.residual) {
         assert!(other.rows() == x.rows() && other.columns() == outputs);
     }
 }
 
-/// Applies the epilogue to the sums of row `row`, columns `columns`, in place.
+/// The biases of a panel's columns, filled up with 0.
+struct PanelBiases {
+    main: [f32; MAX_COLUMNS],
+    gate: [f32; MAX_COLUMNS],
+}
+
+impl PanelBiases {
+    #[inline(always)]
+    fn new(epilogue: &Epilogue<'_>, start: usize, columns: usize) -> PanelBiases {
+        let of_panel = |bias: &[f32]| {
+            let mut padded = [0.0; MAX_COLUMNS];
+            let values = &bias[start.min(bias.len())..(start + columns).min(bias.len())];
+            padded[..values.len()].copy_from_slice(values);
+            padded
+        };
+        PanelBiases {
+            main: of_panel(epilogue.bias),
+            gate: of_panel(epilogue.gate.map_or(&[], |(_, bias)| bias)),
+        }
+    }
+}
+
+/// Applies the epilogue to the sums of row `row` and columns `columns`, in place. What is beyond the last
+/// column means nothing.
 #[inline(always)]
 fn finish_row<K: Kernel>(
     epilogue: &Epilogue<'_>,
+    biases: &PanelBiases,
     row: usize,
     columns: Range<usize>,
     sums: &mut [f32],
     gates: &mut [f32],
 ) {
-    if !epilogue.bias.is_empty() {
-        add(sums, &epilogue.bias[columns.clone()]);
-    }
+    combine::<K>(sums, &biases.main[..K::COLUMNS], |sum, bias| *sum += bias);
     match epilogue.gate {
         None => activate_body::<K>(epilogue.activation, sums),
-        Some((_, gate_bias)) => {
-            if !gate_bias.is_empty() {
-                add(gates, &gate_bias[columns.clone()]);
-            }
+        Some(_) => {
+            combine::<K>(gates, &biases.gate[..K::COLUMNS], |gate, bias| *gate += bias);
             activate_body::<K>(epilogue.activation, gates);
-            sums.iter_mut().zip(gates).for_each(|(sum, gate)| *sum *= *gate);
+            combine::<K>(sums, gates, |sum, gate| *sum *= gate);
         }
     }
     if let Some(factor) = epilogue.factor {
-        let factor = &factor.row(row)[columns.clone()];
-        sums.iter_mut().zip(factor).for_each(|(sum, factor)| *sum *= factor);
+        combine::<K>(sums, &factor.row(row)[columns.clone()], |sum, factor| *sum *= factor);
     }
     if let Some(residual) = epilogue.residual {
-        add(sums, &residual.row(row)[columns]);
+        combine::<K>(sums, &residual.row(row)[columns], |sum, residual| *sum += residual);
     }
 }
 
+/// Combines values with others. For the columns of a whole panel the compiler knows how many there are,
+/// and needs no loop.
 #[inline(always)]
-fn add(values: &mut [f32], addends: &[f32]) {
-    values.iter_mut().zip(addends).for_each(|(value, addend)| *value += addend);
+fn combine<K: Kernel>(values: &mut [f32], others: &[f32], combine: impl Fn(&mut f32, f32)) {
+    if values.len() == K::COLUMNS && others.len() == K::COLUMNS {
+        for i in 0..K::COLUMNS {
+            combine(&mut values[i], others[i]);
+        }
+    } else {
+        values.iter_mut().zip(others).for_each(|(value, &other)| combine(value, other));
+    }
 }

@@ -1,6 +1,6 @@
-//! The tile in plain Rust: vectorised by the compiler for the target's baseline.
+//! The tiles in plain Rust: vectorised by the compiler for the target's baseline.
 
-use super::{Kernel, MAX_TILE, check_tile};
+use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction, check_tile};
 use crate::matrix::Matrix;
 
 /// Any CPU.
@@ -9,36 +9,34 @@ pub(crate) struct Portable;
 impl Kernel for Portable {
     const ROWS: usize = 4;
     const COLUMNS: usize = 8;
+    const TILE: TileFunction = f32_tile;
 
     /// Fused only where that is one instruction: elsewhere it would be a slow library call.
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
         if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
     }
+}
 
-    #[inline(always)]
-    unsafe fn tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-        check_tile::<Self>(x, panel);
-        match x.rows() {
-            4 => rows::<4>(x, panel, tile, Self::mul_add),
-            3 => rows::<3>(x, panel, tile, Self::mul_add),
-            2 => rows::<2>(x, panel, tile, Self::mul_add),
-            1 => rows::<1>(x, panel, tile, Self::mul_add),
-            _ => {}
-        }
-    }
+pub(super) fn tile(storage: Storage) -> Tile {
+    let run: TileFunction = match storage {
+        Storage::F32 => f32_tile,
+        Storage::Bf16 => bf16_tile,
+        Storage::Int8 => int8_tile,
+    };
+    run.into()
+}
 
-    #[inline(always)]
-    unsafe fn tile_bf16(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-        check_tile::<Self>(x, panel);
-        match x.rows() {
-            4 => rows::<4>(x, panel, tile, add_pair),
-            3 => rows::<3>(x, panel, tile, add_pair),
-            2 => rows::<2>(x, panel, tile, add_pair),
-            1 => rows::<1>(x, panel, tile, add_pair),
-            _ => {}
-        }
-    }
+fn f32_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+    any_rows(x, panel, tile, Portable::mul_add);
+}
+
+fn bf16_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+    any_rows(x, panel, tile, add_pair);
+}
+
+fn int8_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+    any_rows(x, panel, tile, add_bytes);
 }
 
 /// Two products of bf16 pairs added to a sum: a bf16 is the upper half of an f32.
@@ -47,6 +45,31 @@ fn add_pair(a: f32, b: f32, sum: f32) -> f32 {
     let low = |pair: f32| f32::from_bits(pair.to_bits() << 16);
     let high = |pair: f32| f32::from_bits(pair.to_bits() & 0xffff_0000);
     Portable::mul_add(high(a), high(b), Portable::mul_add(low(a), low(b), sum))
+}
+
+/// Four products of unsigned and signed bytes added to a 32-bit sum.
+#[inline(always)]
+fn add_bytes(a: f32, b: f32, sum: f32) -> f32 {
+    let products = a.to_bits().to_le_bytes().into_iter().zip(b.to_bits().to_le_bytes());
+    let products = products.map(|(a, b)| i32::from(a) * i32::from(b.cast_signed()));
+    f32::from_bits((sum.to_bits().cast_signed() + products.sum::<i32>()).cast_unsigned())
+}
+
+#[inline(always)]
+fn any_rows(
+    x: Matrix<'_>,
+    panel: &[f32],
+    tile: &mut [f32; MAX_TILE],
+    multiply_add: impl Fn(f32, f32, f32) -> f32,
+) {
+    check_tile::<Portable>(x, panel);
+    match x.rows() {
+        4 => rows::<4>(x, panel, tile, multiply_add),
+        3 => rows::<3>(x, panel, tile, multiply_add),
+        2 => rows::<2>(x, panel, tile, multiply_add),
+        1 => rows::<1>(x, panel, tile, multiply_add),
+        _ => {}
+    }
 }
 
 #[inline(always)]

@@ -1,66 +1,50 @@
 //! The innermost tile of the matrix product: one definition, in the registers of each instruction set.
 
-/// Defines a kernel of `$rows` rows by `$vectors` registers of `$lanes` values.
+/// Defines a [`TileFunction`](super::TileFunction) for the tiles of a [`Kernel`](super::Kernel): `$rows`
+/// rows by `$vectors` registers of `$lanes` lanes.
 macro_rules! tile {
     (
-        $(#[$meta:meta])* $name:ident, $features:literal, $rows:literal x ($vectors:literal * $lanes:literal),
-        rows [$($row:literal)*],
-        $register:ty, $zero:ident, $load:ident, $store:ident, $broadcast:ident, $multiply_add:ident, $pairs:ident
+        $(#[$meta:meta])* $name:ident of $kernel:ident, $features:literal,
+        $vectors:literal * $lanes:literal, rows [$($row:literal)*],
+        $register:ty, $zero:ident, $load:ident, $store:ident, $broadcast:ident, $multiply_add:ident
     ) => {
         $(#[$meta])*
-        pub(crate) struct $name;
-
-        impl Kernel for $name {
-            const ROWS: usize = $rows;
-            const COLUMNS: usize = $vectors * $lanes;
-
-            #[inline(always)]
-            fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-                a.mul_add(b, c)
-            }
-
-            unsafe fn tile_bf16(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-                // SAFETY: the caller found the instruction set.
-                unsafe { $pairs(x, panel, tile) }
-            }
-
+        #[inline]
+        #[target_feature(enable = $features)]
+        unsafe fn $name(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+            /// The tile of the first R rows, all of it in registers.
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-                /// The tile of the first R rows, all of it in registers.
-                #[inline]
-                #[target_feature(enable = $features)]
-                fn rows<const R: usize>(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-                    let depth = x.columns();
-                    let x: [*const f32; R] = std::array::from_fn(|r| x.row(r).as_ptr());
-                    let mut sums: [[$register; $vectors]; R] = [[$zero(); $vectors]; R];
-                    for k in 0..depth {
-                        // SAFETY: `check_tile` found the panel to be `depth` rows of COLUMNS values.
-                        let weights: [$register; $vectors] = std::array::from_fn(|v| unsafe {
-                            $load(panel.as_ptr().add((k * $vectors + v) * $lanes))
-                        });
-                        for r in 0..R {
-                            // SAFETY: each pointer is to a row of `depth` values.
-                            let value = $broadcast(unsafe { *x[r].add(k) });
-                            for v in 0..$vectors {
-                                sums[r][v] = $multiply_add(value, weights[v], sums[r][v]);
-                            }
-                        }
-                    }
-                    let out = tile[..R * $vectors * $lanes].as_mut_ptr();
-                    for (r, sums) in sums.iter().enumerate() {
-                        for (v, &sum) in sums.iter().enumerate() {
-                            // SAFETY: the slice above holds R rows of COLUMNS values.
-                            unsafe { $store(out.add((r * $vectors + v) * $lanes), sum) };
+            fn rows<const R: usize>(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+                let depth = x.columns();
+                let x: [*const f32; R] = std::array::from_fn(|r| x.row(r).as_ptr());
+                let mut sums: [[$register; $vectors]; R] = [[$zero(); $vectors]; R];
+                for k in 0..depth {
+                    // SAFETY: `check_tile` found the panel to be `depth` rows of COLUMNS values.
+                    let weights: [$register; $vectors] = std::array::from_fn(|v| unsafe {
+                        $load(panel.as_ptr().add((k * $vectors + v) * $lanes))
+                    });
+                    for r in 0..R {
+                        // SAFETY: each pointer is to a row of `depth` values.
+                        let value = $broadcast(unsafe { *x[r].add(k) });
+                        for v in 0..$vectors {
+                            sums[r][v] = $multiply_add(value, weights[v], sums[r][v]);
                         }
                     }
                 }
+                let out = tile[..R * $vectors * $lanes].as_mut_ptr();
+                for (r, sums) in sums.iter().enumerate() {
+                    for (v, &sum) in sums.iter().enumerate() {
+                        // SAFETY: the slice above holds R rows of COLUMNS values.
+                        unsafe { $store(out.add((r * $vectors + v) * $lanes), sum) };
+                    }
+                }
+            }
 
-                $crate::gemm::check_tile::<Self>(x, panel);
-                match x.rows() {
-                    $($row => rows::<$row>(x, panel, tile),)*
-                    _ => {}
-                }
+            $crate::gemm::check_tile::<$kernel>(x, panel);
+            match x.rows() {
+                $($row => rows::<$row>(x, panel, tile),)*
+                _ => {}
             }
         }
     };

@@ -1,22 +1,106 @@
 //! The tiles for x86-64.
 
 use super::tile::tile;
-use super::{Kernel, MAX_TILE};
+use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
+use crate::isa::Kind;
 use crate::matrix::Matrix;
 use std::arch::x86_64::*;
 
-tile!(
-    /// AVX2 and FMA: 12 sums, 2 registers of weights and 1 of x, of 16.
-    Avx2, "avx2,fma", 6 x (2 * 8),
-    rows [6 5 4 3 2 1],
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps, pairs_avx2
-);
+/// AVX2 and FMA: a tile is 12 registers of sums, 2 of weights and 1 of x, of 16.
+pub(crate) struct Avx2;
+
+impl Kernel for Avx2 {
+    const ROWS: usize = 6;
+    const COLUMNS: usize = 2 * 8;
+    const TILE: TileFunction = avx2_f32;
+
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+/// AVX-512 (F, VL, BW, DQ): a tile is 24 registers of sums, 3 of weights and 1 of x, of 32.
+pub(crate) struct Avx512;
+
+impl Kernel for Avx512 {
+    const ROWS: usize = 8;
+    const COLUMNS: usize = 3 * 16;
+    const TILE: TileFunction = avx512_f32;
+
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+/// The tile of an instruction set that is not [`Kind::Portable`].
+pub(super) fn tile(kind: Kind, storage: Storage) -> Tile {
+    use Kind::{Avx2, Avx2Vnni, Avx512, Avx512Bf16, Avx512Vnni, Portable};
+    let run: TileFunction = match (kind, storage) {
+        (Portable, _) => return super::portable::tile(storage),
+        (Avx2 | Avx2Vnni, Storage::F32) => avx2_f32,
+        (Avx2 | Avx2Vnni, Storage::Bf16) => avx2_bf16,
+        (Avx2, Storage::Int8) => avx2_int8,
+        (Avx2Vnni, Storage::Int8) => avx2_vnni_int8,
+        (Avx512 | Avx512Vnni | Avx512Bf16, Storage::F32) => avx512_f32,
+        (Avx512 | Avx512Vnni, Storage::Bf16) => avx512_bf16_widened,
+        (Avx512Bf16, Storage::Bf16) => avx512_bf16,
+        (Avx512, Storage::Int8) => avx512_int8,
+        (Avx512Vnni | Avx512Bf16, Storage::Int8) => avx512_vnni_int8,
+    };
+    run.into()
+}
+
+/// The instruction at the heart of a tile.
+pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
+    match (kind, storage) {
+        (Kind::Avx2Vnni | Kind::Avx512Vnni | Kind::Avx512Bf16, Storage::Int8) => "vpdpbusd",
+        (_, Storage::Int8) => "vpmaddwd",
+        (Kind::Avx512Bf16, Storage::Bf16) => "vdpbf16ps",
+        (_, Storage::Bf16) => "vfmadd231ps on widened bf16",
+        (_, Storage::F32) => "vfmadd231ps",
+    }
+}
 
 tile!(
-    /// AVX-512 (F, VL, BW, DQ): 24 sums, 3 registers of weights and 1 of x, of 32.
-    Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 8 x (3 * 16),
+    avx2_f32 of Avx2, "avx2,fma", 2 * 8, rows [6 5 4 3 2 1],
+    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps
+);
+tile!(
+    avx512_f32 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 3 * 16, rows [8 7 6 5 4 3 2 1],
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps
+);
+tile!(
+    avx2_bf16 of Avx2, "avx2,fma", 2 * 8, rows [6 5 4 3 2 1],
+    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, widen_pairs_avx2
+);
+tile!(
+    avx512_bf16_widened of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 3 * 16,
     rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, pairs_avx512
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, widen_pairs_avx512
+);
+tile!(
+    avx512_bf16 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", 3 * 16,
+    rows [8 7 6 5 4 3 2 1],
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, dot_pairs
+);
+tile!(
+    avx2_int8 of Avx2, "avx2,fma", 2 * 8, rows [6 5 4 3 2 1],
+    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, multiply_bytes_avx2
+);
+tile!(
+    avx2_vnni_int8 of Avx2, "avx2,fma,avxvnni", 2 * 8, rows [6 5 4 3 2 1],
+    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, dot_bytes_avx2
+);
+tile!(
+    avx512_int8 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 3 * 16, rows [8 7 6 5 4 3 2 1],
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, multiply_bytes_avx512
+);
+tile!(
+    avx512_vnni_int8 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma", 3 * 16,
+    rows [8 7 6 5 4 3 2 1],
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, dot_bytes_avx512
 );
 
 /// Two products of bf16 pairs added to each sum, in the order of the depth.
@@ -49,42 +133,41 @@ fn widen_pairs_avx2(x: __m256, weights: __m256, sums: __m256) -> __m256 {
     _mm256_fmadd_ps(_mm256_and_ps(x, upper), _mm256_and_ps(weights, upper), sums)
 }
 
-tile!(
-    /// AVX-512 BF16: a pair of products an instruction and lane.
-    Avx512Pairs, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", 8 x (3 * 16),
-    rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, dot_pairs, pairs_avx512
-);
-
-tile!(
-    /// AVX-512 without BF16.
-    Avx512Widened, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 8 x (3 * 16),
-    rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, widen_pairs_avx512, pairs_avx512
-);
-
-tile!(
-    /// AVX2, which has no bf16.
-    Avx2Widened, "avx2,fma", 6 x (2 * 8),
-    rows [6 5 4 3 2 1],
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, widen_pairs_avx2, pairs_avx2
-);
-
-/// # Safety
-/// The CPU must have the instruction set of [`Avx512`].
-unsafe fn pairs_avx512(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-    if is_x86_feature_detected!("avx512bf16") {
-        // SAFETY: the CPU has it.
-        unsafe { Avx512Pairs::tile(x, panel, tile) }
-    } else {
-        // SAFETY: as the caller says.
-        unsafe { Avx512Widened::tile(x, panel, tile) }
-    }
+/// Four products of unsigned bytes of x and signed bytes of weights added to each 32-bit sum.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+fn dot_bytes_avx512(x: __m512, weights: __m512, sums: __m512) -> __m512 {
+    let bits = _mm512_castps_si512;
+    _mm512_castsi512_ps(_mm512_dpbusd_epi32(bits(sums), bits(x), bits(weights)))
 }
 
-/// # Safety
-/// The CPU must have the instruction set of [`Avx2`].
-unsafe fn pairs_avx2(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-    // SAFETY: as the caller says.
-    unsafe { Avx2Widened::tile(x, panel, tile) }
+#[inline]
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn dot_bytes_avx2(x: __m256, weights: __m256, sums: __m256) -> __m256 {
+    let bits = _mm256_castps_si256;
+    _mm256_castsi256_ps(_mm256_dpbusd_avx_epi32(bits(sums), bits(x), bits(weights)))
+}
+
+/// The same where the CPU has no instruction for it: even and odd bytes as 16-bit numbers. (The
+/// instruction that multiplies bytes, `vpmaddubsw`, clips its sums.)
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+fn multiply_bytes_avx512(x: __m512, weights: __m512, sums: __m512) -> __m512 {
+    let (x, weights) = (_mm512_castps_si512(x), _mm512_castps_si512(weights));
+    let even_x = _mm512_and_si512(x, _mm512_set1_epi16(0xff));
+    let even_weights = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(weights));
+    let even = _mm512_madd_epi16(even_x, even_weights);
+    let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(x), _mm512_srai_epi16::<8>(weights));
+    _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(sums), _mm512_add_epi32(even, odd)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn multiply_bytes_avx2(x: __m256, weights: __m256, sums: __m256) -> __m256 {
+    let (x, weights) = (_mm256_castps_si256(x), _mm256_castps_si256(weights));
+    let even_x = _mm256_and_si256(x, _mm256_set1_epi16(0xff));
+    let even_weights = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights));
+    let even = _mm256_madd_epi16(even_x, even_weights);
+    let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(x), _mm256_srai_epi16::<8>(weights));
+    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(sums), _mm256_add_epi32(even, odd)))
 }

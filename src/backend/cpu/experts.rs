@@ -2,7 +2,7 @@
 //! put back. Each row's products are taken in the same order whatever it is gathered with.
 
 use super::weights::ExpertWeights;
-use taskvec_kernels::{Epilogue, Isa, Matrix, MatrixMut, PackedWeights, gemm};
+use taskvec_kernels::{Epilogue, GemmScratch, Isa, Matrix, MatrixMut, PackedWeights, gemm};
 
 /// The largest of the softmax of `scores`: place and value, largest first, as many as `out` has room
 /// for.
@@ -23,24 +23,31 @@ fn chosen(choices: &[f32], expert: usize) -> Vec<usize> {
 }
 
 /// The expert's matrix on gathered rows.
-fn product(isa: Isa, weights: &PackedWeights, rows: &[f32], epilogue: &Epilogue<'_>) -> Vec<f32> {
+fn product(
+    isa: Isa,
+    weights: &PackedWeights,
+    rows: &[f32],
+    epilogue: &Epilogue<'_>,
+    scratch: &mut GemmScratch,
+) -> Vec<f32> {
     let (inputs, outputs) = (weights.inputs(), weights.outputs());
     let count = rows.len() / inputs;
     let mut result = vec![0.0; count * outputs];
     let x = Matrix::new(rows, count, inputs, inputs);
-    gemm(
-        isa,
-        x,
-        weights,
-        0..weights.panels(),
-        epilogue,
-        MatrixMut::new(&mut result, count, outputs, outputs),
-    );
+    let out = MatrixMut::new(&mut result, count, outputs, outputs);
+    gemm(isa, x, weights, 0..weights.panels(), epilogue, out, scratch);
     result
 }
 
 /// `out[choice] = activation(input[row] · Wᵀ)`, a row for each choice.
-pub(super) fn up(isa: Isa, weights: &ExpertWeights, choices: &[f32], input: &[f32], out: &mut [f32]) {
+pub(super) fn up(
+    isa: Isa,
+    weights: &ExpertWeights,
+    choices: &[f32],
+    input: &[f32],
+    out: &mut [f32],
+    scratch: &mut GemmScratch,
+) {
     let epilogue = Epilogue { activation: weights.activation, ..Epilogue::default() };
     for (expert, weights) in weights.experts.iter().enumerate() {
         let (size, width) = (weights.inputs(), weights.outputs());
@@ -48,7 +55,7 @@ pub(super) fn up(isa: Isa, weights: &ExpertWeights, choices: &[f32], input: &[f3
         let places = chosen(choices, expert);
         let rows: Vec<f32> =
             places.iter().flat_map(|place| &input[place / top * size..][..size]).copied().collect();
-        let result = product(isa, weights, &rows, &epilogue);
+        let result = product(isa, weights, &rows, &epilogue, scratch);
         for (place, result) in places.iter().zip(result.chunks_exact(width)) {
             out[place * width..][..width].copy_from_slice(result);
         }
@@ -57,14 +64,21 @@ pub(super) fn up(isa: Isa, weights: &ExpertWeights, choices: &[f32], input: &[f3
 
 /// `out[row] += Σ probability · (input[choice] · W) + b` over the row's choices, in the order of the
 /// experts.
-pub(super) fn down(isa: Isa, weights: &ExpertWeights, choices: &[f32], input: &[f32], out: &mut [f32]) {
+pub(super) fn down(
+    isa: Isa,
+    weights: &ExpertWeights,
+    choices: &[f32],
+    input: &[f32],
+    out: &mut [f32],
+    scratch: &mut GemmScratch,
+) {
     for (expert, packed) in weights.experts.iter().enumerate() {
         let (size, width) = (packed.inputs(), packed.outputs());
         let top = choices.len() / 2 / (out.len() / width);
         let places = chosen(choices, expert);
         let rows: Vec<f32> =
             places.iter().flat_map(|place| &input[place * size..][..size]).copied().collect();
-        let result = product(isa, packed, &rows, &Epilogue::default());
+        let result = product(isa, packed, &rows, &Epilogue::default(), scratch);
         for (place, result) in places.iter().zip(result.chunks_exact(width)) {
             let out = &mut out[place / top * width..][..width];
             let probability = choices[2 * place + 1];

@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use taskvec_kernels::{
-    Epilogue, Isa, Matrix, MatrixMut, Storage, gemm, layer_norm, rms_norm, rotate_half, round_to_bf16,
+    Epilogue, GemmScratch, Isa, Matrix, MatrixMut, Storage, gemm, layer_norm, rms_norm, rotate_half,
 };
 use weights::{LinearWeights, NormWeights, StepWeights};
 
@@ -41,8 +41,8 @@ pub(crate) struct Cpu {
 struct Workspace {
     /// As in [`Plan::buffers`].
     buffers: Vec<Vec<f32>>,
-    /// The rows that a bf16 product reads.
-    rounded: Vec<f32>,
+    /// One for each thread that shares the batch's products.
+    products: Vec<GemmScratch>,
     /// One for each thread that shares the batch's attention.
     heads: Vec<HeadScratch>,
 }
@@ -58,6 +58,7 @@ impl Cpu {
         let storage = match precision {
             Precision::F32 => Storage::F32,
             Precision::Bf16 => Storage::Bf16,
+            Precision::Int8 => Storage::Int8,
         };
         let pack = |step| StepWeights::read(step, isa, storage);
         let weights = threads.install(|| plan.steps.iter().map(pack).collect::<Result<_>>())?;
@@ -90,7 +91,7 @@ impl Cpu {
         let isa = self.isa;
         let width = |id: BufferId| self.plan.width(id);
         // The output leaves the list while the step reads the others.
-        let Workspace { buffers, rounded, heads } = workspace;
+        let Workspace { buffers, products, heads } = workspace;
         let (Step::Embed { output, .. }
         | Step::Norm { output, .. }
         | Step::Linear { output, .. }
@@ -130,7 +131,7 @@ impl Cpu {
                 let factor = factor.map(|(id, first)| matrix(id).column_range(first, width(*output)));
                 let epilogue = Epilogue { factor, residual: residual.map(matrix), ..linear.epilogue() };
                 let out = MatrixMut::new(&mut out, rows, width(*output), width(*output));
-                run_linear(isa, linear, matrix(*input), rounded, &epilogue, out, lanes);
+                run_linear(isa, linear, matrix(*input), &epilogue, out, &mut products[..lanes]);
             }
             (Step::Rotary { table, columns, .. }, _) => {
                 rotate(isa, table, batch, &mut out, width(*output), columns)
@@ -155,11 +156,12 @@ impl Cpu {
             }
             (Step::ExpertUp { choices, input, .. }, StepWeights::Experts(weights)) => {
                 let choices = &buffers[choices.0];
-                experts::up(isa, weights, choices, &buffers[input.0], &mut out);
+                experts::up(isa, weights, choices, &buffers[input.0], &mut out, &mut products[0]);
             }
             (Step::ExpertDown { choices, input, residual, .. }, StepWeights::Experts(weights)) => {
                 out.copy_from_slice(&buffers[residual.0]);
-                experts::down(isa, weights, &buffers[choices.0], &buffers[input.0], &mut out);
+                let (choices, input) = (&buffers[choices.0], &buffers[input.0]);
+                experts::down(isa, weights, choices, input, &mut out, &mut products[0]);
             }
             (Step::Normalize { input, .. }, _) => {
                 out.copy_from_slice(&buffers[input.0]);
@@ -182,13 +184,18 @@ impl Workspace {
         }
         if self.heads.len() < lanes {
             self.heads.resize_with(lanes, HeadScratch::default);
+            self.products.resize_with(lanes, GemmScratch::default);
         }
     }
 }
 
 impl Backend for Cpu {
     fn name(&self) -> String {
-        let precision = if self.precision == Precision::Bf16 { ", bf16" } else { "" };
+        let precision = match self.precision {
+            Precision::F32 => "",
+            Precision::Bf16 => ", bf16",
+            Precision::Int8 => ", int8",
+        };
         format!("cpu ({}{precision}, {} threads)", self.isa.name(), self.threads.current_num_threads())
     }
 
@@ -250,46 +257,31 @@ fn normalize_row(isa: Isa, norm: &NormWeights, row: &mut [f32]) {
     }
 }
 
-/// One linear layer; with more than one lane, each computes a share of the columns.
+/// One linear layer on as many threads as there are scratches, each with a share of the columns.
 fn run_linear(
     isa: Isa,
     linear: &LinearWeights,
     x: Matrix<'_>,
-    rounded: &mut Vec<f32>,
     epilogue: &Epilogue<'_>,
     out: MatrixMut<'_>,
-    lanes: usize,
+    scratches: &mut [GemmScratch],
 ) {
     let weights = &linear.weights;
     let panels = weights.panels();
-    let x = match weights.storage() {
-        Storage::F32 => x,
-        Storage::Bf16 => round_rows(x, rounded),
-    };
-    if lanes <= 1 || panels == 1 {
-        return gemm(isa, x, weights, 0..panels, epilogue, out);
+    if let ([scratch], _) | ([scratch, ..], 1) = (&mut *scratches, panels) {
+        return gemm(isa, x, weights, 0..panels, epilogue, out, scratch);
     }
-    let share = panels.div_ceil(lanes);
+    let share = panels.div_ceil(scratches.len());
     rayon::scope(|scope| {
         let mut rest = out;
-        for first in (0..panels).step_by(share) {
+        for (first, scratch) in (0..panels).step_by(share).zip(scratches) {
             let range = first..(first + share).min(panels);
             let columns = (range.len() * isa.panel_columns()).min(rest.columns());
             let (part, others) = rest.split_columns(columns);
             rest = others;
-            scope.spawn(move |_| gemm(isa, x, weights, range, epilogue, part));
+            scope.spawn(move |_| gemm(isa, x, weights, range, epilogue, part, scratch));
         }
     });
-}
-
-/// The rows of `x` as bf16, in memory that is kept from product to product.
-fn round_rows<'a>(x: Matrix<'_>, rounded: &'a mut Vec<f32>) -> Matrix<'a> {
-    let lanes = Storage::Bf16.lanes(x.columns());
-    rounded.resize(x.rows() * lanes, 0.0);
-    for (r, out) in rounded.chunks_exact_mut(lanes).enumerate() {
-        round_to_bf16(x.row(r), out);
-    }
-    Matrix::new(rounded, x.rows(), lanes, lanes)
 }
 
 fn rotate(

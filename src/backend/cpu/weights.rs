@@ -146,6 +146,11 @@ fn pack_transposed(weight: &Tensor, rows: Range<usize>, isa: Isa) -> Result<Pack
 /// Packs a linear layer's weights straight from the mapped file, panels in parallel.
 fn pack(linear: &LinearSpec, isa: Isa, storage: Storage) -> Result<PackedWeights> {
     let inputs = linear.inputs();
+    // Longer rows than any model has would overflow the sums.
+    let storage = match storage {
+        Storage::Int8 if inputs > Storage::INT8_INPUTS => Storage::F32,
+        other => other,
+    };
     let mut packed = PackedWeights::zeroed(isa, storage, linear.outputs(), inputs);
     // Where each row of the stacked matrix comes from.
     let rows: Vec<(&Tensor, usize)> = linear

@@ -28,7 +28,7 @@ pub(crate) struct ModelArguments {
     /// The most tokens of a text, its prompt included [default: the model's own limit]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
-    /// The precision of matrix products: f32 gives the reference's vector, bf16 is faster
+    /// The precision of matrix products: f32 gives the reference's vector, bf16 and int8 are faster
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     precision: PrecisionName,
     /// The CPU's instruction set, as `taskvec devices` lists them [default: the fastest]
@@ -40,6 +40,7 @@ pub(crate) struct ModelArguments {
 enum PrecisionName {
     F32,
     Bf16,
+    Int8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,6 +93,7 @@ impl ModelArguments {
         let mut builder = Embedder::builder().device(self.device()?).precision(match self.precision {
             PrecisionName::F32 => Precision::F32,
             PrecisionName::Bf16 => Precision::Bf16,
+            PrecisionName::Int8 => Precision::Int8,
         });
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);

@@ -1,0 +1,166 @@
+//! How weights and the rows they are multiplied with are stored, and the way there from f32.
+
+use super::Kernel;
+use crate::isa::dispatch;
+
+#[cfg(target_endian = "big")]
+compile_error!("the kernels read several small values from one 32-bit lane, the first in its lowest bits");
+
+/// How weights, and the rows they are multiplied with, are stored. Values smaller than 32 bits share
+/// lanes, as many as fit, in the order of the depth.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Storage {
+    /// Single precision.
+    #[default]
+    F32,
+    /// The upper half of a single-precision number, two to a lane. Sums are f32.
+    Bf16,
+    /// 8-bit integers, four to a lane. Sums are 32-bit integers and exact.
+    ///
+    /// A weight is `scale · w` with w in -127..=127 and a scale of its own for each output; a value of a
+    /// row of x is `scale · (q - zero)` with q and zero in 0..=255 and a scale and zero for each row,
+    /// chosen so that the row's smallest and largest value (and 0) are reached.
+    Int8,
+}
+
+impl Storage {
+    /// The longest row that [`Storage::Int8`] takes: its sums stay within 32 bits.
+    pub const INT8_INPUTS: usize = (i32::MAX / (255 * 127)) as usize;
+
+    /// Lanes of 32 bits that a row of `inputs` values takes.
+    pub(crate) fn lanes(self, inputs: usize) -> usize {
+        match self {
+            Storage::F32 => inputs,
+            Storage::Bf16 => inputs.div_ceil(2),
+            Storage::Int8 => inputs.div_ceil(4),
+        }
+    }
+
+    /// The same, with the lanes behind the values that say what they mean: for rows of x the scale and
+    /// zero, for weights the scale and the sum of the weights.
+    pub fn stored_lanes(self, inputs: usize) -> usize {
+        self.lanes(inputs) + if self == Storage::Int8 { 2 } else { 0 }
+    }
+}
+
+dispatch! {
+    /// Stores a row of x as a product with weights of this storage takes it.
+    ///
+    /// bf16 is rounded to nearest, ties to even. For int8 see [`Storage::Int8`]. A row with a NaN (for
+    /// int8 also with an infinity) gives products that are NaN.
+    ///
+    /// # Panics
+    /// If `out` does not have [`Storage::stored_lanes`] lanes.
+    pub fn encode_row(storage: Storage, row: &[f32], out: &mut [f32]) = encode_row_body
+}
+
+#[inline(always)]
+pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mut [f32]) {
+    assert_eq!(out.len(), storage.stored_lanes(row.len()));
+    match storage {
+        Storage::F32 => out.copy_from_slice(row),
+        Storage::Bf16 => round_to_bf16(row, halves(out)),
+        Storage::Int8 => {
+            let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
+            let (scale, zero) = quantize_row(row, bytes(values));
+            meaning.copy_from_slice(&[scale, f32::from_bits(zero)]);
+        }
+    }
+}
+
+/// The lanes as 16-bit values.
+fn halves(lanes: &mut [f32]) -> &mut [u16] {
+    // SAFETY: the same memory, whose alignment is enough; all bit patterns are values of both types.
+    unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), 2 * lanes.len()) }
+}
+
+/// The lanes as bytes.
+pub(super) fn bytes(lanes: &mut [f32]) -> &mut [u8] {
+    // SAFETY: the same memory, whose alignment is enough; all bit patterns are values of both types.
+    unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), 4 * lanes.len()) }
+}
+
+/// What is converted at once, so that the compiler uses vectors.
+const CHUNK: usize = 16;
+
+#[inline(always)]
+fn round_to_bf16(row: &[f32], out: &mut [u16]) {
+    let (values, padding) = out.split_at_mut(row.len());
+    padding.fill(0);
+    let (chunks, rest) = row.as_chunks::<CHUNK>();
+    let (outs, out_rest) = values.as_chunks_mut::<CHUNK>();
+    for (chunk, out) in chunks.iter().zip(outs) {
+        *out = chunk.map(bf16_bits);
+    }
+    out_rest.iter_mut().zip(rest).for_each(|(out, &value)| *out = bf16_bits(value));
+}
+
+#[inline(always)]
+fn bf16_bits(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    (if value.is_nan() { (bits >> 16) | 0x40 } else { rounded }) as u16
+}
+
+/// A row as bytes `q` with `value ≈ scale · (q - zero)`; returns scale and zero.
+#[inline(always)]
+fn quantize_row(row: &[f32], out: &mut [u8]) -> (f32, u32) {
+    let (lowest, highest, nothing) = extent(row);
+    let width = highest - lowest;
+    // Below this, 255 / width would be infinite: such a row is as good as 0.
+    let (scale, steps) = if width < 1e-35 { (0.0, 0.0) } else { (width / 255.0, 255.0 / width) };
+    let zero = (-lowest * steps).round_ties_even();
+    let (values, padding) = out.split_at_mut(row.len());
+    padding.fill(0);
+    let (chunks, rest) = row.as_chunks::<CHUNK>();
+    let (outs, out_rest) = values.as_chunks_mut::<CHUNK>();
+    for (chunk, out) in chunks.iter().zip(outs) {
+        *out = chunk.map(|value| to_byte(value * steps + zero));
+    }
+    out_rest.iter_mut().zip(rest).for_each(|(out, &value)| *out = to_byte(value * steps + zero));
+    // `nothing` is 0, or NaN.
+    (scale + nothing, zero as u32)
+}
+
+/// The smallest and the largest of a row and 0; then 0, or NaN if a value is not finite.
+#[inline(always)]
+fn extent(row: &[f32]) -> (f32, f32, f32) {
+    let (mut low, mut high, mut nothing) = ([0.0f32; CHUNK], [0.0f32; CHUNK], [0.0f32; CHUNK]);
+    let mut take = |lane: usize, value: f32| {
+        low[lane] = if value < low[lane] { value } else { low[lane] };
+        high[lane] = if value > high[lane] { value } else { high[lane] };
+        nothing[lane] += value * 0.0;
+    };
+    let (chunks, rest) = row.as_chunks::<CHUNK>();
+    for chunk in chunks {
+        for (lane, &value) in chunk.iter().enumerate() {
+            take(lane, value);
+        }
+    }
+    rest.iter().enumerate().for_each(|(lane, &value)| take(lane, value));
+    (low.into_iter().fold(0.0, f32::min), high.into_iter().fold(0.0, f32::max), nothing.iter().sum())
+}
+
+/// Rounds to the nearest of 0..=255, ties to even.
+#[inline(always)]
+fn to_byte(value: f32) -> u8 {
+    // Adding 2^23 rounds to an integer and leaves it in the low mantissa bits.
+    const ROUND: f32 = 8_388_608.0;
+    let value = if value > 0.0 { value } else { 0.0 };
+    let value = if value < 255.0 { value } else { 255.0 };
+    (value + ROUND).to_bits() as u8
+}
+
+/// Weights of one output as bytes `w` with `weight ≈ scale · w`; returns the scale and the sum of w.
+pub(super) fn quantize_weights(row: &[f32], out: &mut [u8]) -> (f32, i32) {
+    let largest = row.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
+    let scale = largest / 127.0;
+    let mut sum = 0;
+    for (out, weight) in out.iter_mut().zip(row) {
+        let quantized = if scale == 0.0 { 0.0 } else { (weight / scale).round_ties_even().clamp(-127.0, 127.0) };
+        *out = (quantized as i8).cast_unsigned();
+        sum += quantized as i32;
+    }
+    out[row.len()..].fill(0);
+    (scale, sum)
+}

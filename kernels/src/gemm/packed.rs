@@ -1,0 +1,125 @@
+//! Weights in the panel layout that the tiles read.
+
+use super::encode::{Storage, bytes, encode_row, quantize_weights};
+use crate::aligned::AlignedBuffer;
+use crate::isa::Isa;
+use crate::matrix::Matrix;
+use std::ops::Range;
+
+/// A weight matrix `[outputs, inputs]` in the panel layout of one instruction set.
+pub struct PackedWeights {
+    panels: AlignedBuffer, // [panels, stored lanes, panel_columns]
+    outputs: usize,
+    inputs: usize,
+    isa: Isa,
+    storage: Storage,
+}
+
+impl PackedWeights {
+    /// Packed weights that are all zero, to be filled by [`PackedWeights::panels_mut`].
+    ///
+    /// # Panics
+    /// If the packed size overflows, or rows are longer than `storage` takes.
+    pub fn zeroed(isa: Isa, storage: Storage, outputs: usize, inputs: usize) -> Self {
+        assert!(storage != Storage::Int8 || inputs <= Storage::INT8_INPUTS, "sums of int8 would overflow");
+        let columns = isa.panel_columns();
+        let len = outputs.next_multiple_of(columns).checked_mul(storage.stored_lanes(inputs));
+        let panels = AlignedBuffer::zeroed(len.expect("packed weights exceed the address space"));
+        PackedWeights { panels, outputs, inputs, isa, storage }
+    }
+
+    /// Packs `weights`, `[outputs, inputs]`.
+    pub fn pack(isa: Isa, storage: Storage, weights: Matrix<'_>) -> Self {
+        let mut packed = PackedWeights::zeroed(isa, storage, weights.rows(), weights.columns());
+        for (panel, outputs) in packed.panels_mut() {
+            let count = outputs.len();
+            pack_panel(isa, storage, weights.row_range(outputs.start, count), panel);
+        }
+        packed
+    }
+
+    /// Each panel and the outputs (rows of the weight matrix) it holds; see [`pack_panel`].
+    pub fn panels_mut(&mut self) -> impl Iterator<Item = (&mut [f32], Range<usize>)> {
+        let (columns, outputs) = (self.isa.panel_columns(), self.outputs);
+        let len = self.panel_len().max(1);
+        self.panels
+            .as_mut_slice()
+            .chunks_exact_mut(len)
+            .enumerate()
+            .map(move |(i, panel)| (panel, i * columns..((i + 1) * columns).min(outputs)))
+    }
+
+    /// Number of panels.
+    pub fn panels(&self) -> usize {
+        self.outputs.div_ceil(self.isa.panel_columns())
+    }
+
+    /// Results per row: the rows of the weight matrix.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Values per row of x: the columns of the weight matrix.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// How its values are stored.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
+    /// The instruction set it was packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Bytes of memory that the panels take.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.panels.as_slice())
+    }
+
+    /// The values of a panel, `[lanes, panel_columns]`, and what is stored behind them.
+    pub(super) fn panel(&self, index: usize) -> (&[f32], &[f32]) {
+        let len = self.panel_len();
+        let values = self.storage.lanes(self.inputs) * self.isa.panel_columns();
+        self.panels.as_slice()[index * len..][..len].split_at(values)
+    }
+
+    fn panel_len(&self) -> usize {
+        self.storage.stored_lanes(self.inputs) * self.isa.panel_columns()
+    }
+}
+
+/// Packs up to one panel of rows of a weight matrix: `panel[k][c] = rows[c][k]`, zero beyond the
+/// last row. `panel` is `[stored lanes, isa.panel_columns()]`.
+///
+/// # Panics
+/// If `panel` has another size or `rows` has more rows than a panel has columns.
+pub fn pack_panel(isa: Isa, storage: Storage, rows: Matrix<'_>, panel: &mut [f32]) {
+    let columns = isa.panel_columns();
+    let lanes = storage.stored_lanes(rows.columns());
+    assert!(rows.rows() <= columns && panel.len() == columns * lanes);
+    if rows.rows() < columns {
+        panel.fill(0.0);
+    }
+    let mut encoded = vec![0.0; if storage == Storage::F32 { 0 } else { lanes }];
+    for c in 0..rows.rows() {
+        let row = match storage {
+            Storage::F32 => rows.row(c),
+            Storage::Bf16 => {
+                encode_row(isa, storage, rows.row(c), &mut encoded);
+                &encoded
+            }
+            Storage::Int8 => {
+                let (values, meaning) = encoded.split_at_mut(lanes - 2);
+                let (scale, sum) = quantize_weights(rows.row(c), bytes(values));
+                meaning.copy_from_slice(&[scale, f32::from_bits(sum.cast_unsigned())]);
+                &encoded
+            }
+        };
+        for (k, &value) in row.iter().enumerate() {
+            panel[k * columns + c] = value;
+        }
+    }
+}
