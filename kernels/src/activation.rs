@@ -2,7 +2,8 @@
 
 use crate::gemm::Kernel;
 use crate::isa::dispatch;
-use crate::math::{erf, exp, tanh};
+use crate::math::{LONGEST_TAIL, exp, normal_tail, tanh};
+use crate::vector::{Vector, map};
 
 /// An activation function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -31,27 +32,37 @@ dispatch! {
 pub(crate) fn activate_body<K: Kernel>(activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::Identity => {}
-        Activation::GeluErf => values.iter_mut().for_each(|v| *v = gelu_erf::<K>(*v)),
-        Activation::GeluTanh => values.iter_mut().for_each(|v| *v = gelu_tanh::<K>(*v)),
-        Activation::Silu => values.iter_mut().for_each(|v| *v /= 1.0 + exp::<K>(-*v)),
-        // Not `max`, which would hide a NaN.
-        Activation::Relu => values.iter_mut().for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v }),
-        Activation::Tanh => values.iter_mut().for_each(|v| *v = tanh::<K>(*v)),
+        Activation::GeluErf => map!(K::Vector, values, |x| gelu_erf(x)),
+        Activation::GeluTanh => map!(K::Vector, values, |x| gelu_tanh(x)),
+        Activation::Silu => map!(K::Vector, values, |x| silu(x)),
+        Activation::Relu => map!(K::Vector, values, |x| relu(x)),
+        Activation::Tanh => map!(K::Vector, values, |x| tanh(x)),
     }
 }
 
+/// `Φ(x) = 1 - tail(x)` above 0 and `tail(-x)` below, so x·Φ(x) is `max(x, 0) - |x|·tail(|x|)`.
 #[inline(always)]
-fn gelu_erf<K: Kernel>(x: f32) -> f32 {
-    let half = 0.5 * x;
-    K::mul_add(half, erf::<K>(x * std::f32::consts::FRAC_1_SQRT_2), half)
+fn gelu_erf<V: Vector>(x: V) -> V {
+    let a = V::splat(LONGEST_TAIL).min(x.abs());
+    relu(x) - a * normal_tail(a)
+}
+
+/// `(1 + tanh u)/2` is `sigmoid(2u)`.
+#[inline(always)]
+fn gelu_tanh<V: Vector>(x: V) -> V {
+    const MINUS_2_SQRT_2_OVER_PI: f32 = -1.595_769_1;
+    let cubic = (V::splat(0.044_715) * x * x).mul_add(x, x);
+    x / (V::splat(1.0) + exp(V::splat(MINUS_2_SQRT_2_OVER_PI) * cubic))
 }
 
 #[inline(always)]
-fn gelu_tanh<K: Kernel>(x: f32) -> f32 {
-    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
-    let half = 0.5 * x;
-    let inner = SQRT_2_OVER_PI * K::mul_add(0.044_715 * x * x, x, x);
-    K::mul_add(half, tanh::<K>(inner), half)
+fn silu<V: Vector>(x: V) -> V {
+    x / (V::splat(1.0) + exp(V::splat(0.0) - x))
+}
+
+#[inline(always)]
+fn relu<V: Vector>(x: V) -> V {
+    V::splat(0.0).max(x) // NaN stays NaN
 }
 
 #[cfg(test)]

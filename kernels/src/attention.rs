@@ -6,17 +6,20 @@
 //! of queries × keys is stored.
 //!
 //! Both products use the GEMM tiles: keys and values are packed once a text and head into the
-//! panels that those read.
+//! panels that those read, as wide as pads least: a head of 32 values is two registers of AVX-512 wide,
+//! where a panel of weights is three.
 
 use crate::aligned::{AlignedBuffer, reserved};
-use crate::gemm::{Kernel, MAX_TILE, Storage, pack_panel};
+use crate::gemm::{Kernel, MAX_TILE, TileFunction};
 use crate::isa::{Isa, dispatch};
-use crate::math::exp;
+use crate::math::exp_nonpositive;
 use crate::matrix::{Matrix, MatrixMut};
+use crate::vector::{Vector, fold, map, zip};
 use std::ops::Range;
 
-/// Keys met at once: a common multiple of all panel widths (8, 12, 16, 48).
-const KEY_TILE: usize = 96;
+/// Keys met at once: a common multiple of all panel widths (4 to 48). Their scores for a tile of queries
+/// stay in the L1 cache.
+const KEY_TILE: usize = 480;
 
 /// What a head's attention is apart from its queries, keys and values.
 #[derive(Clone, Copy)]
@@ -44,8 +47,10 @@ impl Attention<'_> {
 /// The keys and values of one text and head, packed for one instruction set.
 #[derive(Default)]
 pub struct KeyValuePanels {
-    keys: Option<AlignedBuffer>,   // [key panels, head_dim, panel columns]
-    values: Option<AlignedBuffer>, // [head_dim panels, keys, panel columns]
+    keys: Option<AlignedBuffer>,   // [key panels, head_dim, key_columns]
+    values: Option<AlignedBuffer>, // [head_dim panels, keys, value_columns]
+    key_columns: usize,
+    value_columns: usize,
     count: usize,
     head_dim: usize,
 }
@@ -56,27 +61,64 @@ impl KeyValuePanels {
     /// # Panics
     /// If the two have different sizes.
     pub fn pack(&mut self, isa: Isa, keys: Matrix<'_>, values: Matrix<'_>) {
-        assert!(keys.rows() == values.rows() && keys.columns() == values.columns());
-        let columns = isa.panel_columns();
-        (self.count, self.head_dim) = (keys.rows(), keys.columns());
+        pack_keys_and_values(isa, keys, values, self);
+    }
+}
 
-        let panel = columns * self.head_dim;
-        let packed = reserved(&mut self.keys, self.count.div_ceil(columns) * panel);
-        for (first, packed) in (0..self.count).step_by(columns).zip(packed.chunks_exact_mut(panel)) {
-            let rows = keys.row_range(first, columns.min(self.count - first));
-            pack_panel(isa, Storage::F32, rows, packed);
+dispatch! {
+    /// See [`KeyValuePanels::pack`].
+    pub fn pack_keys_and_values(keys: Matrix<'_>, values: Matrix<'_>, panels: &mut KeyValuePanels) = pack_body
+}
+
+#[inline(always)]
+fn pack_body<K: Kernel>(keys: Matrix<'_>, values: Matrix<'_>, panels: &mut KeyValuePanels) {
+    assert!(keys.rows() == values.rows() && keys.columns() == values.columns());
+    let (count, head_dim) = (keys.rows(), keys.columns());
+    let (key_columns, _) = best_panel::<K>(count);
+    let (value_columns, _) = best_panel::<K>(head_dim);
+    (panels.count, panels.head_dim) = (count, head_dim);
+    (panels.key_columns, panels.value_columns) = (key_columns, value_columns);
+
+    let panel = key_columns * head_dim;
+    let packed = reserved(&mut panels.keys, count.div_ceil(key_columns) * panel);
+    for (first, packed) in (0..count).step_by(key_columns).zip(packed.chunks_exact_mut(panel)) {
+        let width = key_columns.min(count - first);
+        if width < key_columns {
+            packed.fill(0.0);
         }
-
-        let panel = columns * self.count;
-        let packed = reserved(&mut self.values, self.head_dim.div_ceil(columns) * panel);
-        for (first, packed) in (0..self.head_dim).step_by(columns).zip(packed.chunks_exact_mut(panel)) {
-            let width = columns.min(self.head_dim - first);
-            for (key, row) in packed.chunks_exact_mut(columns).enumerate() {
-                row[..width].copy_from_slice(&values.row(key)[first..first + width]);
-                row[width..].fill(0.0);
-            }
+        for c in 0..width {
+            let places = packed[c..].iter_mut().step_by(key_columns);
+            places.zip(keys.row(first + c)).for_each(|(place, &value)| *place = value);
         }
     }
+
+    let panel = value_columns * count;
+    let packed = reserved(&mut panels.values, head_dim.div_ceil(value_columns) * panel);
+    for (first, packed) in (0..head_dim).step_by(value_columns).zip(packed.chunks_exact_mut(panel)) {
+        let width = value_columns.min(head_dim - first);
+        for (key, row) in packed.chunks_exact_mut(value_columns).enumerate() {
+            let (row, padding) = row.split_at_mut(width);
+            zip!(K::Vector, row, values.row(key)[first..], |_old, value| value);
+            padding.fill(0.0);
+        }
+    }
+}
+
+/// The width of panels, and their tile, that pads a matrix of so many columns least.
+#[inline(always)]
+fn best_panel<K: Kernel>(columns: usize) -> (usize, TileFunction) {
+    // A panel of one register needs more loads than it multiplies.
+    let cost = |panel: usize| {
+        let padded = columns.next_multiple_of(panel);
+        if panel == K::Vector::LANES { padded + padded / 4 } else { padded }
+    };
+    let mut best = (K::COLUMNS, K::TILE);
+    for &(panel, tile) in K::NARROW_TILES {
+        if cost(panel) < cost(best.0) {
+            best = (panel, tile);
+        }
+    }
+    best
 }
 
 /// Memory that [`attention`] works in, kept from call to call.
@@ -116,15 +158,15 @@ fn attention_body<K: Kernel>(
     assert!(queries.rows() >= count && queries.columns() == head_dim);
     assert!(out.rows() == queries.rows() && out.columns() == head_dim);
     assert!(attention.bias.is_empty() || attention.bias.len() % 2 == 1);
-    let width = head_dim.next_multiple_of(K::COLUMNS);
+    // The same choices as when they were packed.
+    let (_, score_tile) = best_panel::<K>(count);
+    let (_, value_tile) = best_panel::<K>(head_dim);
+    let width = head_dim.next_multiple_of(panels.value_columns);
     let scores = reserved(&mut scratch.scores, K::ROWS * KEY_TILE);
     let sums = reserved(&mut scratch.sums, K::ROWS * width);
-    let keys = panels.keys.as_ref().map_or(&[][..], AlignedBuffer::as_slice);
-    let values = panels.values.as_ref().map_or(&[][..], AlignedBuffer::as_slice);
     for first in (0..queries.rows()).step_by(K::ROWS) {
         let rows = queries.row_range(first, K::ROWS.min(queries.rows() - first));
-        let mut largest = [f32::NEG_INFINITY; MAX_ROWS];
-        let mut totals = [0.0f32; MAX_ROWS];
+        let mut states = [RowState { largest: f32::NEG_INFINITY, total: 0.0 }; MAX_ROWS];
         sums.fill(0.0);
         let seen =
             attention.visible(first, count).start..attention.visible(first + rows.rows() - 1, count).end;
@@ -132,18 +174,20 @@ fn attention_body<K: Kernel>(
         // which tile of queries is at work.
         for key in (seen.start / KEY_TILE * KEY_TILE..seen.end).step_by(KEY_TILE) {
             let tile = key..(key + KEY_TILE).min(count);
-            score_tile::<K>(rows, keys, &tile, scores);
-            for r in 0..rows.rows() {
+            // SAFETY: this body runs only where `dispatch!` found K's instruction set.
+            unsafe { score_keys::<K>(score_tile, rows, panels, &tile, attention.scale, scores) };
+            for (r, state) in states.iter_mut().enumerate().take(rows.rows()) {
                 let row = &mut scores[r * KEY_TILE..][..tile.len()];
                 mask_row(attention, first + r, count, &tile, row);
-                let sums = &mut sums[r * width..][..width];
-                soften_row::<K>(row, &mut largest[r], &mut totals[r], sums);
+                state.soften::<K>(row, &mut sums[r * width..][..width]);
             }
-            add_values::<K>(scores, rows.rows(), values, count, &tile, sums, width);
+            let weights = Matrix::new(scores, rows.rows(), tile.len(), KEY_TILE);
+            // SAFETY: as above.
+            unsafe { add_values::<K>(value_tile, weights, panels, &tile, sums, width) };
         }
-        for r in 0..rows.rows() {
-            let sums = &sums[r * width..][..head_dim];
-            out.row_mut(first + r).iter_mut().zip(sums).for_each(|(o, s)| *o = s / totals[r]);
+        for (r, state) in states.iter().enumerate().take(rows.rows()) {
+            let total = K::Vector::splat(state.total);
+            zip!(K::Vector, out.row_mut(first + r), sums[r * width..], |_old, sum| sum / total);
         }
     }
 }
@@ -151,27 +195,38 @@ fn attention_body<K: Kernel>(
 /// No instruction set's tile has more rows.
 const MAX_ROWS: usize = 8;
 
-/// `scores[r][key - tile.start] = queries[r] · keys[key]` for the keys of the tile.
+/// `scores[r][key - tile.start] = scale · queries[r] · keys[key]` for the keys of the tile.
+///
+/// # Safety
+/// As [`TileFunction`].
 #[inline(always)]
-fn score_tile<K: Kernel>(queries: Matrix<'_>, keys: &[f32], tile: &Range<usize>, scores: &mut [f32]) {
-    let panel = K::COLUMNS * queries.columns();
+unsafe fn score_keys<K: Kernel>(
+    multiply: TileFunction,
+    queries: Matrix<'_>,
+    panels: &KeyValuePanels,
+    tile: &Range<usize>,
+    scale: f32,
+    scores: &mut [f32],
+) {
+    let columns = panels.key_columns;
+    let panel = columns * queries.columns();
+    let keys = panels.keys.as_ref().map_or(&[][..], AlignedBuffer::as_slice);
+    let scale = K::Vector::splat(scale);
     let mut products = [0.0; MAX_TILE];
-    for start in tile.clone().step_by(K::COLUMNS) {
-        let packed = &keys[start / K::COLUMNS * panel..][..panel];
-        // SAFETY: this body runs only where `dispatch!` found K's instruction set.
-        unsafe { (K::TILE)(queries, packed, &mut products) };
-        let width = K::COLUMNS.min(tile.end - start);
-        for r in 0..queries.rows() {
-            scores[r * KEY_TILE + start - tile.start..][..width]
-                .copy_from_slice(&products[r * K::COLUMNS..][..width]);
+    for start in tile.clone().step_by(columns) {
+        // SAFETY: as the caller says.
+        unsafe { multiply(queries, &keys[start / columns * panel..][..panel], &mut products) };
+        for (r, products) in products.chunks_exact(columns).take(queries.rows()).enumerate() {
+            // What lies beyond the last key is overwritten or never read.
+            let scores = &mut scores[r * KEY_TILE + start - tile.start..][..columns];
+            zip!(K::Vector, scores, products, |_old, product| product * scale);
         }
     }
 }
 
-/// Scale, bias and mask of one query's scores over the keys of a tile.
+/// Bias and mask of one query's scores over the keys of a tile.
 #[inline(always)]
 fn mask_row(attention: &Attention<'_>, query: usize, count: usize, tile: &Range<usize>, scores: &mut [f32]) {
-    scores.iter_mut().for_each(|score| *score *= attention.scale);
     if !attention.bias.is_empty() {
         let reach = attention.bias.len() / 2;
         for (key, score) in tile.clone().zip(scores.iter_mut()) {
@@ -186,55 +241,63 @@ fn mask_row(attention: &Attention<'_>, query: usize, count: usize, tile: &Range<
     scores[hidden_from..].fill(f32::NEG_INFINITY);
 }
 
-/// Turns the scores of a row into weights relative to the largest score so far, and rescales what
-/// was summed before to it.
-#[inline(always)]
-fn soften_row<K: Kernel>(scores: &mut [f32], largest: &mut f32, total: &mut f32, sums: &mut [f32]) {
-    let mut lanes = [*largest; 16];
-    for chunk in scores.chunks(16) {
-        for (lane, &score) in lanes.iter_mut().zip(chunk) {
-            *lane = if score > *lane { score } else { *lane };
+/// What is known of a query's scores so far.
+#[derive(Clone, Copy)]
+struct RowState {
+    largest: f32,
+    /// The sum of `exp(score - largest)`.
+    total: f32,
+}
+
+impl RowState {
+    /// Turns the scores of a row into weights relative to the largest score so far, and rescales what
+    /// was summed before to it.
+    #[inline(always)]
+    fn soften<K: Kernel>(&mut self, scores: &mut [f32], sums: &mut [f32]) {
+        let none = K::Vector::splat(f32::NEG_INFINITY);
+        let largest = fold!(K::Vector, scores, none, fill f32::NEG_INFINITY, |a, b| b.max(a)).largest();
+        let largest = if largest > self.largest { largest } else { self.largest };
+        if largest == f32::NEG_INFINITY && scores.iter().all(|s| *s == f32::NEG_INFINITY) {
+            scores.fill(0.0); // the query sees no key yet
+            return;
         }
-    }
-    let new_largest = lanes.iter().copied().fold(*largest, |a, b| if b > a { b } else { a });
-    if new_largest == f32::NEG_INFINITY && scores.iter().all(|s| *s == f32::NEG_INFINITY) {
-        scores.fill(0.0); // the query sees no key yet
-        return;
-    }
-    let correction = exp::<K>(*largest - new_largest);
-    let mut lanes = [0.0f32; 16];
-    for chunk in scores.chunks_mut(16) {
-        for (lane, score) in lanes.iter_mut().zip(chunk) {
-            *score = exp::<K>(*score - new_largest);
-            *lane += *score;
+        let shift = K::Vector::splat(largest);
+        map!(K::Vector, scores, |score| exp_nonpositive(score - shift));
+        let total = fold!(K::Vector, scores, K::Vector::splat(0.0), fill 0.0, |sum, weight| sum + weight).sum();
+        if self.total == 0.0 {
+            self.total = total; // nothing was summed yet
+        } else {
+            let correction = exp_nonpositive(K::Vector::splat(self.largest - largest));
+            map!(K::Vector, sums, |sum| sum * correction);
+            self.total = self.total * correction.largest() + total;
         }
+        self.largest = largest;
     }
-    *total = K::mul_add(*total, correction, lanes.iter().sum());
-    sums.iter_mut().for_each(|sum| *sum *= correction);
-    *largest = new_largest;
 }
 
 /// `sums[r] += weights[r] · values` over the keys of the tile.
+///
+/// # Safety
+/// As [`TileFunction`].
 #[inline(always)]
-fn add_values<K: Kernel>(
-    weights: &[f32],
-    rows: usize,
-    values: &[f32],
-    count: usize,
+unsafe fn add_values<K: Kernel>(
+    multiply: TileFunction,
+    weights: Matrix<'_>,
+    panels: &KeyValuePanels,
     tile: &Range<usize>,
     sums: &mut [f32],
     width: usize,
 ) {
-    let weights = Matrix::new(weights, rows, tile.len(), KEY_TILE);
+    let columns = panels.value_columns;
+    let values = panels.values.as_ref().map_or(&[][..], AlignedBuffer::as_slice);
     let mut products = [0.0; MAX_TILE];
-    for (index, start) in (0..width).step_by(K::COLUMNS).enumerate() {
-        let panel = &values[(index * count + tile.start) * K::COLUMNS..][..tile.len() * K::COLUMNS];
-        // SAFETY: this body runs only where `dispatch!` found K's instruction set.
-        unsafe { (K::TILE)(weights, panel, &mut products) };
-        for r in 0..rows {
-            let products = &products[r * K::COLUMNS..][..K::COLUMNS];
-            let sums = &mut sums[r * width + start..][..K::COLUMNS];
-            sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+    for (index, start) in (0..width).step_by(columns).enumerate() {
+        let panel = &values[(index * panels.count + tile.start) * columns..][..tile.len() * columns];
+        // SAFETY: as the caller says.
+        unsafe { multiply(weights, panel, &mut products) };
+        for (r, products) in products.chunks_exact(columns).take(weights.rows()).enumerate() {
+            let sums = &mut sums[r * width + start..][..columns];
+            zip!(K::Vector, sums, products, |sum, product| sum + product);
         }
     }
 }

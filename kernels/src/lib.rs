@@ -10,7 +10,8 @@
 //! | `attention.rs` | softmax attention of one head, tiled, with an online softmax |
 //! | `norm.rs` | LayerNorm, RMSNorm |
 //! | `activation.rs` | GELU (erf and tanh), SiLU, ReLU, tanh |
-//! | `math.rs` | exp, erf, tanh |
+//! | `math.rs` | exp, tanh, the tail of the normal distribution |
+//! | `vector/` | the registers that all of these are written in |
 //! | `rotary.rs` | rotary position embedding |
 //!
 //! Each row of a result depends on the same row of the input alone, and is computed by the same
@@ -26,6 +27,7 @@ mod math;
 mod matrix;
 mod norm;
 mod rotary;
+mod vector;
 
 pub use activation::{Activation, activate};
 pub use aligned::AlignedBuffer;

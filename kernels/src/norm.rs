@@ -2,10 +2,7 @@
 
 use crate::gemm::Kernel;
 use crate::isa::dispatch;
-
-/// Partial sums kept side by side, so that the compiler may use vectors: float addition is not
-/// associative, and this fixes the order of it for every instruction set.
-const LANES: usize = 16;
+use crate::vector::{Vector, fold, map, zip};
 
 dispatch! {
     /// LayerNorm: `(x - mean) / √(variance + eps) · weight + bias`, population variance.
@@ -21,16 +18,16 @@ dispatch! {
 fn layer_norm_body<K: Kernel>(row: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
     assert_eq!(row.len(), weight.len());
     assert!(bias.is_empty() || bias.len() == row.len());
+    let zero = K::Vector::splat(0.0);
     let count = row.len() as f32;
-    let mean = sum_by::<K>(row, |sum, v| sum + v) / count;
-    row.iter_mut().for_each(|v| *v -= mean);
-    let variance = sum_by::<K>(row, |sum, v| K::mul_add(v, v, sum)) / count;
-    let scale = 1.0 / (variance + eps).sqrt();
-    if bias.is_empty() {
-        row.iter_mut().zip(weight).for_each(|(v, &w)| *v = *v * scale * w);
-    } else {
-        let parameters = weight.iter().zip(bias);
-        row.iter_mut().zip(parameters).for_each(|(v, (&w, &b))| *v = K::mul_add(*v * scale, w, b));
+    let mean = fold!(K::Vector, row, zero, fill 0.0, |sum, x| sum + x).sum() / count;
+    let mean = K::Vector::splat(mean);
+    map!(K::Vector, row, |x| x - mean);
+    let variance = fold!(K::Vector, row, zero, fill 0.0, |sum, x| x.mul_add(x, sum)).sum() / count;
+    let scale = K::Vector::splat(1.0 / (variance + eps).sqrt());
+    zip!(K::Vector, row, weight, |x, w| x * scale * w);
+    if !bias.is_empty() {
+        zip!(K::Vector, row, bias, |x, b| x + b);
     }
 }
 
@@ -45,30 +42,8 @@ dispatch! {
 #[inline(always)]
 fn rms_norm_body<K: Kernel>(row: &mut [f32], weight: &[f32], eps: f32) {
     assert_eq!(row.len(), weight.len());
-    let mean_square = sum_by::<K>(row, |sum, v| K::mul_add(v, v, sum)) / row.len() as f32;
-    let scale = 1.0 / (mean_square + eps).sqrt();
-    row.iter_mut().zip(weight).for_each(|(v, &w)| *v = *v * scale * w);
-}
-
-/// Folds the values of a row into [`LANES`] partial sums by `add`, and those into one.
-#[inline(always)]
-fn sum_by<K: Kernel>(row: &[f32], add: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let mut chunks = row.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane = add(*lane, value);
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
-        *lane = add(*lane, value);
-    }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-    }
-    lanes[0]
+    let zero = K::Vector::splat(0.0);
+    let squares = fold!(K::Vector, row, zero, fill 0.0, |sum, x| x.mul_add(x, sum)).sum();
+    let scale = K::Vector::splat(1.0 / (squares / row.len() as f32 + eps).sqrt());
+    zip!(K::Vector, row, weight, |x, w| x * scale * w);
 }

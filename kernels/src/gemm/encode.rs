@@ -2,6 +2,7 @@
 
 use super::Kernel;
 use crate::isa::dispatch;
+use crate::vector::{MAX_LANES, Vector, fold};
 
 #[cfg(target_endian = "big")]
 compile_error!("the kernels read several small values from one 32-bit lane, the first in its lowest bits");
@@ -59,10 +60,10 @@ pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mu
     assert_eq!(out.len(), storage.stored_lanes(row.len()));
     match storage {
         Storage::F32 => out.copy_from_slice(row),
-        Storage::Bf16 => round_to_bf16(row, halves(out)),
+        Storage::Bf16 => round_to_bf16::<K::Vector>(row, halves(out)),
         Storage::Int8 => {
             let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
-            let (scale, zero) = quantize_row(row, bytes(values));
+            let (scale, zero) = quantize_row::<K::Vector>(row, bytes(values));
             meaning.copy_from_slice(&[scale, f32::from_bits(zero)]);
         }
     }
@@ -80,75 +81,47 @@ pub(super) fn bytes(lanes: &mut [f32]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), 4 * lanes.len()) }
 }
 
-/// What is converted at once, so that the compiler uses vectors.
-const CHUNK: usize = 16;
-
 #[inline(always)]
-fn round_to_bf16(row: &[f32], out: &mut [u16]) {
+fn round_to_bf16<V: Vector>(row: &[f32], out: &mut [u16]) {
     let (values, padding) = out.split_at_mut(row.len());
     padding.fill(0);
-    let (chunks, rest) = row.as_chunks::<CHUNK>();
-    let (outs, out_rest) = values.as_chunks_mut::<CHUNK>();
-    for (chunk, out) in chunks.iter().zip(outs) {
-        *out = chunk.map(bf16_bits);
+    for (row, out) in row.chunks(V::LANES).zip(values.chunks_mut(V::LANES)) {
+        if row.len() == V::LANES {
+            V::load(row).store_bf16(out);
+        } else {
+            let mut halves = [0; MAX_LANES];
+            V::load_part(row, 0.0).store_bf16(&mut halves);
+            out.copy_from_slice(&halves[..row.len()]);
+        }
     }
-    out_rest.iter_mut().zip(rest).for_each(|(out, &value)| *out = bf16_bits(value));
-}
-
-#[inline(always)]
-fn bf16_bits(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    (if value.is_nan() { (bits >> 16) | 0x40 } else { rounded }) as u16
 }
 
 /// A row as bytes `q` with `value ≈ scale · (q - zero)`; returns scale and zero.
 #[inline(always)]
-fn quantize_row(row: &[f32], out: &mut [u8]) -> (f32, u32) {
-    let (lowest, highest, nothing) = extent(row);
+fn quantize_row<V: Vector>(row: &[f32], out: &mut [u8]) -> (f32, u32) {
+    let none = V::splat(0.0);
+    let lowest = fold!(V, row, none, fill 0.0, |low, x| x.min(low)).smallest();
+    let highest = fold!(V, row, none, fill 0.0, |high, x| x.max(high)).largest();
+    // 0, or NaN if a value is not finite.
+    let nothing = fold!(V, row, none, fill 0.0, |sum, x| x.mul_add(none, sum)).sum();
     let width = highest - lowest;
     // Below this, 255 / width would be infinite: such a row is as good as 0.
     let (scale, steps) = if width < 1e-35 { (0.0, 0.0) } else { (width / 255.0, 255.0 / width) };
     let zero = (-lowest * steps).round_ties_even();
     let (values, padding) = out.split_at_mut(row.len());
     padding.fill(0);
-    let (chunks, rest) = row.as_chunks::<CHUNK>();
-    let (outs, out_rest) = values.as_chunks_mut::<CHUNK>();
-    for (chunk, out) in chunks.iter().zip(outs) {
-        *out = chunk.map(|value| to_byte(value * steps + zero));
-    }
-    out_rest.iter_mut().zip(rest).for_each(|(out, &value)| *out = to_byte(value * steps + zero));
-    // `nothing` is 0, or NaN.
-    (scale + nothing, zero as u32)
-}
-
-/// The smallest and the largest of a row and 0; then 0, or NaN if a value is not finite.
-#[inline(always)]
-fn extent(row: &[f32]) -> (f32, f32, f32) {
-    let (mut low, mut high, mut nothing) = ([0.0f32; CHUNK], [0.0f32; CHUNK], [0.0f32; CHUNK]);
-    let mut take = |lane: usize, value: f32| {
-        low[lane] = if value < low[lane] { value } else { low[lane] };
-        high[lane] = if value > high[lane] { value } else { high[lane] };
-        nothing[lane] += value * 0.0;
-    };
-    let (chunks, rest) = row.as_chunks::<CHUNK>();
-    for chunk in chunks {
-        for (lane, &value) in chunk.iter().enumerate() {
-            take(lane, value);
+    // Not fused, so that every instruction set rounds alike.
+    let (steps, offset) = (V::splat(steps), V::splat(zero));
+    for (row, out) in row.chunks(V::LANES).zip(values.chunks_mut(V::LANES)) {
+        if row.len() == V::LANES {
+            (V::load(row) * steps + offset).store_bytes(out);
+        } else {
+            let mut bytes = [0; MAX_LANES];
+            (V::load_part(row, 0.0) * steps + offset).store_bytes(&mut bytes);
+            out.copy_from_slice(&bytes[..row.len()]);
         }
     }
-    rest.iter().enumerate().for_each(|(lane, &value)| take(lane, value));
-    (low.into_iter().fold(0.0, f32::min), high.into_iter().fold(0.0, f32::max), nothing.iter().sum())
-}
-
-/// Rounds to the nearest of 0..=255, ties to even.
-#[inline(always)]
-fn to_byte(value: f32) -> u8 {
-    // Adding 2^23 rounds to an integer and leaves it in the low mantissa bits.
-    const ROUND: f32 = 8_388_608.0;
-    let value = if value > 0.0 { value } else { 0.0 };
-    let value = if value < 255.0 { value } else { 255.0 };
-    (value + ROUND).to_bits() as u8
+    (scale + nothing, zero as u32)
 }
 
 /// Weights of one output as bytes `w` with `weight ≈ scale · w`; returns the scale and the sum of w.

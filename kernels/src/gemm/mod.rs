@@ -49,6 +49,7 @@ use crate::activation::{Activation, activate_body};
 use crate::aligned::{AlignedBuffer, reserved};
 use crate::isa::{Isa, Kind, dispatch};
 use crate::matrix::{Matrix, MatrixMut};
+use crate::vector::{Vector, zip};
 use std::ops::Range;
 
 /// Rows of x whose products with all panels are computed before the next rows are touched.
@@ -60,18 +61,19 @@ pub(crate) const MAX_TILE: usize = 8 * 48;
 /// No instruction set's panel has more columns.
 const MAX_COLUMNS: usize = 48;
 
-/// What an instruction set's registers bring: a fused multiply-add for the compiler to vectorise, and the
-/// innermost tile of the matrix product in f32.
+/// What an instruction set's registers bring: the lanes that kernels compute with, and the innermost tile of
+/// the matrix product in f32.
 pub(crate) trait Kernel {
+    /// A register.
+    type Vector: Vector;
     /// Rows of a tile.
     const ROWS: usize;
     /// Columns of a tile, the width of a panel.
     const COLUMNS: usize;
     /// See [`Tile`].
     const TILE: TileFunction;
-
-    /// `a · b + c`, rounded once where the instruction set can.
-    fn mul_add(a: f32, b: f32, c: f32) -> f32;
+    /// Narrower f32 tiles and their columns, for matrices that would pad wide panels.
+    const NARROW_TILES: &'static [(usize, TileFunction)] = &[];
 }
 
 /// `tile[r][c] = Σ_k x[r][k] · panel[k][c]` for the rows of `x`, at most [`Kernel::ROWS`], over the
@@ -97,12 +99,6 @@ impl From<TileFunction> for Tile {
     fn from(run: TileFunction) -> Tile {
         Tile { run, byte_offset: 0 }
     }
-}
-
-/// The checks that every tile makes before it uses pointers.
-#[inline(always)]
-pub(crate) fn check_tile<K: Kernel>(x: Matrix<'_>, panel: &[f32]) {
-    assert!(x.rows() <= K::ROWS && panel.len() == x.columns() * K::COLUMNS);
 }
 
 impl Isa {
@@ -218,7 +214,7 @@ fn gemm_body<K: Kernel>(
                     let row = block + first + r;
                     finish_row::<K>(epilogue, &biases, row, columns.clone(), sums, gates);
                     let out = &mut out.row_mut(row)[start - first_column..][..columns.len()];
-                    combine::<K>(out, sums, |out, sum| *out = sum);
+                    zip!(K::Vector, out, sums, |_old, sum| sum);
                 }
             }
         }
@@ -265,10 +261,11 @@ unsafe fn product<K: Kernel>(
         for (r, tile) in tile.chunks_exact_mut(K::COLUMNS).take(rows.rows()).enumerate() {
             let row = &rows.row(r)[lanes..];
             let zero = row[1].to_bits().cast_signed() - byte_offset;
-            for c in 0..K::COLUMNS {
+            let scale = K::Vector::splat(row[0]);
+            for c in (0..K::COLUMNS).step_by(K::Vector::LANES) {
                 // Σ (q - zero) · w = Σ q · w - zero · Σ w
-                let sum = tile[c].to_bits().cast_signed() - zero * sums[c].to_bits().cast_signed();
-                tile[c] = sum as f32 * (row[0] * scales[c]);
+                let sum = K::Vector::int8_sum(&tile[c..], zero, &sums[c..]);
+                (sum * (scale * K::Vector::load(&scales[c..]))).store(&mut tile[c..]);
             }
         }
     }
@@ -331,32 +328,21 @@ fn finish_row<K: Kernel>(
     sums: &mut [f32],
     gates: &mut [f32],
 ) {
-    combine::<K>(sums, &biases.main[..K::COLUMNS], |sum, bias| *sum += bias);
+    zip!(K::Vector, sums, biases.main[..K::COLUMNS], |sum, bias| sum + bias);
     match epilogue.gate {
         None => activate_body::<K>(epilogue.activation, sums),
         Some(_) => {
-            combine::<K>(gates, &biases.gate[..K::COLUMNS], |gate, bias| *gate += bias);
+            zip!(K::Vector, gates, biases.gate[..K::COLUMNS], |gate, bias| gate + bias);
             activate_body::<K>(epilogue.activation, gates);
-            combine::<K>(sums, gates, |sum, gate| *sum *= gate);
+            zip!(K::Vector, sums, gates, |sum, gate| sum * gate);
         }
     }
     if let Some(factor) = epilogue.factor {
-        combine::<K>(sums, &factor.row(row)[columns.clone()], |sum, factor| *sum *= factor);
+        let sums = &mut sums[..columns.len()];
+        zip!(K::Vector, sums, factor.row(row)[columns.clone()], |sum, factor| sum * factor);
     }
     if let Some(residual) = epilogue.residual {
-        combine::<K>(sums, &residual.row(row)[columns], |sum, residual| *sum += residual);
-    }
-}
-
-/// Combines values with others. For the columns of a whole panel the compiler knows how many there are,
-/// and needs no loop.
-#[inline(always)]
-fn combine<K: Kernel>(values: &mut [f32], others: &[f32], combine: impl Fn(&mut f32, f32)) {
-    if values.len() == K::COLUMNS && others.len() == K::COLUMNS {
-        for i in 0..K::COLUMNS {
-            combine(&mut values[i], others[i]);
-        }
-    } else {
-        values.iter_mut().zip(others).for_each(|(value, &other)| combine(value, other));
+        let sums = &mut sums[..columns.len()];
+        zip!(K::Vector, sums, residual.row(row)[columns], |sum, residual| sum + residual);
     }
 }

@@ -2,9 +2,10 @@
 //! assembly.
 
 use super::tile::tile;
-use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction, check_tile};
+use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
 use crate::isa::Kind;
 use crate::matrix::Matrix;
+use crate::vector::{Neon4};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -12,14 +13,11 @@ use std::arch::asm;
 pub(crate) struct Neon;
 
 impl Kernel for Neon {
+    type Vector = Neon4;
     const ROWS: usize = 8;
     const COLUMNS: usize = 3 * 4;
     const TILE: TileFunction = neon_f32;
-
-    #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        a.mul_add(b, c)
-    }
+    const NARROW_TILES: &'static [(usize, TileFunction)] = &[(2 * 4, neon_f32_narrow)];
 }
 
 /// The tile of an instruction set that is not [`Kind::Portable`].
@@ -50,6 +48,10 @@ pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
 
 tile!(
     neon_f32 of Neon, "neon", 3 * 4, rows [8 7 6 5 4 3 2 1],
+    float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, multiply_add
+);
+tile!(
+    neon_f32_narrow of Neon, "neon", 2 * 4, rows [8 7 6 5 4 3 2 1],
     float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, multiply_add
 );
 tile!(
@@ -187,7 +189,7 @@ macro_rules! matrix_tile {
                 }
             }
 
-            check_tile::<Neon>(x, panel);
+            assert!(x.rows() <= Neon::ROWS && panel.len() == x.columns() * Neon::COLUMNS);
             match x.rows().div_ceil(2) {
                 4 => pairs::<4>(x, panel, tile),
                 3 => pairs::<3>(x, panel, tile),

@@ -1,21 +1,23 @@
 //! The tiles in plain Rust: vectorised by the compiler for the target's baseline.
 
-use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction, check_tile};
+use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
 use crate::matrix::Matrix;
+use crate::vector::Portable8;
 
 /// Any CPU.
 pub(crate) struct Portable;
 
 impl Kernel for Portable {
+    type Vector = Portable8;
     const ROWS: usize = 4;
     const COLUMNS: usize = 8;
     const TILE: TileFunction = f32_tile;
+}
 
-    /// Fused only where that is one instruction: elsewhere it would be a slow library call.
-    #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
-    }
+/// Fused only where that is one instruction: elsewhere it would be a slow library call.
+#[inline(always)]
+pub(crate) fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
 }
 
 pub(super) fn tile(storage: Storage) -> Tile {
@@ -28,7 +30,7 @@ pub(super) fn tile(storage: Storage) -> Tile {
 }
 
 fn f32_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-    any_rows(x, panel, tile, Portable::mul_add);
+    any_rows(x, panel, tile, mul_add);
 }
 
 fn bf16_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
@@ -44,7 +46,7 @@ fn int8_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
 fn add_pair(a: f32, b: f32, sum: f32) -> f32 {
     let low = |pair: f32| f32::from_bits(pair.to_bits() << 16);
     let high = |pair: f32| f32::from_bits(pair.to_bits() & 0xffff_0000);
-    Portable::mul_add(high(a), high(b), Portable::mul_add(low(a), low(b), sum))
+    mul_add(high(a), high(b), mul_add(low(a), low(b), sum))
 }
 
 /// Four products of unsigned and signed bytes added to a 32-bit sum.
@@ -62,7 +64,7 @@ fn any_rows(
     tile: &mut [f32; MAX_TILE],
     multiply_add: impl Fn(f32, f32, f32) -> f32,
 ) {
-    check_tile::<Portable>(x, panel);
+    assert!(x.rows() <= Portable::ROWS && panel.len() == x.columns() * Portable::COLUMNS);
     match x.rows() {
         4 => rows::<4>(x, panel, tile, multiply_add),
         3 => rows::<3>(x, panel, tile, multiply_add),

@@ -20,7 +20,7 @@ macro_rules! tile {
                 let x: [*const f32; R] = std::array::from_fn(|r| x.row(r).as_ptr());
                 let mut sums: [[$register; $vectors]; R] = [[$zero(); $vectors]; R];
                 for k in 0..depth {
-                    // SAFETY: `check_tile` found the panel to be `depth` rows of COLUMNS values.
+                    // SAFETY: the panel was found to be `depth` rows of that many registers.
                     let weights: [$register; $vectors] = std::array::from_fn(|v| unsafe {
                         $load(panel.as_ptr().add((k * $vectors + v) * $lanes))
                     });
@@ -35,13 +35,13 @@ macro_rules! tile {
                 let out = tile[..R * $vectors * $lanes].as_mut_ptr();
                 for (r, sums) in sums.iter().enumerate() {
                     for (v, &sum) in sums.iter().enumerate() {
-                        // SAFETY: the slice above holds R rows of COLUMNS values.
+                        // SAFETY: the slice above holds R rows of that many registers.
                         unsafe { $store(out.add((r * $vectors + v) * $lanes), sum) };
                     }
                 }
             }
 
-            $crate::gemm::check_tile::<$kernel>(x, panel);
+            assert!(x.rows() <= $kernel::ROWS && panel.len() == x.columns() * $vectors * $lanes);
             match x.rows() {
                 $($row => rows::<$row>(x, panel, tile),)*
                 _ => {}

@@ -4,34 +4,29 @@ use super::tile::tile;
 use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
 use crate::isa::Kind;
 use crate::matrix::Matrix;
+use crate::vector::{Avx2x8, Avx512x16};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA: a tile is 12 registers of sums, 2 of weights and 1 of x, of 16.
 pub(crate) struct Avx2;
 
 impl Kernel for Avx2 {
+    type Vector = Avx2x8;
     const ROWS: usize = 6;
     const COLUMNS: usize = 2 * 8;
     const TILE: TileFunction = avx2_f32;
-
-    #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        a.mul_add(b, c)
-    }
 }
 
 /// AVX-512 (F, VL, BW, DQ): a tile is 24 registers of sums, 3 of weights and 1 of x, of 32.
 pub(crate) struct Avx512;
 
 impl Kernel for Avx512 {
+    type Vector = Avx512x16;
     const ROWS: usize = 8;
     const COLUMNS: usize = 3 * 16;
     const TILE: TileFunction = avx512_f32;
-
-    #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        a.mul_add(b, c)
-    }
+    const NARROW_TILES: &'static [(usize, TileFunction)] =
+        &[(2 * 16, avx512_f32_narrow), (16, avx512_f32_narrowest)];
 }
 
 /// The tile of an instruction set that is not [`Kind::Portable`].
@@ -69,6 +64,16 @@ tile!(
 );
 tile!(
     avx512_f32 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 3 * 16, rows [8 7 6 5 4 3 2 1],
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps
+);
+tile!(
+    avx512_f32_narrow of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 2 * 16,
+    rows [8 7 6 5 4 3 2 1],
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps
+);
+tile!(
+    avx512_f32_narrowest of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 1 * 16,
+    rows [8 7 6 5 4 3 2 1],
     __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps
 );
 tile!(

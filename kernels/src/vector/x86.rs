@@ -1,0 +1,255 @@
+//! Lanes of AVX2 and AVX-512.
+
+use super::Vector;
+use std::arch::x86_64::*;
+use std::ops::{Add, Div, Mul, Sub};
+
+/// Defines a register and what is the same for both instruction sets but for the intrinsics' names.
+macro_rules! register {
+    (
+        $(#[$meta:meta])* $name:ident($register:ty), $lanes:literal, $set:ident, $load:ident, $store:ident,
+        $fmadd:ident, $min:ident, $max:ident, $add:ident, $sub:ident, $mul:ident, $div:ident,
+        { $($rest:item)* }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name($register);
+
+        register!(operator $name, Add, add, $add);
+        register!(operator $name, Sub, sub, $sub);
+        register!(operator $name, Mul, mul, $mul);
+        register!(operator $name, Div, div, $div);
+
+        impl Vector for $name {
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn splat(value: f32) -> Self {
+                // SAFETY: only kernels compiled for this instruction set use this type; see `dispatch!`.
+                $name(unsafe { $set(value) })
+            }
+
+            #[inline(always)]
+            fn load(values: &[f32]) -> Self {
+                let values = &values[..$lanes];
+                // SAFETY: the instruction set as in `splat`; the slice has as many values.
+                $name(unsafe { $load(values.as_ptr()) })
+            }
+
+            #[inline(always)]
+            fn store(self, values: &mut [f32]) {
+                let values = &mut values[..$lanes];
+                // SAFETY: the instruction set as in `splat`; the slice has as many values.
+                unsafe { $store(values.as_mut_ptr(), self.0) }
+            }
+
+            #[inline(always)]
+            fn mul_add(self, b: Self, c: Self) -> Self {
+                // SAFETY: the instruction set as in `splat`.
+                $name(unsafe { $fmadd(self.0, b.0, c.0) })
+            }
+
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                // SAFETY: the instruction set as in `splat`.
+                $name(unsafe { $min(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                // SAFETY: the instruction set as in `splat`.
+                $name(unsafe { $max(self.0, other.0) })
+            }
+
+            $(#[inline(always)] $rest)*
+        }
+    };
+    (operator $name:ident, $trait:ident, $method:ident, $intrinsic:ident) => {
+        impl $trait for $name {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                // SAFETY: the instruction set as in `Vector::splat`.
+                $name(unsafe { $intrinsic(self.0, other.0) })
+            }
+        }
+    };
+}
+
+const SIGN: i32 = i32::MIN;
+
+register!(
+    /// AVX2 and FMA.
+    Avx2x8(__m256), 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
+    _mm256_fmadd_ps, _mm256_min_ps, _mm256_max_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps,
+    {
+        fn select_greater(self, limit: Self, yes: Self, no: Self) -> Self {
+            // SAFETY: the instruction set as in `splat`.
+            unsafe {
+                let greater = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, limit.0);
+                Avx2x8(_mm256_blendv_ps(no.0, yes.0, greater))
+            }
+        }
+
+        fn abs(self) -> Self {
+            // SAFETY: the instruction set as in `splat`.
+            Avx2x8(unsafe { _mm256_andnot_ps(_mm256_castsi256_ps(_mm256_set1_epi32(SIGN)), self.0) })
+        }
+
+        fn copysign(self, sign: Self) -> Self {
+            // SAFETY: the instruction set as in `splat`.
+            unsafe {
+                let mask = _mm256_castsi256_ps(_mm256_set1_epi32(SIGN));
+                Avx2x8(_mm256_or_ps(_mm256_andnot_ps(mask, self.0), _mm256_and_ps(mask, sign.0)))
+            }
+        }
+
+        fn scale(self, n: Self) -> Self {
+            // SAFETY: the instruction set as in `splat`.
+            unsafe {
+                let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n.0));
+                Avx2x8(_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(self.0), exponent)))
+            }
+        }
+
+        fn sum(self) -> f32 {
+            halve(self, |a, b| a + b)
+        }
+
+        fn smallest(self) -> f32 {
+            halve(self, |a, b| if a < b { a } else { b })
+        }
+
+        fn largest(self) -> f32 {
+            halve(self, |a, b| if a > b { a } else { b })
+        }
+
+        fn store_bytes(self, bytes: &mut [u8]) {
+            let bytes = &mut bytes[..8];
+            // SAFETY: the instruction set as in `splat`; the slice has 8 bytes.
+            unsafe {
+                let integers = _mm256_cvtps_epi32(self.0);
+                let (low, high) = (_mm256_castsi256_si128(integers), _mm256_extracti128_si256::<1>(integers));
+                let packed = _mm_packs_epi32(low, high);
+                _mm_storel_epi64(bytes.as_mut_ptr().cast(), _mm_packus_epi16(packed, packed));
+            }
+        }
+
+        fn store_bf16(self, halves: &mut [u16]) {
+            let halves = &mut halves[..8];
+            // SAFETY: the instruction set as in `splat`; the slice has 8 values.
+            unsafe {
+                let bits = _mm256_castps_si256(self.0);
+                let upper = _mm256_srli_epi32::<16>(bits);
+                let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+                let rounding = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+                let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, rounding));
+                let quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+                let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
+                let rounded = _mm256_blendv_epi8(rounded, quiet, nan);
+                let (low, high) = (_mm256_castsi256_si128(rounded), _mm256_extracti128_si256::<1>(rounded));
+                _mm_storeu_si128(halves.as_mut_ptr().cast(), _mm_packus_epi32(low, high));
+            }
+        }
+
+        fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self {
+            let (sums, weights) = (Self::load(sums), Self::load(weights));
+            // SAFETY: the instruction set as in `splat`.
+            unsafe {
+                let part = _mm256_mullo_epi32(_mm256_set1_epi32(zero), _mm256_castps_si256(weights.0));
+                Avx2x8(_mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_castps_si256(sums.0), part)))
+            }
+        }
+    }
+);
+
+/// The lanes folded in halves.
+#[inline(always)]
+fn halve(vector: Avx2x8, op: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; 8];
+    vector.store(&mut lanes);
+    let four: [f32; 4] = std::array::from_fn(|i| op(lanes[i], lanes[i + 4]));
+    op(op(four[0], four[2]), op(four[1], four[3]))
+}
+
+register!(
+    /// AVX-512 (F, VL, BW, DQ).
+    Avx512x16(__m512), 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
+    _mm512_fmadd_ps, _mm512_min_ps, _mm512_max_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps,
+    {
+        fn select_greater(self, limit: Self, yes: Self, no: Self) -> Self {
+            // SAFETY: the instruction set as in `splat`.
+            unsafe {
+                let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, limit.0);
+                Avx512x16(_mm512_mask_blend_ps(greater, no.0, yes.0))
+            }
+        }
+
+        fn abs(self) -> Self {
+            // SAFETY: the instruction set as in `splat`.
+            Avx512x16(unsafe { _mm512_abs_ps(self.0) })
+        }
+
+        fn copysign(self, sign: Self) -> Self {
+            // SAFETY: the instruction set as in `splat`.
+            unsafe {
+                let mask = _mm512_castsi512_ps(_mm512_set1_epi32(SIGN));
+                Avx512x16(_mm512_or_ps(_mm512_andnot_ps(mask, self.0), _mm512_and_ps(mask, sign.0)))
+            }
+        }
+
+        fn scale(self, n: Self) -> Self {
+            // SAFETY: the instruction set as in `splat`.
+            Avx512x16(unsafe { _mm512_scalef_ps(self.0, n.0) })
+        }
+
+        fn sum(self) -> f32 {
+            // SAFETY: the instruction set as in `splat`.
+            unsafe { _mm512_reduce_add_ps(self.0) }
+        }
+
+        fn smallest(self) -> f32 {
+            // SAFETY: the instruction set as in `splat`.
+            unsafe { _mm512_reduce_min_ps(self.0) }
+        }
+
+        fn largest(self) -> f32 {
+            // SAFETY: the instruction set as in `splat`.
+            unsafe { _mm512_reduce_max_ps(self.0) }
+        }
+
+        fn store_bytes(self, bytes: &mut [u8]) {
+            let bytes = &mut bytes[..16];
+            // SAFETY: the instruction set as in `splat`; the slice has 16 bytes.
+            unsafe {
+                let integers = _mm512_max_epi32(_mm512_cvtps_epi32(self.0), _mm512_setzero_si512());
+                _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(integers));
+            }
+        }
+
+        fn store_bf16(self, halves: &mut [u16]) {
+            let halves = &mut halves[..16];
+            // SAFETY: the instruction set as in `splat`; the slice has 16 values.
+            unsafe {
+                let bits = _mm512_castps_si512(self.0);
+                let upper = _mm512_srli_epi32::<16>(bits);
+                let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+                let rounding = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+                let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, rounding));
+                let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+                let rounded = _mm512_mask_blend_epi32(nan, rounded, quiet);
+                _mm256_storeu_si256(halves.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(rounded));
+            }
+        }
+
+        fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self {
+            let (sums, weights) = (Self::load(sums), Self::load(weights));
+            // SAFETY: the instruction set as in `splat`.
+            unsafe {
+                let part = _mm512_mullo_epi32(_mm512_set1_epi32(zero), _mm512_castps_si512(weights.0));
+                Avx512x16(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_castps_si512(sums.0), part)))
+            }
+        }
+    }
+);
