@@ -7,9 +7,6 @@ use std::ptr::NonNull;
 const ALIGNMENT: usize = 64;
 
 /// f32 values, zero at first, 64-byte aligned.
-///
-/// The zeros come from the system: their pages are first touched by whoever writes to them, in
-/// parallel if that is in parallel.
 pub struct AlignedBuffer {
     data: NonNull<f32>,
     len: usize,

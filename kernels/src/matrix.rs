@@ -16,22 +16,26 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// If the last row ends beyond `data`, or rows overlap (`stride < columns`).
+    #[inline]
     pub fn new(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
         check_extent(data.len(), rows, columns, stride);
         Matrix { data, rows, columns, stride }
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Number of columns.
+    #[inline]
     pub fn columns(&self) -> usize {
         self.columns
     }
 
     /// Distance between the starts of two rows, in values.
+    #[inline]
     pub fn stride(&self) -> usize {
         self.stride
     }
@@ -40,6 +44,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// If there is no such row.
+    #[inline]
     pub fn row(&self, row: usize) -> &'a [f32] {
         assert!(row < self.rows);
         &self.data[row * self.stride..][..self.columns]
@@ -49,6 +54,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// If they are not all there.
+    #[inline]
     pub fn row_range(&self, first: usize, count: usize) -> Matrix<'a> {
         assert!(first + count <= self.rows);
         let data = if count == 0 { &[] } else { &self.data[first * self.stride..] };
@@ -59,6 +65,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// If they are not all there.
+    #[inline]
     pub fn column_range(&self, first: usize, count: usize) -> Matrix<'a> {
         assert!(first + count <= self.columns);
         let data = if self.rows == 0 { &[] } else { &self.data[first..] };
@@ -87,17 +94,20 @@ impl<'a> MatrixMut<'a> {
     ///
     /// # Panics
     /// If the last row ends beyond `data`, or rows overlap (`stride < columns`).
+    #[inline]
     pub fn new(data: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
         check_extent(data.len(), rows, columns, stride);
         MatrixMut { data: data.as_mut_ptr(), rows, columns, stride, borrow: PhantomData }
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Number of columns.
+    #[inline]
     pub fn columns(&self) -> usize {
         self.columns
     }
@@ -106,6 +116,7 @@ impl<'a> MatrixMut<'a> {
     ///
     /// # Panics
     /// If there is no such row.
+    #[inline]
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows);
         // SAFETY: `new` checked that row `row` lies within the borrowed slice; splits keep
@@ -115,6 +126,7 @@ impl<'a> MatrixMut<'a> {
     }
 
     /// A shorter borrow of the same view.
+    #[inline]
     pub fn reborrow(&mut self) -> MatrixMut<'_> {
         MatrixMut { borrow: PhantomData, ..*self }
     }
@@ -145,6 +157,7 @@ impl<'a> MatrixMut<'a> {
 }
 
 /// Panics unless `rows` rows of `columns` values, `stride` apart, lie within `len` values.
+#[inline]
 fn check_extent(len: usize, rows: usize, columns: usize, stride: usize) {
     assert!(columns <= stride || rows <= 1, "rows of {columns} values overlap at stride {stride}");
     let end = match rows {

@@ -43,7 +43,7 @@ mod tile;
 pub(crate) mod x86;
 
 pub use encode::{Storage, encode_row};
-pub use packed::{PackedWeights, pack_panel};
+pub use packed::{PackedWeights, pack_panel, packed_len};
 
 use crate::activation::{Activation, activate_body};
 use crate::aligned::{AlignedBuffer, reserved};

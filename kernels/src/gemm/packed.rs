@@ -1,14 +1,14 @@
 //! Weights in the panel layout that the tiles read.
 
 use super::encode::{Storage, bytes, encode_row, quantize_weights};
-use crate::aligned::AlignedBuffer;
 use crate::isa::Isa;
 use crate::matrix::Matrix;
+use crate::memory::{WeightBuffer, WeightMemory};
 use std::ops::Range;
 
 /// A weight matrix `[outputs, inputs]` in the panel layout of one instruction set.
 pub struct PackedWeights {
-    panels: AlignedBuffer, // [panels, stored lanes, panel_columns]
+    panels: WeightBuffer, // [panels, stored lanes, panel_columns]
     outputs: usize,
     inputs: usize,
     isa: Isa,
@@ -20,17 +20,21 @@ impl PackedWeights {
     ///
     /// # Panics
     /// If the packed size overflows, or rows are longer than `storage` takes.
-    pub fn zeroed(isa: Isa, storage: Storage, outputs: usize, inputs: usize) -> Self {
+    pub fn zeroed(
+        isa: Isa,
+        storage: Storage,
+        (outputs, inputs): (usize, usize),
+        memory: &WeightMemory,
+    ) -> Self {
         assert!(storage != Storage::Int8 || inputs <= Storage::INT8_INPUTS, "sums of int8 would overflow");
-        let columns = isa.panel_columns();
-        let len = outputs.next_multiple_of(columns).checked_mul(storage.stored_lanes(inputs));
-        let panels = AlignedBuffer::zeroed(len.expect("packed weights exceed the address space"));
+        let panels = memory.zeroed(packed_len(isa, storage, (outputs, inputs)));
         PackedWeights { panels, outputs, inputs, isa, storage }
     }
 
-    /// Packs `weights`, `[outputs, inputs]`.
+    /// Packs `weights`, `[outputs, inputs]`, in memory of its own.
     pub fn pack(isa: Isa, storage: Storage, weights: Matrix<'_>) -> Self {
-        let mut packed = PackedWeights::zeroed(isa, storage, weights.rows(), weights.columns());
+        let size = (weights.rows(), weights.columns());
+        let mut packed = PackedWeights::zeroed(isa, storage, size, &WeightMemory::with_capacity(0));
         for (panel, outputs) in packed.panels_mut() {
             let count = outputs.len();
             pack_panel(isa, storage, weights.row_range(outputs.start, count), panel);
@@ -89,6 +93,16 @@ impl PackedWeights {
     fn panel_len(&self) -> usize {
         self.storage.stored_lanes(self.inputs) * self.isa.panel_columns()
     }
+}
+
+/// The f32 values that the packed form of a matrix `[outputs, inputs]` takes of a [`WeightMemory`].
+///
+/// # Panics
+/// If their number overflows.
+pub fn packed_len(isa: Isa, storage: Storage, (outputs, inputs): (usize, usize)) -> usize {
+    let padded = outputs.next_multiple_of(isa.panel_columns());
+    let len = padded.checked_mul(storage.stored_lanes(inputs));
+    WeightMemory::padded(len.expect("packed weights exceed the address space"))
 }
 
 /// Packs up to one panel of rows of a weight matrix: `panel[k][c] = rows[c][k]`, zero beyond the

@@ -23,7 +23,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use taskvec_kernels::{
     Epilogue, GemmScratch, Isa, Matrix, MatrixMut, Storage, gemm, layer_norm, rms_norm, rotate_half,
 };
-use weights::{LinearWeights, NormWeights, StepWeights};
+use weights::{LinearWeights, Packer, NormWeights, StepWeights};
+
+/// Tokens of a batch, where there are enough: each weight is used that often, and a BERT-sized layer's
+/// widest activations (192 · 1536 values) stay within reach of the L2 cache. Of 64 to 512, measured on the
+/// built-in model, 192 was the fastest in int8 by up to a fifth; in f32 it made no difference.
+const BATCH_TOKENS: usize = 192;
 
 pub(crate) struct Cpu {
     plan: Arc<Plan>,
@@ -60,7 +65,8 @@ impl Cpu {
             Precision::Bf16 => Storage::Bf16,
             Precision::Int8 => Storage::Int8,
         };
-        let pack = |step| StepWeights::read(step, isa, storage);
+        let packer = Packer::new(isa, storage, &plan.steps);
+        let pack = |step| StepWeights::read(step, &packer);
         let weights = threads.install(|| plan.steps.iter().map(pack).collect::<Result<_>>())?;
         Ok(Cpu { plan, isa, precision, threads, weights, workspaces: Mutex::default() })
     }
@@ -202,7 +208,7 @@ impl Backend for Cpu {
     /// Enough rows to use each weight often, few enough that their activations stay in the cache
     /// and that each thread gets some.
     fn batch_tokens(&self, total: usize) -> usize {
-        total.div_ceil(self.threads.current_num_threads()).clamp(1, 512)
+        total.div_ceil(self.threads.current_num_threads()).clamp(1, BATCH_TOKENS)
     }
 
     fn weight_bytes(&self) -> usize {

@@ -5,7 +5,7 @@ use crate::model::{Activation, LinearSpec, NormKind, NormSpec, Tensor};
 use crate::plan::Step;
 use rayon::prelude::*;
 use std::ops::Range;
-use taskvec_kernels::{Epilogue, Isa, Matrix, PackedWeights, Storage, pack_panel};
+use taskvec_kernels::{Epilogue, Isa, Matrix, PackedWeights, Storage, WeightMemory, pack_panel, packed_len};
 
 /// The weights of one step.
 pub(super) enum StepWeights {
@@ -45,7 +45,7 @@ pub(super) struct LinearWeights {
 }
 
 impl StepWeights {
-    pub(super) fn read(step: &Step, isa: Isa, storage: Storage) -> Result<StepWeights> {
+    pub(super) fn read(step: &Step, packer: &Packer) -> Result<StepWeights> {
         Ok(match step {
             Step::Embed { token_type, .. } => {
                 let token_type = token_type.as_ref().map(Tensor::to_vec).transpose()?;
@@ -54,13 +54,13 @@ impl StepWeights {
             Step::ExpertUp { weight, experts, activation, .. } => StepWeights::Experts(ExpertWeights {
                 experts: each_expert(weight, *experts, |rows| {
                     let part = LinearSpec { parts: vec![(weight.row_range(rows), None)] };
-                    pack(&part, isa, Storage::F32)
+                    packer.pack(&part, Storage::F32)
                 })?,
                 bias: Vec::new(),
                 activation: *activation,
             }),
             Step::ExpertDown { weight, bias, experts, .. } => StepWeights::Experts(ExpertWeights {
-                experts: each_expert(weight, *experts, |rows| pack_transposed(weight, rows, isa))?,
+                experts: each_expert(weight, *experts, |rows| packer.pack_transposed(weight, rows))?,
                 bias: bias.as_ref().map(Tensor::to_vec).transpose()?.unwrap_or_default(),
                 activation: Activation::Identity,
             }),
@@ -68,10 +68,10 @@ impl StepWeights {
                 StepWeights::Norm(NormWeights::read(norm)?)
             }
             Step::Linear { linear, gate, activation, exact, .. } => StepWeights::Linear(LinearWeights {
-                weights: pack(linear, isa, if *exact { Storage::F32 } else { storage })?,
+                weights: packer.pack(linear, if *exact { Storage::F32 } else { packer.storage })?,
                 bias: linear.bias()?.unwrap_or_default(),
                 gate: match gate {
-                    Some(gate) => Some((pack(gate, isa, storage)?, gate.bias()?.unwrap_or_default())),
+                    Some(gate) => Some((packer.pack(gate, packer.storage)?, gate.bias()?.unwrap_or_default())),
                     None => None,
                 },
                 activation: *activation,
@@ -126,47 +126,85 @@ fn each_expert(
     (0..experts).map(|expert| pack(expert * size..(expert + 1) * size)).collect()
 }
 
-/// Packs some rows of a matrix whose columns are the outputs.
-fn pack_transposed(weight: &Tensor, rows: Range<usize>, isa: Isa) -> Result<PackedWeights> {
-    let (inputs, outputs) = (rows.len(), weight.columns());
-    let mut stored = vec![0.0; inputs * outputs];
-    weight.read_finite_rows(rows, &mut stored)?;
-    let mut packed = PackedWeights::zeroed(isa, Storage::F32, outputs, inputs);
-    for (panel, columns) in packed.panels_mut() {
-        let values: Vec<f32> = columns
-            .clone()
-            .flat_map(|o| (0..inputs).map(move |i| (i, o)))
-            .map(|(i, o)| stored[i * outputs + o])
-            .collect();
-        pack_panel(isa, Storage::F32, Matrix::new(&values, columns.len(), inputs, inputs), panel);
-    }
-    Ok(packed)
+/// Brings matrices into the kernels' layout.
+pub(super) struct Packer {
+    isa: Isa,
+    storage: Storage,
+    memory: WeightMemory,
 }
 
-/// Packs a linear layer's weights straight from the mapped file, panels in parallel.
-fn pack(linear: &LinearSpec, isa: Isa, storage: Storage) -> Result<PackedWeights> {
-    let inputs = linear.inputs();
-    // Longer rows than any model has would overflow the sums.
-    let storage = match storage {
+impl Packer {
+    /// With memory for all weights of these steps.
+    pub(super) fn new(isa: Isa, storage: Storage, steps: &[Step]) -> Packer {
+        let len = |linear: &LinearSpec, storage| {
+            let size = (linear.outputs(), linear.inputs());
+            packed_len(isa, fitting(storage, linear.inputs()), size)
+        };
+        let of_step = |step: &Step| match step {
+            Step::Linear { linear, gate, exact, .. } => {
+                let storage = if *exact { Storage::F32 } else { storage };
+                len(linear, storage) + gate.as_ref().map_or(0, |gate| len(gate, storage))
+            }
+            Step::ExpertUp { weight, experts, .. } => {
+                experts * packed_len(isa, Storage::F32, (weight.rows() / experts, weight.columns()))
+            }
+            Step::ExpertDown { weight, experts, .. } => {
+                experts * packed_len(isa, Storage::F32, (weight.columns(), weight.rows() / experts))
+            }
+            _ => 0,
+        };
+        let memory = WeightMemory::with_capacity(steps.iter().map(of_step).sum());
+        Packer { isa, storage, memory }
+    }
+
+    /// Packs some rows of a matrix whose columns are the outputs.
+    fn pack_transposed(&self, weight: &Tensor, rows: Range<usize>) -> Result<PackedWeights> {
+        let (inputs, outputs) = (rows.len(), weight.columns());
+        let mut stored = vec![0.0; inputs * outputs];
+        weight.read_finite_rows(rows, &mut stored)?;
+        let mut packed = PackedWeights::zeroed(self.isa, Storage::F32, (outputs, inputs), &self.memory);
+        for (panel, columns) in packed.panels_mut() {
+            let values: Vec<f32> = columns
+                .clone()
+                .flat_map(|o| (0..inputs).map(move |i| (i, o)))
+                .map(|(i, o)| stored[i * outputs + o])
+                .collect();
+            let rows = Matrix::new(&values, columns.len(), inputs, inputs);
+            pack_panel(self.isa, Storage::F32, rows, panel);
+        }
+        Ok(packed)
+    }
+
+    /// Packs a linear layer's weights straight from the mapped file, panels in parallel.
+    fn pack(&self, linear: &LinearSpec, storage: Storage) -> Result<PackedWeights> {
+        let inputs = linear.inputs();
+        let storage = fitting(storage, inputs);
+        let size = (linear.outputs(), inputs);
+        let mut packed = PackedWeights::zeroed(self.isa, storage, size, &self.memory);
+        // Where each row of the stacked matrix comes from.
+        let rows: Vec<(&Tensor, usize)> = linear
+            .parts
+            .iter()
+            .flat_map(|(weight, _)| (0..weight.rows()).map(move |row| (weight, row)))
+            .collect();
+        let panels: Vec<_> = packed.panels_mut().collect();
+        panels.into_par_iter().try_for_each(|(panel, outputs)| {
+            let count = outputs.len();
+            let mut values = vec![0.0; count * inputs];
+            for ((tensor, row), values) in rows[outputs].iter().zip(values.chunks_exact_mut(inputs)) {
+                tensor.read_finite_rows(*row..row + 1, values)?;
+            }
+            pack_panel(self.isa, storage, Matrix::new(&values, count, inputs, inputs), panel);
+            Ok(())
+        })?;
+        Ok(packed)
+    }
+}
+
+/// Rows longer than any model has would overflow the sums of int8.
+fn fitting(storage: Storage, inputs: usize) -> Storage {
+    match storage {
         Storage::Int8 if inputs > Storage::INT8_INPUTS => Storage::F32,
         other => other,
-    };
-    let mut packed = PackedWeights::zeroed(isa, storage, linear.outputs(), inputs);
-    // Where each row of the stacked matrix comes from.
-    let rows: Vec<(&Tensor, usize)> = linear
-        .parts
-        .iter()
-        .flat_map(|(weight, _)| (0..weight.rows()).map(move |row| (weight, row)))
-        .collect();
-    let panels: Vec<_> = packed.panels_mut().collect();
-    panels.into_par_iter().try_for_each(|(panel, outputs)| {
-        let count = outputs.len();
-        let mut values = vec![0.0; count * inputs];
-        for ((tensor, row), values) in rows[outputs].iter().zip(values.chunks_exact_mut(inputs)) {
-            tensor.read_finite_rows(*row..row + 1, values)?;
-        }
-        pack_panel(isa, storage, Matrix::new(&values, count, inputs, inputs), panel);
-        Ok(())
-    })?;
-    Ok(packed)
+    }
 }

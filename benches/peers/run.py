@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""taskvec and its peers on the same work, interleaved: benches/peers/run.py [--texts FILE]
+
+One command sets up what is needed (a virtual environment with the Python peers and a build of the Rust
+ones, both under target/peers) and writes a table and benches/results/peers.json. All run on the CPU with
+the same number of threads, from texts to unit vectors, tokenisation included, each in a process of its own
+that stays loaded; workloads go round all of them in turn, and medians are given. Then, also in turn, the
+time from the start of a process to the first vector.
+
+Workloads: 32 texts of 128 tokens; one query of 16 tokens; FILE, one text a line (without it: package
+descriptions and manual pages of this machine, or the documentation of its Rust toolchain).
+"""
+
+import argparse
+import gzip
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+WORK = ROOT / "target" / "peers"
+MODEL = ROOT / "models" / "all-MiniLM-L6-v2"
+PEERS = [
+    ("taskvec", "f32"), ("taskvec", "bf16"), ("taskvec", "int8"),
+    ("openvino", "f32"), ("openvino", "bf16"), ("openvino", "int8"),
+    ("onnxruntime", "f32"), ("onnxruntime", "int8"),
+    ("fastembed-rs", "f32"), ("fastembed-rs", "int8"),
+    ("sentence-transformers", "f32"), ("sentence-transformers", "bf16"),
+    ("candle", "f32"),
+]
+RUST = {"taskvec": "taskvec-peer", "candle": "candle-peer", "fastembed-rs": "fastembed-peer"}
+
+
+def set_up(python, texts):
+    """The interpreter of the peers, the model in their forms, the Rust programs."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    if python is None:
+        python = WORK / "venv" / "bin" / "python"
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", WORK / "venv"], check=True)
+            subprocess.run([python, "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"], check=True)
+    model = WORK / "model"
+    if not (model / "openvino" / "int8.xml").exists():
+        subprocess.run([python, HERE / "prepare.py", MODEL, model, texts], check=True)
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(WORK / "rust"))
+    subprocess.run(
+        ["cargo", "build", "--release", "-q", "--manifest-path", HERE / "rust" / "Cargo.toml"],
+        check=True, env=environment,
+    )
+    return python, model
+
+
+def machine_texts():
+    """Texts of this machine, for those who bring none."""
+    found = []
+    status = pathlib.Path("/var/lib/dpkg/status")
+    if status.exists():
+        for block in status.read_text(encoding="utf-8", errors="replace").split("\n\n"):
+            match = re.search(r"^Description: (.*(?:\n .*)*)", block, re.M)
+            if match:
+                found.append(re.sub(r"\s+", " ", match[1].replace("\n .", " ")).strip())
+    for page in sorted(pathlib.Path("/usr/share/man/man1").glob("*.gz"))[:1500]:
+        text = gzip.open(page, "rt", encoding="utf-8", errors="replace").read()
+        text = re.sub(r"^[.'].*$|\\f.|\\-", " ", text, flags=re.M)
+        found += [re.sub(r"\s+", " ", part).strip() for part in text.split("\n\n")[1:6]]
+    found = [text for text in dict.fromkeys(found) if len(text) > 20][:2000]
+    if len(found) < 200:
+        sys.exit("too few texts on this machine; give some with --texts FILE, one a line")
+    return found
+
+
+def workloads(texts):
+    """Files of texts, by name."""
+    words = sorted({word for text in texts for word in re.findall(r"[a-z]{3,}", text)})
+    tokens = set(json.load(open(MODEL / "tokenizer.json", encoding="utf-8"))["model"]["vocab"])
+    words = [word for word in words if word in tokens]
+    pick = lambda n, at: " ".join(words[(at * 131 + i * 37) % len(words)] for i in range(n))
+    files = {
+        "dense": [pick(126, 1000 * row) for row in range(32)],  # [CLS] and [SEP] make it 128
+        "query": [pick(14, 7)],
+        "corpus": texts,
+    }
+    for name, lines in files.items():
+        (WORK / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return files
+
+
+def command(name, precision, python, model, threads):
+    arguments = [str(model), precision, str(threads)]
+    if name in RUST:
+        return [str(WORK / "rust" / "release" / RUST[name]), *arguments]
+    return [str(python), str(HERE / "peer.py"), name, *arguments]
+
+
+def environment(python, threads):
+    found = subprocess.run(
+        [python, "-c", "import onnxruntime, glob, os; print(glob.glob(os.path.join(os.path.dirname("
+         "onnxruntime.__file__), 'capi', 'libonnxruntime.so*'))[0])"],
+        capture_output=True, text=True,
+    )
+    return dict(
+        os.environ, ORT_DYLIB_PATH=found.stdout.strip(), RAYON_NUM_THREADS=str(threads),
+        OMP_NUM_THREADS=str(threads),
+    )
+
+
+class Peer:
+    def __init__(self, arguments, environment, cores):
+        affinity = lambda: os.sched_setaffinity(0, cores)
+        self.process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=environment, preexec_fn=affinity,
+        )
+        self.answer("ready")
+
+    def answer(self, expected=None):
+        for line in self.process.stdout:
+            if expected is None or line.strip() == expected:
+                return line.strip()
+        raise RuntimeError("the process ended")
+
+    def ask(self, *words):
+        print(*words, file=self.process.stdin, flush=True)
+        return self.answer("saved" if words[0] == "save" else None)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def accuracy(vectors, reference):
+    import math
+
+    cosines = []
+    for a, b in zip(vectors, reference):
+        dot = sum(x * y for x, y in zip(a, b))
+        cosines.append(dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b)))
+    return {"mean": statistics.fmean(cosines), "min": min(cosines)}
+
+
+def read_vectors(path):
+    return [[float(value) for value in line.split()] for line in open(path)]
+
+
+def first_vector(arguments, environment, cores, query):
+    begin = time.perf_counter()
+    peer = Peer(arguments, environment, cores)
+    peer.ask("time", query, 1)
+    seconds = time.perf_counter() - begin
+    peer.close()
+    return seconds
+
+
+def measure(options, python, model):
+    cores = set(sorted(os.sched_getaffinity(0))[: options.threads])
+    env = environment(python, options.threads)
+    file = lambda name: WORK / f"{name}.txt"
+    peers, results = {}, {}
+    for name, precision in PEERS:
+        if options.only and name not in options.only:
+            continue
+        arguments = command(name, precision, python, model, options.threads)
+        key = f"{name} {precision}"
+        try:
+            peers[key] = Peer(arguments, env, cores), arguments
+        except (RuntimeError, OSError) as problem:
+            print(f"{key}: does not start here ({problem})", file=sys.stderr)
+            continue
+        results[key] = {name: [] for name in ("dense", "query", "corpus", "start")}
+        for warm in ("query", "dense"):
+            peers[key][0].ask("time", file(warm), 2)
+    for key, (peer, _) in peers.items():
+        out = WORK / "vectors.txt"
+        peer.ask("save", file("corpus"), out)
+        vectors = read_vectors(out)
+        if key == "taskvec f32":
+            reference = vectors
+        results[key]["cosine_to_taskvec_f32"] = accuracy(vectors, reference)
+    # A query is the median of some in a row: its weights are in the cache then, as in a busy service.
+    rounds = {"query": (options.rounds * 4, 25), "dense": (options.rounds * 2, 1), "corpus": (options.rounds, 1)}
+    for workload, (count, times) in rounds.items():
+        for _ in range(count):
+            for key, (peer, _) in peers.items():
+                time.sleep(0.05)  # threads of the last one may still spin
+                results[key][workload].append(float(peer.ask("time", file(workload), times)))
+    for key, (peer, _) in peers.items():
+        peer.close()
+    for _ in range(options.rounds):
+        for key, (_, arguments) in peers.items():
+            results[key]["start"].append(first_vector(arguments, env, cores, file("query")))
+    return results
+
+
+def versions(python):
+    code = (
+        "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in "
+        "('torch', 'sentence-transformers', 'transformers', 'onnxruntime', 'openvino', 'nncf', 'numpy')}))"
+    )
+    found = json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True).stdout)
+    lock = (HERE / "rust" / "Cargo.lock").read_text()
+    for crate in ("candle-core", "fastembed", "tokenizers"):
+        found[f"{crate} (crate)"] = ", ".join(re.findall(rf'name = "{crate}"\nversion = "(.*)"', lock))
+    found["python"] = platform.python_version()
+    rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
+    found["rustc"] = rustc
+    return found
+
+
+def cpu():
+    for line in open("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def table(results):
+    median = lambda values: statistics.median(values)
+    rows = ["| | 32 x 128 tokens, ms | 16-token query, ms | corpus, s | first vector, s | cosine: mean, min |"]
+    rows.append("|---|---|---|---|---|---|")
+    for key, result in results.items():
+        cosine = result["cosine_to_taskvec_f32"]
+        rows.append(
+            f"| {key} | {median(result['dense']) * 1e3:.0f} | {median(result['query']) * 1e3:.2f} "
+            f"| {median(result['corpus']):.2f} | {median(result['start']):.3f} "
+            f"| {cosine['mean']:.5f}, {cosine['min']:.4f} |"
+        )
+    return "\n".join(rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=pathlib.Path, help="texts, one a line")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", help="these peers only (taskvec must be among them)")
+    parser.add_argument("--python", type=pathlib.Path, help="an interpreter that has requirements.txt")
+    options = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    if options.texts:
+        texts = [t for t in options.texts.read_text(encoding="utf-8").splitlines() if t.strip()]
+        origin = f"{options.texts.name}, {len(texts)} texts"
+    else:
+        texts = machine_texts()
+        origin = f"{len(texts)} package descriptions and manual pages of this machine"
+    print(f"corpus: {origin}", file=sys.stderr)
+    workloads(texts)
+    python, model = set_up(options.python, WORK / "corpus.txt")
+    results = measure(options, python, model)
+    report = {
+        "command": "python " + " ".join(
+            ["benches/peers/run.py", *(pathlib.Path(a).name if "/" in a else a for a in sys.argv[1:])]
+        ),
+        "machine": {"cpu": cpu(), "cores": os.cpu_count(), "system": platform.platform()},
+        "versions": versions(python), "corpus": origin, "threads": options.threads, "seconds": results,
+    }
+    out = ROOT / "benches" / "results" / "peers.json"
+    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(table(results))
+
+
+main()
