@@ -48,24 +48,28 @@ pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
 
 tile!(
     neon_f32 of Neon, "neon", 3 * 4, rows [8 7 6 5 4 3 2 1],
-    float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, multiply_add
+    float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, multiply_add, no_prefetch
 );
 tile!(
     neon_f32_narrow of Neon, "neon", 2 * 4, rows [8 7 6 5 4 3 2 1],
-    float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, multiply_add
+    float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, multiply_add, no_prefetch
 );
 tile!(
     neon_bf16 of Neon, "neon", 3 * 4, rows [8 7 6 5 4 3 2 1],
-    float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, widen_pairs
+    float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, widen_pairs, no_prefetch
 );
 tile!(
     neon_int8 of Neon, "neon", 3 * 4, rows [8 7 6 5 4 3 2 1],
-    float32x4_t, zero, vld1q_f32, vst1q_f32, broadcast_signed, multiply_bytes
+    float32x4_t, zero, vld1q_f32, vst1q_f32, broadcast_signed, multiply_bytes, no_prefetch
 );
 tile!(
     dotprod_int8 of Neon, "neon,dotprod", 3 * 4, rows [8 7 6 5 4 3 2 1],
-    float32x4_t, zero, vld1q_f32, vst1q_f32, broadcast_signed, dot_bytes
+    float32x4_t, zero, vld1q_f32, vst1q_f32, broadcast_signed, dot_bytes, no_prefetch
 );
+
+/// Left to the hardware.
+#[inline(always)]
+fn no_prefetch(_: *const f32) {}
 
 #[inline]
 #[target_feature(enable = "neon")]

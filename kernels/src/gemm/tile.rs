@@ -6,7 +6,8 @@ macro_rules! tile {
     (
         $(#[$meta:meta])* $name:ident of $kernel:ident, $features:literal,
         $vectors:literal * $lanes:literal, rows [$($row:literal)*],
-        $register:ty, $zero:ident, $load:ident, $store:ident, $broadcast:ident, $multiply_add:ident
+        $register:ty, $zero:ident, $load:ident, $store:ident, $broadcast:ident, $multiply_add:ident,
+        $prefetch:ident
     ) => {
         $(#[$meta])*
         #[inline]
@@ -24,6 +25,10 @@ macro_rules! tile {
                     let weights: [$register; $vectors] = std::array::from_fn(|v| unsafe {
                         $load(panel.as_ptr().add((k * $vectors + v) * $lanes))
                     });
+                    for v in 0..$vectors {
+                        // The next panel, so that it is near when its turn comes.
+                        $prefetch(panel.as_ptr().wrapping_add(panel.len() + (k * $vectors + v) * $lanes));
+                    }
                     for r in 0..R {
                         // SAFETY: each pointer is to a row of `depth` values.
                         let value = $broadcast(unsafe { *x[r].add(k) });

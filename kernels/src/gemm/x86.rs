@@ -60,53 +60,60 @@ pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
 
 tile!(
     avx2_f32 of Avx2, "avx2,fma", 2 * 8, rows [6 5 4 3 2 1],
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps
+    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps, prefetch
 );
 tile!(
     avx512_f32 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 3 * 16, rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, prefetch
 );
 tile!(
     avx512_f32_narrow of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 2 * 16,
     rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, prefetch
 );
 tile!(
     avx512_f32_narrowest of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 1 * 16,
     rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, prefetch
 );
 tile!(
     avx2_bf16 of Avx2, "avx2,fma", 2 * 8, rows [6 5 4 3 2 1],
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, widen_pairs_avx2
+    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, widen_pairs_avx2, prefetch
 );
 tile!(
     avx512_bf16_widened of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 3 * 16,
     rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, widen_pairs_avx512
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, widen_pairs_avx512, prefetch
 );
 tile!(
     avx512_bf16 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", 3 * 16,
     rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, dot_pairs
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, dot_pairs, prefetch
 );
 tile!(
     avx2_int8 of Avx2, "avx2,fma", 2 * 8, rows [6 5 4 3 2 1],
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, multiply_bytes_avx2
+    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, multiply_bytes_avx2, prefetch
 );
 tile!(
     avx2_vnni_int8 of Avx2, "avx2,fma,avxvnni", 2 * 8, rows [6 5 4 3 2 1],
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, dot_bytes_avx2
+    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, dot_bytes_avx2, prefetch
 );
 tile!(
     avx512_int8 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 3 * 16, rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, multiply_bytes_avx512
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, multiply_bytes_avx512, prefetch
 );
 tile!(
     avx512_vnni_int8 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma", 3 * 16,
     rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, dot_bytes_avx512
+    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, dot_bytes_avx512, prefetch
 );
+
+/// Asks for a cache line, into the L2 cache. The address may be anything.
+#[inline(always)]
+fn prefetch(address: *const f32) {
+    // SAFETY: SSE is part of x86-64, and a prefetch of a bad address does nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+}
 
 /// Two products of bf16 pairs added to each sum, in the order of the depth.
 #[inline]
