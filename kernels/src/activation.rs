@@ -29,7 +29,7 @@ dispatch! {
 }
 
 #[inline(always)]
-pub(crate) fn activate_body<K: Kernel>(activation: Activation, values: &mut [f32]) {
+fn activate_body<K: Kernel>(activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::Identity => {}
         Activation::GeluErf => map!(K::Vector, values, |x| gelu_erf(x)),
@@ -42,26 +42,26 @@ pub(crate) fn activate_body<K: Kernel>(activation: Activation, values: &mut [f32
 
 /// `Φ(x) = 1 - tail(x)` above 0 and `tail(-x)` below, so x·Φ(x) is `max(x, 0) - |x|·tail(|x|)`.
 #[inline(always)]
-fn gelu_erf<V: Vector>(x: V) -> V {
+pub(crate) fn gelu_erf<V: Vector>(x: V) -> V {
     let a = V::splat(LONGEST_TAIL).min(x.abs());
     relu(x) - a * normal_tail(a)
 }
 
 /// `(1 + tanh u)/2` is `sigmoid(2u)`.
 #[inline(always)]
-fn gelu_tanh<V: Vector>(x: V) -> V {
+pub(crate) fn gelu_tanh<V: Vector>(x: V) -> V {
     const MINUS_2_SQRT_2_OVER_PI: f32 = -1.595_769_1;
     let cubic = (V::splat(0.044_715) * x * x).mul_add(x, x);
     x / (V::splat(1.0) + exp(V::splat(MINUS_2_SQRT_2_OVER_PI) * cubic))
 }
 
 #[inline(always)]
-fn silu<V: Vector>(x: V) -> V {
+pub(crate) fn silu<V: Vector>(x: V) -> V {
     x / (V::splat(1.0) + exp(V::splat(0.0) - x))
 }
 
 #[inline(always)]
-fn relu<V: Vector>(x: V) -> V {
+pub(crate) fn relu<V: Vector>(x: V) -> V {
     V::splat(0.0).max(x) // NaN stays NaN
 }
 

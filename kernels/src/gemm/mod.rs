@@ -33,6 +33,7 @@
 //! the size of the tile it falls in: the same row gives the same bits in any batch.
 
 mod encode;
+mod epilogue;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod packed;
@@ -43,13 +44,14 @@ mod tile;
 pub(crate) mod x86;
 
 pub use encode::{Storage, encode_row};
+pub use epilogue::Epilogue;
 pub use packed::{PackedWeights, pack_panel, packed_len};
 
-use crate::activation::{Activation, activate_body};
 use crate::aligned::{AlignedBuffer, reserved};
 use crate::isa::{Isa, Kind, dispatch};
 use crate::matrix::{Matrix, MatrixMut};
-use crate::vector::{Vector, zip};
+use crate::vector::Vector;
+use epilogue::{PanelProduct, finish_tile};
 use std::ops::Range;
 
 /// Rows of x whose products with all panels are computed before the next rows are touched.
@@ -137,24 +139,6 @@ impl Isa {
     }
 }
 
-/// What happens to `y = x · Wᵀ` before it is written.
-///
-/// Without a gate: `activation(y + bias) ⊙ factor + residual`. With one:
-/// `activation(x · Gᵀ + gate_bias) ⊙ (y + bias) ⊙ factor + residual`.
-#[derive(Clone, Copy, Default)]
-pub struct Epilogue<'a> {
-    /// `[outputs]`, or empty.
-    pub bias: &'a [f32],
-    /// Applied to the gate where there is one, to the product where there is none.
-    pub activation: Activation,
-    /// A second weight matrix of the same size, and its bias (`[outputs]`, or empty).
-    pub gate: Option<(&'a PackedWeights, &'a [f32])>,
-    /// `[rows, outputs]`
-    pub factor: Option<Matrix<'a>>,
-    /// `[rows, outputs]`
-    pub residual: Option<Matrix<'a>>,
-}
-
 /// Memory that [`gemm`] works in, kept from call to call.
 #[derive(Default)]
 pub struct GemmScratch {
@@ -190,32 +174,26 @@ fn gemm_body<K: Kernel>(
     scratch: &mut GemmScratch,
 ) {
     check_gemm::<K>(x, weights, &panels, epilogue, &out);
-    let first_column = panels.start * K::COLUMNS;
-    let (mut sums, mut gates) = ([0.0; MAX_TILE], [0.0; MAX_TILE]);
     for block in (0..x.rows()).step_by(ROW_BLOCK) {
         let block_rows = x.row_range(block, ROW_BLOCK.min(x.rows() - block));
         let encoded = encode_rows::<K>(weights.storage(), block_rows, scratch);
         for panel in panels.clone() {
-            let biases = PanelBiases::new(epilogue, panel * K::COLUMNS, K::COLUMNS);
             let start = panel * K::COLUMNS;
             let columns = start..(start + K::COLUMNS).min(weights.outputs());
+            let mut main = PanelProduct::new::<K>(weights, epilogue.bias, panel);
+            let mut gate = epilogue.gate.map(|(gate, bias)| PanelProduct::new::<K>(gate, bias, panel));
             for first in (0..encoded.rows()).step_by(K::ROWS) {
                 let rows = encoded.row_range(first, K::ROWS.min(encoded.rows() - first));
                 // SAFETY: this body is compiled for K's instruction set only where `dispatch!`
                 // found it to be there, and the weights were packed for it.
-                unsafe { product::<K>(rows, weights, panel, &mut sums) };
-                if let Some((gate, _)) = epilogue.gate {
+                unsafe { main.multiply(rows) };
+                if let Some(gate) = &mut gate {
                     // SAFETY: as above.
-                    unsafe { product::<K>(rows, gate, panel, &mut gates) };
+                    unsafe { gate.multiply(rows) };
                 }
-                for r in 0..rows.rows() {
-                    let sums = &mut sums[r * K::COLUMNS..][..K::COLUMNS];
-                    let gates = &mut gates[r * K::COLUMNS..][..K::COLUMNS];
-                    let row = block + first + r;
-                    finish_row::<K>(epilogue, &biases, row, columns.clone(), sums, gates);
-                    let out = &mut out.row_mut(row)[start - first_column..][..columns.len()];
-                    zip!(K::Vector, out, sums, |_old, sum| sum);
-                }
+                let (first, out_column) = (block + first, start - panels.start * K::COLUMNS);
+                let columns = columns.clone();
+                finish_tile::<K>(epilogue, &main, gate.as_ref(), rows, first, columns, &mut out, out_column);
             }
         }
     }
@@ -239,38 +217,6 @@ fn encode_rows<'a, K: Kernel>(
     Matrix::new(encoded, rows.rows(), lanes, lanes)
 }
 
-/// The tile of some rows and a panel, as f32.
-///
-/// # Safety
-/// The CPU must have the instruction set that the weights were packed for.
-#[inline(always)]
-unsafe fn product<K: Kernel>(
-    rows: Matrix<'_>,
-    weights: &PackedWeights,
-    panel: usize,
-    tile: &mut [f32; MAX_TILE],
-) {
-    let storage = weights.storage();
-    let (values, meaning) = weights.panel(panel);
-    let lanes = storage.lanes(weights.inputs());
-    let Tile { run, byte_offset } = weights.isa().tile(storage);
-    // SAFETY: as the caller says.
-    unsafe { run(rows.column_range(0, lanes), values, tile) };
-    if storage == Storage::Int8 {
-        let (scales, sums) = meaning.split_at(K::COLUMNS);
-        for (r, tile) in tile.chunks_exact_mut(K::COLUMNS).take(rows.rows()).enumerate() {
-            let row = &rows.row(r)[lanes..];
-            let zero = row[1].to_bits().cast_signed() - byte_offset;
-            let scale = K::Vector::splat(row[0]);
-            for c in (0..K::COLUMNS).step_by(K::Vector::LANES) {
-                // Σ (q - zero) · w = Σ q · w - zero · Σ w
-                let sum = K::Vector::int8_sum(&tile[c..], zero, &sums[c..]);
-                (sum * (scale * K::Vector::load(&scales[c..]))).store(&mut tile[c..]);
-            }
-        }
-    }
-}
-
 #[inline(always)]
 fn check_gemm<K: Kernel>(
     x: Matrix<'_>,
@@ -292,57 +238,5 @@ fn check_gemm<K: Kernel>(
     }
     for other in epilogue.factor.iter().chain(&epilogue.residual) {
         assert!(other.rows() == x.rows() && other.columns() == outputs);
-    }
-}
-
-/// The biases of a panel's columns, filled up with 0.
-struct PanelBiases {
-    main: [f32; MAX_COLUMNS],
-    gate: [f32; MAX_COLUMNS],
-}
-
-impl PanelBiases {
-    #[inline(always)]
-    fn new(epilogue: &Epilogue<'_>, start: usize, columns: usize) -> PanelBiases {
-        let of_panel = |bias: &[f32]| {
-            let mut padded = [0.0; MAX_COLUMNS];
-            let values = &bias[start.min(bias.len())..(start + columns).min(bias.len())];
-            padded[..values.len()].copy_from_slice(values);
-            padded
-        };
-        PanelBiases {
-            main: of_panel(epilogue.bias),
-            gate: of_panel(epilogue.gate.map_or(&[], |(_, bias)| bias)),
-        }
-    }
-}
-
-/// Applies the epilogue to the sums of row `row` and columns `columns`, in place. What is beyond the last
-/// column means nothing.
-#[inline(always)]
-fn finish_row<K: Kernel>(
-    epilogue: &Epilogue<'_>,
-    biases: &PanelBiases,
-    row: usize,
-    columns: Range<usize>,
-    sums: &mut [f32],
-    gates: &mut [f32],
-) {
-    zip!(K::Vector, sums, biases.main[..K::COLUMNS], |sum, bias| sum + bias);
-    match epilogue.gate {
-        None => activate_body::<K>(epilogue.activation, sums),
-        Some(_) => {
-            zip!(K::Vector, gates, biases.gate[..K::COLUMNS], |gate, bias| gate + bias);
-            activate_body::<K>(epilogue.activation, gates);
-            zip!(K::Vector, sums, gates, |sum, gate| sum * gate);
-        }
-    }
-    if let Some(factor) = epilogue.factor {
-        let sums = &mut sums[..columns.len()];
-        zip!(K::Vector, sums, factor.row(row)[columns.clone()], |sum, factor| sum * factor);
-    }
-    if let Some(residual) = epilogue.residual {
-        let sums = &mut sums[..columns.len()];
-        zip!(K::Vector, sums, residual.row(row)[columns], |sum, residual| sum + residual);
     }
 }

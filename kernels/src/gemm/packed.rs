@@ -27,7 +27,7 @@ impl PackedWeights {
         memory: &WeightMemory,
     ) -> Self {
         assert!(storage != Storage::Int8 || inputs <= Storage::INT8_INPUTS, "sums of int8 would overflow");
-        let panels = memory.zeroed(packed_len(isa, storage, (outputs, inputs)));
+        let panels = memory.zeroed(panels_len(isa, storage, (outputs, inputs)));
         PackedWeights { panels, outputs, inputs, isa, storage }
     }
 
@@ -99,10 +99,13 @@ impl PackedWeights {
 ///
 /// # Panics
 /// If their number overflows.
-pub fn packed_len(isa: Isa, storage: Storage, (outputs, inputs): (usize, usize)) -> usize {
+pub fn packed_len(isa: Isa, storage: Storage, size: (usize, usize)) -> usize {
+    WeightMemory::padded(panels_len(isa, storage, size))
+}
+
+fn panels_len(isa: Isa, storage: Storage, (outputs, inputs): (usize, usize)) -> usize {
     let padded = outputs.next_multiple_of(isa.panel_columns());
-    let len = padded.checked_mul(storage.stored_lanes(inputs));
-    WeightMemory::padded(len.expect("packed weights exceed the address space"))
+    padded.checked_mul(storage.stored_lanes(inputs)).expect("packed weights exceed the address space")
 }
 
 /// Packs up to one panel of rows of a weight matrix: `panel[k][c] = rows[c][k]`, zero beyond the
