@@ -2,8 +2,8 @@
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::model::{EndSpec, Head, Model};
-use crate::plan::Described;
+use crate::model::{Activation, EndSpec, Head, Model};
+use crate::plan::{Described, Plan, Step};
 use crate::prompt::TaskPrompt;
 use std::path::PathBuf;
 
@@ -41,6 +41,8 @@ pub struct Inspection {
     pub adapters: Vec<String>,
     /// The steps that a device runs, one line each.
     pub plan: Vec<String>,
+    /// The sizes of its kernels, each once.
+    pub kernels: Vec<KernelShape>,
     /// Bytes of the weights in the model's files.
     pub stored_bytes: usize,
     /// Bytes that the device holds for weights.
@@ -76,11 +78,65 @@ impl Inspection {
             adapters: model.adapters.as_ref().map(|adapters| adapters.names.clone()).unwrap_or_default(),
             tasks: model.prompts.tasks(),
             plan: plan.steps.iter().map(|step| Described(plan, step).to_string()).collect(),
+            kernels: kernels(plan),
             stored_bytes: tensors.iter().map(|t| t.stored_bytes()).sum(),
             weight_bytes: backend.weight_bytes(),
             batch_bytes: plan.buffer_bytes(tokens, tokens),
         })
     }
+}
+
+/// A kernel and the sizes that a model runs it with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum KernelShape {
+    /// A linear layer, with its epilogue.
+    #[non_exhaustive]
+    Product {
+        /// What it gives, as in [`Inspection::plan`].
+        name: &'static str,
+        /// Rows of the weights.
+        outputs: usize,
+        /// Columns of the weights.
+        inputs: usize,
+        /// Of the gate where there is one.
+        activation: Activation,
+        /// Whether there is a gate: a second matrix of the same size.
+        gated: bool,
+    },
+    /// Softmax attention.
+    #[non_exhaustive]
+    Attention {
+        /// Query heads.
+        heads: usize,
+        /// Key and value heads.
+        kv_heads: usize,
+        /// Size of a head.
+        head_dim: usize,
+    },
+}
+
+fn kernels(plan: &Plan) -> Vec<KernelShape> {
+    let mut shapes = Vec::new();
+    for step in &plan.steps[..plan.shared] {
+        let shape = match step {
+            Step::Linear { linear, gate, activation, output, .. } => KernelShape::Product {
+                name: plan.buffers[output.0].name,
+                outputs: linear.outputs(),
+                inputs: linear.inputs(),
+                activation: *activation,
+                gated: gate.is_some(),
+            },
+            &Step::Attention { heads, kv_heads, head_dim, .. } => {
+                KernelShape::Attention { heads, kv_heads, head_dim }
+            }
+            _ => continue,
+        };
+        if !shapes.contains(&shape) {
+            shapes.push(shape);
+        }
+    }
+    shapes
 }
 
 fn modules(model: &Model) -> Vec<String> {

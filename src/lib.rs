@@ -68,7 +68,8 @@ pub use error::{Error, Result};
 pub use explain::{ExplainedToken, Explanation};
 #[cfg(feature = "hub")]
 pub use hub::{CachedModel, Download, HubModel, cached_models};
-pub use inspect::Inspection;
+pub use inspect::{Inspection, KernelShape};
+pub use taskvec_kernels::Activation;
 pub use late::{Outputs, SparseVector, TokenVectors};
 pub use options::{EmbedOptions, EmbedderBuilder, Precision, TooLong};
 pub use output::{OutputType, Quantized, Ranges, Similarity, cosine, hamming, maxsim, quantize};

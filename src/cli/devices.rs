@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::sink::Sink;
+use taskvec_kernels::{Isa, Storage};
 
 pub(crate) fn run() -> Outcome {
     let mut sink = Sink::open(None)?;
@@ -12,9 +13,16 @@ pub(crate) fn run() -> Outcome {
 
 fn cpu() -> String {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let sets = taskvec::instruction_sets();
-    let best = sets.last().copied().unwrap_or_default();
-    format!("cpu      {threads} threads, f32 kernels: {}; would run: {best}\n", sets.join(", "))
+    let best = Isa::best();
+    let mut text = format!(
+        "cpu      {threads} threads, instruction sets: {}; would run: {}\n         products:",
+        taskvec::instruction_sets().join(", "),
+        best.name()
+    );
+    for (storage, name) in [(Storage::F32, "f32"), (Storage::Bf16, "bf16"), (Storage::Int8, "int8")] {
+        text += &format!("{} {name} with {}", if name == "f32" { "" } else { "," }, best.product(storage));
+    }
+    text + "\n"
 }
 
 #[cfg(feature = "gpu")]

@@ -1,6 +1,7 @@
 //! The command line: arguments, and one file a command.
 
 mod arguments;
+mod bench;
 mod compare;
 mod devices;
 mod embed;
@@ -63,6 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         Command::Embed(arguments) => embed::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Devices => devices::run(),
+        Command::Bench(command) => bench::run(command),
         Command::Similarity(arguments) => similarity::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),

@@ -28,13 +28,18 @@ impl Storage {
     /// The longest row that [`Storage::Int8`] takes: its sums stay within 32 bits.
     pub const INT8_INPUTS: usize = (i32::MAX / (255 * 127)) as usize;
 
+    /// Values that share a lane of 32 bits.
+    pub(crate) fn values_of_a_lane(self) -> usize {
+        match self {
+            Storage::F32 => 1,
+            Storage::Bf16 => 2,
+            Storage::Int8 => 4,
+        }
+    }
+
     /// Lanes of 32 bits that a row of `inputs` values takes.
     pub(crate) fn lanes(self, inputs: usize) -> usize {
-        match self {
-            Storage::F32 => inputs,
-            Storage::Bf16 => inputs.div_ceil(2),
-            Storage::Int8 => inputs.div_ceil(4),
-        }
+        inputs.div_ceil(self.values_of_a_lane())
     }
 
     /// The same, with the lanes behind the values that say what they mean: for rows of x the scale and

@@ -37,6 +37,7 @@ mod epilogue;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod packed;
+mod peak;
 pub(crate) mod portable;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tile;
@@ -45,6 +46,7 @@ pub(crate) mod x86;
 
 pub use encode::{Storage, encode_row};
 pub use epilogue::Epilogue;
+pub use peak::{multiply_in_registers, read_memory};
 pub use packed::{PackedWeights, pack_panel, packed_len};
 
 use crate::aligned::{AlignedBuffer, reserved};

@@ -1,7 +1,8 @@
 //! The tiles for AArch64. Instructions that the standard library has no stable name for are written in
 //! assembly.
 
-use super::tile::tile;
+use super::peak::PeakLoop;
+use super::tile::{peak, tile};
 use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
 use crate::isa::Kind;
 use crate::matrix::Matrix;
@@ -33,6 +34,28 @@ pub(super) fn tile(kind: Kind, storage: Storage) -> Tile {
         (Kind::NeonI8mm, Storage::Int8) => (matrix_int8 as TileFunction).into(),
     }
 }
+
+/// The loop for the instruction at the heart of a tile.
+pub(super) fn peak(kind: Kind, storage: Storage) -> PeakLoop {
+    // A matrix instruction has two rows and columns in each register of sums, at twice the depth.
+    let (run, products): (unsafe fn(usize), usize) = match (kind, storage) {
+        (Kind::Portable, _) => return super::portable::peak(storage),
+        (Kind::Neon | Kind::NeonDotprod | Kind::NeonI8mm, Storage::F32) => (neon_f32_peak, 1),
+        (Kind::Neon | Kind::NeonDotprod, Storage::Bf16) => (neon_bf16_peak, 2),
+        (Kind::NeonI8mm, Storage::Bf16) => (matrix_bf16_peak, 4),
+        (Kind::Neon, Storage::Int8) => (neon_int8_peak, 4),
+        (Kind::NeonDotprod, Storage::Int8) => (dotprod_int8_peak, 4),
+        (Kind::NeonI8mm, Storage::Int8) => (matrix_int8_peak, 8),
+    };
+    PeakLoop { run, products: 24 * 4 * products }
+}
+
+peak!(neon_f32_peak, "neon", float32x4_t, 24, vdupq_n_f32, multiply_add);
+peak!(neon_bf16_peak, "neon", float32x4_t, 24, vdupq_n_f32, widen_pairs);
+peak!(neon_int8_peak, "neon", float32x4_t, 24, vdupq_n_f32, multiply_bytes);
+peak!(dotprod_int8_peak, "neon,dotprod", float32x4_t, 24, vdupq_n_f32, dot_bytes);
+peak!(matrix_bf16_peak, "neon,bf16", float32x4_t, 24, vdupq_n_f32, matrix_multiply_bf16);
+peak!(matrix_int8_peak, "neon,i8mm", float32x4_t, 24, vdupq_n_f32, matrix_multiply_int8);
 
 /// The instruction at the heart of a tile.
 pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
@@ -126,21 +149,20 @@ fn dot_bytes(x: float32x4_t, weights: float32x4_t, mut sums: float32x4_t) -> flo
 /// Defines a tile on an instruction that multiplies a 2 × 16 byte matrix with the transpose of another and
 /// adds to a 2 × 2 matrix: rows and columns are taken in pairs, two lanes of the depth at a time.
 macro_rules! matrix_tile {
-    ($(#[$meta:meta])* $name:ident, $features:literal, $instruction:literal) => {
-        $(#[$meta])*
+    ($name:ident, $multiply:ident, $features:literal, $instruction:literal) => {
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn $multiply(x: float32x4_t, weights: float32x4_t, mut sums: float32x4_t) -> float32x4_t {
+            // SAFETY: the instruction is part of the features and reads registers only.
+            unsafe {
+                asm!($instruction, inlateout(vreg) sums, in(vreg) x, in(vreg) weights,
+                    options(pure, nomem, nostack, preserves_flags));
+            }
+            sums
+        }
+
         #[target_feature(enable = $features)]
         unsafe fn $name(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn multiply(x: float32x4_t, weights: float32x4_t, mut sums: float32x4_t) -> float32x4_t {
-                // SAFETY: the instruction is part of the features and reads registers only.
-                unsafe {
-                    asm!($instruction, inlateout(vreg) sums, in(vreg) x, in(vreg) weights,
-                        options(pure, nomem, nostack, preserves_flags));
-                }
-                sums
-            }
-
             /// Two lanes from `at`; behind the last lane is 0.
             #[inline]
             #[target_feature(enable = $features)]
@@ -175,7 +197,7 @@ macro_rules! matrix_tile {
                         let columns = [vzip1q_f32(first, second), vzip2q_f32(first, second)];
                         for (p, &x) in x.iter().enumerate() {
                             for (half, &columns) in columns.iter().enumerate() {
-                                sums[p][2 * v + half] = multiply(x, columns, sums[p][2 * v + half]);
+                                sums[p][2 * v + half] = $multiply(x, columns, sums[p][2 * v + half]);
                             }
                         }
                     }
@@ -205,5 +227,5 @@ macro_rules! matrix_tile {
     };
 }
 
-matrix_tile!(matrix_int8, "neon,i8mm", "usmmla {0:v}.4s, {1:v}.16b, {2:v}.16b");
-matrix_tile!(matrix_bf16, "neon,bf16", "bfmmla {0:v}.4s, {1:v}.8h, {2:v}.8h");
+matrix_tile!(matrix_int8, matrix_multiply_int8, "neon,i8mm", "usmmla {0:v}.4s, {1:v}.16b, {2:v}.16b");
+matrix_tile!(matrix_bf16, matrix_multiply_bf16, "neon,bf16", "bfmmla {0:v}.4s, {1:v}.8h, {2:v}.8h");

@@ -1,5 +1,6 @@
 //! The tiles in plain Rust: vectorised by the compiler for the target's baseline.
 
+use super::peak::PeakLoop;
 use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
 use crate::matrix::Matrix;
 use crate::vector::Portable8;
@@ -27,6 +28,29 @@ pub(super) fn tile(storage: Storage) -> Tile {
         Storage::Int8 => int8_tile,
     };
     run.into()
+}
+
+/// The loop for a tile's multiplication.
+pub(super) fn peak(storage: Storage) -> PeakLoop {
+    let run = match storage {
+        Storage::F32 => |times| peak_loop(times, mul_add),
+        Storage::Bf16 => |times| peak_loop(times, add_pair),
+        Storage::Int8 => |times| peak_loop(times, add_bytes),
+    };
+    PeakLoop { run, products: 4 * Portable::COLUMNS * storage.values_of_a_lane() }
+}
+
+#[inline(always)]
+fn peak_loop(times: usize, multiply_add: impl Fn(f32, f32, f32) -> f32) {
+    let weights = std::hint::black_box(0.25);
+    let mut sums = [0.5f32; 4 * Portable::COLUMNS];
+    for _ in 0..times {
+        let x = std::hint::black_box(0.5);
+        for sum in &mut sums {
+            *sum = multiply_add(x, weights, *sum);
+        }
+    }
+    std::hint::black_box(sums);
 }
 
 fn f32_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {

@@ -55,3 +55,25 @@ macro_rules! tile {
     };
 }
 pub(crate) use tile;
+
+/// Defines a function that does nothing but multiply and add in `$sums` registers, as many times as it is
+/// told: what a tile could reach if it needed no loads.
+macro_rules! peak {
+    ($name:ident, $features:literal, $register:ty, $sums:literal, $broadcast:ident, $multiply_add:ident) => {
+        #[target_feature(enable = $features)]
+        unsafe fn $name(times: usize) {
+            let x: $register = $broadcast(std::hint::black_box(0.5));
+            let weights: $register = $broadcast(std::hint::black_box(0.25));
+            let mut sums: [$register; $sums] = [x; $sums];
+            for _ in 0..times {
+                // Unknown each time, so that no part of the product is taken out of the loop.
+                let x = std::hint::black_box(x);
+                for sum in &mut sums {
+                    *sum = $multiply_add(x, weights, *sum);
+                }
+            }
+            std::hint::black_box(sums);
+        }
+    };
+}
+pub(crate) use peak;

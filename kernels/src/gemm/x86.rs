@@ -1,6 +1,7 @@
 //! The tiles for x86-64.
 
-use super::tile::tile;
+use super::peak::PeakLoop;
+use super::tile::{peak, tile};
 use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
 use crate::isa::Kind;
 use crate::matrix::Matrix;
@@ -46,6 +47,46 @@ pub(super) fn tile(kind: Kind, storage: Storage) -> Tile {
     };
     run.into()
 }
+
+/// The loop for the instruction at the heart of a tile.
+pub(super) fn peak(kind: Kind, storage: Storage) -> PeakLoop {
+    use Kind::{Avx2, Avx2Vnni, Avx512, Avx512Bf16, Avx512Vnni, Portable};
+    let (run, registers): (unsafe fn(usize), usize) = match (kind, storage) {
+        (Portable, _) => return super::portable::peak(storage),
+        (Avx2 | Avx2Vnni, Storage::F32) => (avx2_f32_peak, 12 * 8),
+        (Avx2 | Avx2Vnni, Storage::Bf16) => (avx2_bf16_peak, 12 * 8),
+        (Avx2, Storage::Int8) => (avx2_int8_peak, 12 * 8),
+        (Avx2Vnni, Storage::Int8) => (avx2_vnni_int8_peak, 12 * 8),
+        (Avx512 | Avx512Vnni | Avx512Bf16, Storage::F32) => (avx512_f32_peak, 24 * 16),
+        (Avx512 | Avx512Vnni, Storage::Bf16) => (avx512_bf16_widened_peak, 24 * 16),
+        (Avx512Bf16, Storage::Bf16) => (avx512_bf16_peak, 24 * 16),
+        (Avx512, Storage::Int8) => (avx512_int8_peak, 24 * 16),
+        (Avx512Vnni | Avx512Bf16, Storage::Int8) => (avx512_vnni_int8_peak, 24 * 16),
+    };
+    PeakLoop { run, products: registers * storage.values_of_a_lane() }
+}
+
+peak!(avx2_f32_peak, "avx2,fma", __m256, 12, _mm256_set1_ps, _mm256_fmadd_ps);
+peak!(avx2_bf16_peak, "avx2,fma", __m256, 12, _mm256_set1_ps, widen_pairs_avx2);
+peak!(avx2_int8_peak, "avx2,fma", __m256, 12, _mm256_set1_ps, multiply_bytes_avx2);
+peak!(avx2_vnni_int8_peak, "avx2,fma,avxvnni", __m256, 12, _mm256_set1_ps, dot_bytes_avx2);
+peak!(avx512_f32_peak, "avx512f,avx2,fma", __m512, 24, _mm512_set1_ps, _mm512_fmadd_ps);
+peak!(
+    avx512_bf16_widened_peak, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", __m512, 24, _mm512_set1_ps,
+    widen_pairs_avx512
+);
+peak!(
+    avx512_bf16_peak, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", __m512, 24, _mm512_set1_ps,
+    dot_pairs
+);
+peak!(
+    avx512_int8_peak, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", __m512, 24, _mm512_set1_ps,
+    multiply_bytes_avx512
+);
+peak!(
+    avx512_vnni_int8_peak, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma", __m512, 24,
+    _mm512_set1_ps, dot_bytes_avx512
+);
 
 /// The instruction at the heart of a tile.
 pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {

@@ -1,8 +1,10 @@
 //! All arguments.
 
+mod bench;
 mod model;
 mod task;
 
+pub(crate) use bench::{BenchCommand, BenchKernelsArguments, BenchModelArguments};
 pub(crate) use model::ModelArguments;
 pub(crate) use task::TaskArguments;
 
@@ -38,6 +40,9 @@ pub(crate) enum Command {
     Models(ModelsArguments),
     /// List what this machine can compute on
     Devices,
+    /// Measure kernels and models on this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 #[derive(Args)]

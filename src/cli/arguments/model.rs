@@ -32,15 +32,25 @@ pub(crate) struct ModelArguments {
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     precision: PrecisionName,
     /// The CPU's instruction set, as `taskvec devices` lists them [default: the fastest]
-    #[arg(long, value_name = "NAME")]
-    instruction_set: Option<String>,
+    #[arg(long, visible_alias = "isa", value_name = "NAME")]
+    pub(crate) instruction_set: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrecisionName {
+pub(crate) enum PrecisionName {
     F32,
     Bf16,
     Int8,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Precision {
+        match name {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::Bf16 => Precision::Bf16,
+            PrecisionName::Int8 => Precision::Int8,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,6 +62,34 @@ enum DeviceName {
 }
 
 impl ModelArguments {
+    /// The model on the CPU, to see what it is made of.
+    pub(crate) fn open_on_cpu(&self) -> Outcome<Embedder> {
+        if matches!(self.device, DeviceName::Gpu | DeviceName::Reference) || self.adapter.is_some() {
+            return Err(Failure::Usage("kernels are measured on the CPU; bench model takes any device".to_owned()));
+        }
+        self.open_from(self.builder()?.device(Device::Cpu))
+    }
+
+    /// The model in another precision.
+    pub(crate) fn open_with(&self, precision: Precision) -> Outcome<Embedder> {
+        self.open_from(self.builder()?.precision(precision))
+    }
+
+    fn open_from(&self, builder: EmbedderBuilder) -> Outcome<Embedder> {
+        Ok(match self.folder()? {
+            Some(folder) => builder.open(folder)?,
+            None => builder.builtin()?,
+        })
+    }
+
+    /// These precisions, or else the one of --precision.
+    pub(crate) fn precisions(&self, names: &[PrecisionName]) -> Vec<Precision> {
+        match names {
+            [] => vec![self.precision.into()],
+            names => names.iter().map(|&name| name.into()).collect(),
+        }
+    }
+
     /// Opens the model. `dimensions` chooses its projection to that size, if it has one.
     pub(crate) fn open(&self, dimensions: Option<usize>) -> Outcome<Embedder> {
         let mut builder = self.builder()?;
@@ -90,11 +128,7 @@ impl ModelArguments {
     }
 
     fn builder(&self) -> Outcome<EmbedderBuilder> {
-        let mut builder = Embedder::builder().device(self.device()?).precision(match self.precision {
-            PrecisionName::F32 => Precision::F32,
-            PrecisionName::Bf16 => Precision::Bf16,
-            PrecisionName::Int8 => Precision::Int8,
-        });
+        let mut builder = Embedder::builder().device(self.device()?).precision(self.precision.into());
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }

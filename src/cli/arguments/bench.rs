@@ -1,0 +1,56 @@
+//! Arguments of `taskvec bench`.
+
+use super::ModelArguments;
+use super::model::PrecisionName;
+use clap::builder::TypedValueParser;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Measure what one core can do, and each CPU kernel at a model's sizes beside it
+    Kernels(BenchKernelsArguments),
+    /// Measure a model from texts to vectors
+    Model(BenchModelArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct BenchKernelsArguments {
+    /// Only kernels with one of these in their name: product, attention, layer_norm, activation, encode
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Rows of products, and tokens of attention
+    #[arg(long, value_delimiter = ',', value_name = "N,…", default_value = "1,16,128,512",
+        value_parser = clap::value_parser!(u32).range(1..=65536).try_map(usize::try_from))]
+    pub(crate) rows: Vec<usize>,
+    /// Write the measurements
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write a roofline plot
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchModelArguments {
+    /// Tokens of a text, special tokens included
+    #[arg(long, value_delimiter = ',', value_name = "N,…", default_value = "16,128")]
+    pub(crate) lengths: Vec<usize>,
+    /// Texts of a call
+    #[arg(long, value_delimiter = ',', value_name = "N,…", default_value = "1,32",
+        value_parser = clap::value_parser!(u32).range(1..=65536).try_map(usize::try_from))]
+    pub(crate) batch: Vec<usize>,
+    /// Several precisions, one after the other [default: that of --precision]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME,…")]
+    pub(crate) precisions: Vec<PrecisionName>,
+    /// Seconds for each length and batch; at least ten calls are made
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    pub(crate) seconds: f64,
+    /// Write the measurements
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}

@@ -1,0 +1,358 @@
+//! `taskvec bench kernels`: this machine's peaks on one core, and each kernel at a model's sizes beside them.
+
+use super::measure::{seconds_of, values};
+use super::roofline::{Point, roofline};
+use super::{require_release, write_file};
+use crate::cli::arguments::BenchKernelsArguments;
+use crate::cli::sink::Sink;
+use crate::cli::{Failure, Outcome};
+use serde_json::json;
+use std::time::Duration;
+use taskvec::{Activation, KernelShape};
+use taskvec_kernels::{
+    Attention, AttentionScratch, Epilogue, GemmScratch, Isa, KeyValuePanels, Matrix, MatrixMut, PackedWeights,
+    Storage, activate, attention, encode_row, gemm, layer_norm, multiply_in_registers, read_memory,
+};
+
+/// How long each kernel is measured.
+const TIME: Duration = Duration::from_millis(150);
+
+const STORAGES: [(Storage, &str); 3] =
+    [(Storage::F32, "f32"), (Storage::Bf16, "bf16"), (Storage::Int8, "int8")];
+
+/// What one core does at best.
+pub(super) struct Peaks {
+    /// Name of the storage and arithmetic, in operations (a multiply-add is two) per second.
+    pub(super) arithmetic: Vec<(&'static str, f64)>,
+    /// Size that is read again and again, in bytes, and bytes per second.
+    pub(super) memory: Vec<(&'static str, usize, f64)>,
+}
+
+pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
+    require_release()?;
+    let isa = match &arguments.model.instruction_set {
+        None => Isa::best(),
+        Some(name) => Isa::by_name(name).ok_or_else(|| {
+            let names: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
+            Failure::Failed(format!("this CPU has no kernels for {name}; it has {}", names.join(", ")))
+        })?,
+    };
+    let shapes = arguments.model.open_on_cpu()?.inspect()?.kernels;
+    let mut sink = Sink::open(None)?;
+    let peaks = Peaks::measure(isa);
+    sink.write(describe(isa, &peaks).as_bytes())?;
+    let mut points = Vec::new();
+    for kernel in kernels(&shapes, &arguments.rows) {
+        if !arguments.names.is_empty() && !arguments.names.iter().any(|name| kernel.name.contains(name)) {
+            continue;
+        }
+        let point = kernel.measure(isa)?;
+        sink.write(line(&point, &peaks).as_bytes())?;
+        points.push(point);
+    }
+    if points.is_empty() {
+        return Err(Failure::Usage(format!("no kernel has one of these in its name: {:?}", arguments.names)));
+    }
+    sink.finish()?;
+    if let Some(path) = &arguments.json {
+        write_file(path, &(report(isa, &peaks, &points).to_string() + "\n"))?;
+    }
+    if let Some(path) = &arguments.svg {
+        write_file(path, &roofline(isa.name(), &peaks, &points))?;
+    }
+    Ok(())
+}
+
+impl Peaks {
+    fn measure(isa: Isa) -> Peaks {
+        let arithmetic = STORAGES.iter().map(|&(storage, name)| {
+            const TIMES: usize = 20_000;
+            let seconds = seconds_of(2 * TIME, || {
+                multiply_in_registers(isa, storage, TIMES);
+            });
+            (name, 2.0 * multiply_in_registers(isa, storage, TIMES) as f64 / seconds)
+        });
+        let arithmetic = arithmetic.collect();
+        let memory = [("16 KiB", 1 << 14), ("256 KiB", 1 << 18), ("8 MiB", 1 << 23), ("256 MiB", 1 << 28)];
+        let memory = memory.into_iter().map(|(name, bytes)| {
+            let buffer = vec![1.0f32; bytes / size_of::<f32>()];
+            let seconds = seconds_of(2 * TIME, || read_memory(isa, &buffer));
+            (name, bytes, bytes as f64 / seconds)
+        });
+        Peaks { arithmetic, memory: memory.collect() }
+    }
+
+    /// Operations per second of a storage's arithmetic.
+    fn arithmetic(&self, storage: &str) -> f64 {
+        self.arithmetic.iter().find(|(name, _)| *name == storage).map_or(f64::NAN, |(_, peak)| *peak)
+    }
+
+    /// Bytes per second from the smallest memory that holds this many; the last one holds any.
+    fn bandwidth(&self, bytes: f64) -> f64 {
+        let holds = self.memory.iter().find(|(_, size, _)| bytes <= 2.0 * *size as f64);
+        holds.or(self.memory.last()).map_or(f64::NAN, |(_, _, bandwidth)| *bandwidth)
+    }
+
+    /// What the machine allows a kernel: the lower of arithmetic and memory.
+    pub(super) fn bound(&self, point: &Point) -> f64 {
+        let memory = self.bandwidth(point.bytes) * point.operations / point.bytes;
+        self.arithmetic(point.storage).min(memory)
+    }
+}
+
+/// A kernel at one size.
+struct Kernel {
+    name: String,
+    storage: (Storage, &'static str),
+    work: Work,
+}
+
+enum Work {
+    Product { rows: usize, outputs: usize, inputs: usize, activation: Activation, gated: bool },
+    Attention { tokens: usize, heads: usize, kv_heads: usize, head_dim: usize },
+    LayerNorm { rows: usize, width: usize },
+    Activation { rows: usize, width: usize, activation: Activation },
+    Encode { rows: usize, width: usize },
+}
+
+fn kernels(shapes: &[KernelShape], rows: &[usize]) -> Vec<Kernel> {
+    let mut all = Vec::new();
+    for shape in shapes {
+        match *shape {
+            KernelShape::Product { name, outputs, inputs, activation, gated, .. } => {
+                for &rows in rows {
+                    for storage in STORAGES {
+                        let name = format!("product {name} {}x{outputs}x{inputs}", rows);
+                        let work = Work::Product { rows, outputs, inputs, activation, gated };
+                        all.push(Kernel { name, storage, work });
+                    }
+                }
+                let rows = 128;
+                for storage in &STORAGES[1..] {
+                    let name = format!("encode {rows}x{inputs}");
+                    let work = Work::Encode { rows, width: inputs };
+                    all.push(Kernel { name, storage: *storage, work });
+                }
+                if activation != Activation::Identity {
+                    let name = format!("activation {activation:?} {rows}x{outputs}");
+                    let work = Work::Activation { rows, width: outputs, activation };
+                    all.push(Kernel { name, storage: STORAGES[0], work });
+                }
+                let work = Work::LayerNorm { rows, width: inputs };
+                all.push(Kernel { name: format!("layer_norm {rows}x{inputs}"), storage: STORAGES[0], work });
+            }
+            KernelShape::Attention { heads, kv_heads, head_dim, .. } => {
+                for &tokens in rows {
+                    let name = format!("attention {tokens} tokens, {heads} heads of {head_dim}");
+                    let work = Work::Attention { tokens, heads, kv_heads, head_dim };
+                    all.push(Kernel { name, storage: STORAGES[0], work });
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut names = std::collections::HashSet::new();
+    all.retain(|kernel| names.insert((kernel.name.clone(), kernel.storage.1)));
+    all
+}
+
+impl Kernel {
+    /// Checks a few results against f64 arithmetic, then takes the time.
+    fn measure(&self, isa: Isa) -> Outcome<Point> {
+        let (storage, storage_name) = self.storage;
+        let (seconds, operations, bytes, error) = match self.work {
+            Work::Product { rows, outputs, inputs, activation, gated } => {
+                product(isa, storage, (rows, outputs, inputs), activation, gated)
+            }
+            Work::Attention { tokens, heads, kv_heads, head_dim } => {
+                attention_of_heads(isa, tokens, heads, kv_heads, head_dim)
+            }
+            Work::LayerNorm { rows, width } => {
+                let (weight, bias) = (values(1, width), values(2, width));
+                each_row(rows, width, |row| layer_norm(isa, row, &weight, &bias, 1e-5))
+            }
+            Work::Activation { rows, width, activation } => {
+                each_row(rows, width, |row| activate(isa, activation, row))
+            }
+            Work::Encode { rows, width } => {
+                let mut out = vec![0.0; storage.stored_lanes(width)];
+                each_row(rows, width, |row| encode_row(isa, storage, row, &mut out))
+            }
+        };
+        let allowed = match storage {
+            Storage::F32 => 1e-4,
+            Storage::Bf16 => 2e-2,
+            Storage::Int8 => 5e-2,
+        };
+        if error.is_nan() || error > allowed {
+            return Err(Failure::Failed(format!(
+                "{} in {storage_name} on {}: wrong by {error:e} of the largest result, allowed {allowed:e}",
+                self.name,
+                isa.name()
+            )));
+        }
+        Ok(Point { name: self.name.clone(), storage: storage_name, seconds, operations, bytes, error })
+    }
+}
+
+/// Seconds, operations, bytes, and the largest error of some results, as a share of the largest result.
+type Measured = (f64, f64, f64, f64);
+
+fn product(
+    isa: Isa,
+    storage: Storage,
+    (rows, outputs, inputs): (usize, usize, usize),
+    activation: Activation,
+    gated: bool,
+) -> Measured {
+    let (x, w, g) = (values(1, rows * inputs), values(2, outputs * inputs), values(3, outputs * inputs));
+    let pack = |w: &[f32]| PackedWeights::pack(isa, storage, Matrix::new(w, outputs, inputs, inputs));
+    let (weights, gate) = (pack(&w), gated.then(|| pack(&g)));
+    let bias = values(4, outputs);
+    let gate_of = |gate| (gate, &bias[..]);
+    let epilogue =
+        Epilogue { bias: &bias, activation, gate: gate.as_ref().map(gate_of), ..Epilogue::default() };
+    let mut out = vec![0.0; rows * outputs];
+    let mut scratch = GemmScratch::default();
+    let mut run = |epilogue: &Epilogue<'_>, out: &mut [f32]| {
+        let view = MatrixMut::new(out, rows, outputs, outputs);
+        gemm(isa, Matrix::new(&x, rows, inputs, inputs), &weights, 0..weights.panels(), epilogue, view, &mut scratch);
+    };
+    // The product itself is checked; what activations do, the tests check.
+    run(&Epilogue::default(), &mut out);
+    let largest = out.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let error = (0..64).map(|i| {
+        let (r, o) = (i * 7 % rows, i * 31 % outputs);
+        let row = x[r * inputs..][..inputs].iter().zip(&w[o * inputs..][..inputs]);
+        let exact: f64 = row.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        (f64::from(out[r * outputs + o]) - exact).abs() / f64::from(largest)
+    });
+    let error = error.fold(0.0, |a, b| if b <= a { a } else { b });
+    let seconds = seconds_of(TIME, || run(&epilogue, &mut out));
+    let matrices = if gated { 2.0 } else { 1.0 };
+    let operations = 2.0 * matrices * (rows * outputs * inputs) as f64;
+    let bytes = matrices * weights.bytes() as f64 + (size_of::<f32>() * (rows * (inputs + outputs))) as f64;
+    (seconds, operations, bytes, error)
+}
+
+fn attention_of_heads(
+    isa: Isa,
+    tokens: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+) -> Measured {
+    let columns = (heads + 2 * kv_heads) * head_dim;
+    let qkv = values(5, tokens * columns);
+    let qkv = Matrix::new(&qkv, tokens, columns, columns);
+    let head_of = |head: usize| qkv.column_range(head * head_dim, head_dim);
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    let parameters = Attention { scale, before: None, after: None, bias: &[] };
+    let mut out = vec![0.0; tokens * heads * head_dim];
+    let (mut panels, mut scratch) = (KeyValuePanels::default(), AttentionScratch::default());
+    let mut run = |out: &mut [f32]| {
+        let mut rest = MatrixMut::new(out, tokens, heads * head_dim, heads * head_dim);
+        for head in 0..heads {
+            let kv_head = head * kv_heads / heads;
+            if head == 0 || kv_head != (head - 1) * kv_heads / heads {
+                panels.pack(isa, head_of(heads + kv_head), head_of(heads + kv_heads + kv_head));
+            }
+            let (part, others) = rest.split_columns(head_dim);
+            rest = others;
+            attention(isa, head_of(head), &panels, &parameters, part, &mut scratch);
+        }
+    };
+    run(&mut out);
+    // The first value of the first head's last query.
+    let (query, keys, value) = (head_of(0).row(tokens - 1), head_of(heads), head_of(heads + kv_heads));
+    let weights: Vec<f64> = (0..tokens)
+        .map(|t| {
+            let score: f64 = query.iter().zip(keys.row(t)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            (score * f64::from(scale)).exp()
+        })
+        .collect();
+    let sum: f64 = weights.iter().enumerate().map(|(t, weight)| weight * f64::from(value.row(t)[0])).sum();
+    let exact = sum / weights.iter().sum::<f64>();
+    let error = (f64::from(out[(tokens - 1) * heads * head_dim]) - exact).abs();
+    let seconds = seconds_of(TIME, || run(&mut out));
+    let operations = 4.0 * (tokens * tokens * heads * head_dim) as f64;
+    let bytes = (size_of::<f32>() * tokens * (columns + heads * head_dim)) as f64;
+    (seconds, operations, bytes, error)
+}
+
+/// A kernel that changes rows one by one. Its arithmetic is little: it is measured in bytes.
+fn each_row(rows: usize, width: usize, mut change: impl FnMut(&mut [f32])) -> Measured {
+    let fresh = values(6, rows * width);
+    let mut rows_of = fresh.clone();
+    let seconds = seconds_of(TIME, || {
+        rows_of.copy_from_slice(&fresh);
+        rows_of.chunks_exact_mut(width).for_each(&mut change);
+    });
+    let copying = seconds_of(TIME, || {
+        rows_of.copy_from_slice(&fresh);
+        std::hint::black_box(&rows_of);
+    });
+    let values = (rows * width) as f64;
+    ((seconds - copying).max(1e-9), values, 2.0 * size_of::<f32>() as f64 * values, 0.0)
+}
+
+fn describe(isa: Isa, peaks: &Peaks) -> String {
+    let mut text = format!("one core, {}\n\narithmetic, G multiply-adds/s\n", isa.name());
+    for ((storage, name), (_, peak)) in STORAGES.iter().zip(&peaks.arithmetic) {
+        text += &format!("  {name:5} {:8.1}  {}\n", peak / 2e9, isa.product(*storage));
+    }
+    text += "\nreading, GB/s\n";
+    for (name, _, bandwidth) in &peaks.memory {
+        text += &format!("  {name:8} {:6.1}\n", bandwidth / 1e9);
+    }
+    text += &format!(
+        "\n{:<48} {:5} {:>10} {:>9} {:>8} {:>8}\n",
+        "kernel", "", "µs", "GMAC/s", "of peak", "of roof"
+    );
+    text
+}
+
+fn line(point: &Point, peaks: &Peaks) -> String {
+    let rate = point.operations / point.seconds;
+    let (peak, roof) = (rate / peaks.arithmetic(point.storage), rate / peaks.bound(point));
+    let Point { name, storage, seconds, .. } = point;
+    if point.is_elementwise() {
+        let bandwidth = point.bytes / seconds;
+        let of_memory = bandwidth / peaks.bandwidth(point.bytes);
+        return format!(
+            "{name:<48} {storage:5} {:>10.1} {:>9.1} GB/s {:>12.0} %\n",
+            seconds * 1e6,
+            bandwidth / 1e9,
+            of_memory * 100.0
+        );
+    }
+    format!(
+        "{name:<48} {storage:5} {:>10.1} {:>9.1} {:>6.0} % {:>6.0} %\n",
+        seconds * 1e6,
+        rate / 2e9,
+        peak * 100.0,
+        roof * 100.0
+    )
+}
+
+fn report(isa: Isa, peaks: &Peaks, points: &[Point]) -> serde_json::Value {
+    json!({
+        "taskvec": env!("CARGO_PKG_VERSION"),
+        "instruction_set": isa.name(),
+        "threads": 1,
+        "peaks": {
+            "operations_per_second": peaks.arithmetic.iter().map(|(name, peak)| json!({"storage": name, "value": peak})).collect::<Vec<_>>(),
+            "bytes_per_second": peaks.memory.iter().map(|(_, size, value)| json!({"bytes": size, "value": value})).collect::<Vec<_>>(),
+        },
+        "kernels": points.iter().map(|point| json!({
+            "name": point.name,
+            "storage": point.storage,
+            "seconds": point.seconds,
+            "operations": point.operations,
+            "bytes": point.bytes,
+            "share_of_peak": point.operations / point.seconds / peaks.arithmetic(point.storage),
+            "share_of_roof": point.operations / point.seconds / peaks.bound(point),
+            "error": point.error,
+        })).collect::<Vec<_>>(),
+    })
+}

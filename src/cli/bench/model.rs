@@ -1,0 +1,94 @@
+//! `taskvec bench model`: latency and throughput of a model, from texts to vectors.
+
+use super::measure::percentile;
+use super::{require_release, write_file};
+use crate::cli::arguments::BenchModelArguments;
+use crate::cli::sink::Sink;
+use crate::cli::{Failure, Outcome};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use taskvec::{EmbedOptions, Embedder};
+
+pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
+    require_release()?;
+    let mut sink = Sink::open(None)?;
+    let mut runs: Vec<Value> = Vec::new();
+    let precisions = arguments.model.precisions(&arguments.precisions);
+    for precision in precisions {
+        let embedder = arguments.model.open_with(precision)?;
+        let device = embedder.device().name.clone();
+        let head = ["tokens", "texts", "p50 ms", "p90 ms", "p99 ms", "texts/s", "tokens/s"];
+        let [tokens, texts, p50, p90, p99, texts_rate, tokens_rate] = head;
+        sink.write(
+            format!(
+                "{device}\n{tokens:>8} {texts:>6} {p50:>10} {p90:>10} {p99:>10} {texts_rate:>10} {tokens_rate:>10}\n"
+            )
+            .as_bytes(),
+        )?;
+        for &length in &arguments.lengths {
+            let text = text_of(&embedder, length)?;
+            for &batch in &arguments.batch {
+                let texts = vec![text.as_str(); batch];
+                let mut seconds = latencies(&embedder, &texts, arguments.seconds)?;
+                let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|share| percentile(&mut seconds, share));
+                let (texts_rate, tokens_rate) = (batch as f64 / p50, (batch * length) as f64 / p50);
+                sink.write(
+                    format!(
+                        "{length:>8} {batch:>6} {:>10.3} {:>10.3} {:>10.3} {texts_rate:>10.1} {tokens_rate:>10.0}\n",
+                        p50 * 1e3,
+                        p90 * 1e3,
+                        p99 * 1e3
+                    )
+                    .as_bytes(),
+                )?;
+                runs.push(json!({
+                    "device": device, "precision": precision.name(), "tokens": length, "texts": batch,
+                    "calls": seconds.len(), "p50": p50, "p90": p90, "p99": p99,
+                }));
+            }
+        }
+    }
+    sink.finish()?;
+    match &arguments.json {
+        Some(path) => {
+            let report = json!({"taskvec": env!("CARGO_PKG_VERSION"), "seconds": runs});
+            write_file(path, &(report.to_string() + "\n"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A text of so many tokens, special tokens included.
+fn text_of(embedder: &Embedder, tokens: usize) -> Outcome<String> {
+    let count = |text: &str| embedder.token_ids(text, EmbedOptions::new()).map(|ids| ids.len());
+    let empty = count("")?;
+    if !(empty + 1..=embedder.max_tokens()).contains(&tokens) {
+        return Err(Failure::Usage(format!(
+            "--lengths {tokens}: this model takes {} to {} tokens",
+            empty + 1,
+            embedder.max_tokens()
+        )));
+    }
+    // Words of one token in any vocabulary, or nearly.
+    let text = "the ".repeat(tokens - empty);
+    let text = text.trim_end();
+    match count(text)? {
+        found if found == tokens => Ok(text.to_owned()),
+        found => Err(Failure::Failed(format!("a text of {tokens} tokens came out as {found}"))),
+    }
+}
+
+/// The seconds of calls, as many as fit the time, at least ten.
+fn latencies(embedder: &Embedder, texts: &[&str], seconds: f64) -> Outcome<Vec<f64>> {
+    let time = Duration::try_from_secs_f64(seconds)
+        .map_err(|problem| Failure::Usage(format!("--seconds {seconds}: {problem}")))?;
+    embedder.embed_batch(texts, EmbedOptions::new())?;
+    let mut all = Vec::new();
+    let start = Instant::now();
+    while all.len() < 10 || start.elapsed() < time {
+        let start = Instant::now();
+        embedder.embed_batch(texts, EmbedOptions::new())?;
+        all.push(start.elapsed().as_secs_f64());
+    }
+    Ok(all)
+}
