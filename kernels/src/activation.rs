@@ -32,11 +32,11 @@ dispatch! {
 fn activate_body<K: Kernel>(activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::Identity => {}
-        Activation::GeluErf => map!(K::Vector, values, |x| gelu_erf(x)),
-        Activation::GeluTanh => map!(K::Vector, values, |x| gelu_tanh(x)),
-        Activation::Silu => map!(K::Vector, values, |x| silu(x)),
-        Activation::Relu => map!(K::Vector, values, |x| relu(x)),
-        Activation::Tanh => map!(K::Vector, values, |x| tanh(x)),
+        Activation::GeluErf => map!(K::Row, values, |x| gelu_erf(x)),
+        Activation::GeluTanh => map!(K::Row, values, |x| gelu_tanh(x)),
+        Activation::Silu => map!(K::Row, values, |x| silu(x)),
+        Activation::Relu => map!(K::Row, values, |x| relu(x)),
+        Activation::Tanh => map!(K::Row, values, |x| tanh(x)),
     }
 }
 

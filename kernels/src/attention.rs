@@ -254,16 +254,16 @@ impl RowState {
     /// was summed before to it.
     #[inline(always)]
     fn soften<K: Kernel>(&mut self, scores: &mut [f32], sums: &mut [f32]) {
-        let none = K::Vector::splat(f32::NEG_INFINITY);
-        let largest = fold!(K::Vector, scores, none, fill f32::NEG_INFINITY, |a, b| b.max(a)).largest();
+        let none = K::Row::splat(f32::NEG_INFINITY);
+        let largest = fold!(K::Row, scores, none, fill f32::NEG_INFINITY, |a, b| b.max(a)).largest();
         let largest = if largest > self.largest { largest } else { self.largest };
         if largest == f32::NEG_INFINITY && scores.iter().all(|s| *s == f32::NEG_INFINITY) {
             scores.fill(0.0); // the query sees no key yet
             return;
         }
-        let shift = K::Vector::splat(largest);
-        map!(K::Vector, scores, |score| exp_nonpositive(score - shift));
-        let total = fold!(K::Vector, scores, K::Vector::splat(0.0), fill 0.0, |sum, weight| sum + weight).sum();
+        let shift = K::Row::splat(largest);
+        map!(K::Row, scores, |score| exp_nonpositive(score - shift));
+        let total = fold!(K::Row, scores, K::Row::splat(0.0), fill 0.0, |sum, weight| sum + weight).sum();
         if self.total == 0.0 {
             self.total = total; // nothing was summed yet
         } else {

@@ -18,16 +18,16 @@ dispatch! {
 fn layer_norm_body<K: Kernel>(row: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
     assert_eq!(row.len(), weight.len());
     assert!(bias.is_empty() || bias.len() == row.len());
-    let zero = K::Vector::splat(0.0);
+    let zero = K::Row::splat(0.0);
     let count = row.len() as f32;
-    let mean = fold!(K::Vector, row, zero, fill 0.0, |sum, x| sum + x).sum() / count;
-    let mean = K::Vector::splat(mean);
-    map!(K::Vector, row, |x| x - mean);
-    let variance = fold!(K::Vector, row, zero, fill 0.0, |sum, x| x.mul_add(x, sum)).sum() / count;
-    let scale = K::Vector::splat(1.0 / (variance + eps).sqrt());
-    zip!(K::Vector, row, weight, |x, w| x * scale * w);
+    let mean = fold!(K::Row, row, zero, fill 0.0, |sum, x| sum + x).sum() / count;
+    let mean = K::Row::splat(mean);
+    map!(K::Row, row, |x| x - mean);
+    let variance = fold!(K::Row, row, zero, fill 0.0, |sum, x| x.mul_add(x, sum)).sum() / count;
+    let scale = K::Row::splat(1.0 / (variance + eps).sqrt());
+    zip!(K::Row, row, weight, |x, w| x * scale * w);
     if !bias.is_empty() {
-        zip!(K::Vector, row, bias, |x, b| x + b);
+        zip!(K::Row, row, bias, |x, b| x + b);
     }
 }
 
@@ -42,8 +42,8 @@ dispatch! {
 #[inline(always)]
 fn rms_norm_body<K: Kernel>(row: &mut [f32], weight: &[f32], eps: f32) {
     assert_eq!(row.len(), weight.len());
-    let zero = K::Vector::splat(0.0);
-    let squares = fold!(K::Vector, row, zero, fill 0.0, |sum, x| x.mul_add(x, sum)).sum();
-    let scale = K::Vector::splat(1.0 / (squares / row.len() as f32 + eps).sqrt());
-    zip!(K::Vector, row, weight, |x, w| x * scale * w);
+    let zero = K::Row::splat(0.0);
+    let squares = fold!(K::Row, row, zero, fill 0.0, |sum, x| x.mul_add(x, sum)).sum();
+    let scale = K::Row::splat(1.0 / (squares / row.len() as f32 + eps).sqrt());
+    zip!(K::Row, row, weight, |x, w| x * scale * w);
 }

@@ -65,10 +65,10 @@ pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mu
     assert_eq!(out.len(), storage.stored_lanes(row.len()));
     match storage {
         Storage::F32 => out.copy_from_slice(row),
-        Storage::Bf16 => round_to_bf16::<K::Vector>(row, halves(out)),
+        Storage::Bf16 => round_to_bf16::<K::Row>(row, halves(out)),
         Storage::Int8 => {
             let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
-            let (scale, zero) = quantize_row::<K::Vector>(row, bytes(values));
+            let (scale, zero) = quantize_row::<K::Row>(row, bytes(values));
             meaning.copy_from_slice(&[scale, f32::from_bits(zero)]);
         }
     }

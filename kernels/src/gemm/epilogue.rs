@@ -84,17 +84,17 @@ impl<'a> PanelProduct<'a> {
         }
     }
 
-    /// The results of row `r` from column `c` on, with their bias.
+    /// The results of a row of the tile, with their bias.
     #[inline(always)]
-    fn value<V: Vector>(&self, row: &[f32], c: usize, meaning: RowMeaning) -> V {
-        let bias = V::load(&self.bias[c..]);
+    fn value<V: Vector>(&self, row: &[f32], meaning: RowMeaning) -> V {
+        let bias = V::load(&self.bias);
         match self.int8 {
             // Σ (q - zero) · w = Σ q · w - zero · Σ w
             Some((scales, sums)) => {
-                let sum = V::int8_sum(&row[c..], meaning.zero, &sums[c..]);
-                sum * (V::splat(meaning.scale) * V::load(&scales[c..])) + bias
+                let sum = V::int8_sum(row, meaning.zero, sums);
+                sum * (V::splat(meaning.scale) * V::load(scales)) + bias
             }
-            None => V::load(&row[c..]) + bias,
+            None => V::load(row) + bias,
         }
     }
 }
@@ -120,38 +120,36 @@ pub(super) fn finish_tile<K: Kernel>(
         let sums = &main.tile[r * K::COLUMNS..][..K::COLUMNS];
         let gates = gate.map(|gate| (gate, &gate.tile[r * K::COLUMNS..][..K::COLUMNS]));
 
-        /// One loop over the columns for each activation, so that it is chosen once.
-        macro_rules! each {
-            (|$x:ident| $activated:expr) => {
-                for c in (0..columns.len()).step_by(K::Vector::LANES) {
-                    let main = main.value::<K::Vector>(sums, c, meaning);
-                    let mut y = match gates {
-                        None => {
-                            let $x = main;
-                            $activated
-                        }
-                        Some((gate, gates)) => {
-                            let $x = gate.value::<K::Vector>(gates, c, meaning);
-                            $activated * main
-                        }
-                    };
-                    if let Some(factor) = factor {
-                        y = y * K::Vector::load_part(&factor[c..], 0.0);
+        /// All columns in step, and a choice of the activation outside of it.
+        macro_rules! finish {
+            (|$x:ident| $activated:expr) => {{
+                let main = main.value::<K::Row>(sums, meaning);
+                let mut y = match gates {
+                    None => {
+                        let $x = main;
+                        $activated
                     }
-                    if let Some(residual) = residual {
-                        y = y + K::Vector::load_part(&residual[c..], 0.0);
+                    Some((gate, gates)) => {
+                        let $x = gate.value::<K::Row>(gates, meaning);
+                        $activated * main
                     }
-                    y.store_part(&mut out[c..]);
+                };
+                if let Some(factor) = factor {
+                    y = y * K::Row::load_part(factor, 0.0);
                 }
-            };
+                if let Some(residual) = residual {
+                    y = y + K::Row::load_part(residual, 0.0);
+                }
+                y.store_part(out);
+            }};
         }
         match epilogue.activation {
-            Activation::Identity => each!(|x| x),
-            Activation::GeluErf => each!(|x| gelu_erf(x)),
-            Activation::GeluTanh => each!(|x| gelu_tanh(x)),
-            Activation::Silu => each!(|x| silu(x)),
-            Activation::Relu => each!(|x| relu(x)),
-            Activation::Tanh => each!(|x| tanh(x)),
+            Activation::Identity => finish!(|x| x),
+            Activation::GeluErf => finish!(|x| gelu_erf(x)),
+            Activation::GeluTanh => finish!(|x| gelu_tanh(x)),
+            Activation::Silu => finish!(|x| silu(x)),
+            Activation::Relu => finish!(|x| relu(x)),
+            Activation::Tanh => finish!(|x| tanh(x)),
         }
     }
 }

@@ -70,6 +70,8 @@ const MAX_COLUMNS: usize = 48;
 pub(crate) trait Kernel {
     /// A register.
     type Vector: Vector;
+    /// The registers of a row of a tile, computed with in step.
+    type Row: Vector;
     /// Rows of a tile.
     const ROWS: usize;
     /// Columns of a tile, the width of a panel.

@@ -6,7 +6,7 @@ use super::tile::{peak, tile};
 use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
 use crate::isa::Kind;
 use crate::matrix::Matrix;
-use crate::vector::{Neon4};
+use crate::vector::{Neon4, Wide};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -15,6 +15,7 @@ pub(crate) struct Neon;
 
 impl Kernel for Neon {
     type Vector = Neon4;
+    type Row = Wide<Neon4, 3>;
     const ROWS: usize = 8;
     const COLUMNS: usize = 3 * 4;
     const TILE: TileFunction = neon_f32;

@@ -3,13 +3,14 @@
 use super::peak::PeakLoop;
 use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
 use crate::matrix::Matrix;
-use crate::vector::Portable8;
+use crate::vector::{Portable8, Wide};
 
 /// Any CPU.
 pub(crate) struct Portable;
 
 impl Kernel for Portable {
     type Vector = Portable8;
+    type Row = Wide<Portable8, 1>;
     const ROWS: usize = 4;
     const COLUMNS: usize = 8;
     const TILE: TileFunction = f32_tile;

@@ -5,7 +5,7 @@ use super::tile::{peak, tile};
 use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
 use crate::isa::Kind;
 use crate::matrix::Matrix;
-use crate::vector::{Avx2x8, Avx512x16};
+use crate::vector::{Avx2x8, Avx512x16, Wide};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA: a tile is 12 registers of sums, 2 of weights and 1 of x, of 16.
@@ -13,6 +13,7 @@ pub(crate) struct Avx2;
 
 impl Kernel for Avx2 {
     type Vector = Avx2x8;
+    type Row = Wide<Avx2x8, 2>;
     const ROWS: usize = 6;
     const COLUMNS: usize = 2 * 8;
     const TILE: TileFunction = avx2_f32;
@@ -23,6 +24,7 @@ pub(crate) struct Avx512;
 
 impl Kernel for Avx512 {
     type Vector = Avx512x16;
+    type Row = Wide<Avx512x16, 3>;
     const ROWS: usize = 8;
     const COLUMNS: usize = 3 * 16;
     const TILE: TileFunction = avx512_f32;

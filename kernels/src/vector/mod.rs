@@ -9,12 +9,14 @@
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::Neon4;
 pub(crate) use portable::Portable8;
+pub(crate) use wide::Wide;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2x8, Avx512x16};
 
@@ -83,8 +85,8 @@ pub(crate) trait Vector:
     }
 }
 
-/// No instruction set has more lanes.
-pub(crate) const MAX_LANES: usize = 16;
+/// No instruction set has more lanes, several registers in step included.
+pub(crate) const MAX_LANES: usize = 48;
 
 /// The value as bf16, rounded to nearest, ties to even.
 #[inline(always)]
