@@ -3,7 +3,9 @@
 //! `cargo bench --bench gemm`; throughput is in multiply-adds.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use taskvec_kernels::{Activation, Epilogue, GemmScratch, Isa, Matrix, MatrixMut, PackedWeights, Storage, gemm};
+use taskvec_kernels::{
+    Activation, Epilogue, GemmScratch, Isa, Matrix, MatrixMut, PackedWeights, Storage, gemm,
+};
 
 fn products(criterion: &mut Criterion) {
     for (name, outputs, inputs, activation) in [

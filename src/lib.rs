@@ -69,7 +69,6 @@ pub use explain::{ExplainedToken, Explanation};
 #[cfg(feature = "hub")]
 pub use hub::{CachedModel, Download, HubModel, cached_models};
 pub use inspect::{Inspection, KernelShape};
-pub use taskvec_kernels::Activation;
 pub use late::{Outputs, SparseVector, TokenVectors};
 pub use options::{EmbedOptions, EmbedderBuilder, Precision, TooLong};
 pub use output::{OutputType, Quantized, Ranges, Similarity, cosine, hamming, maxsim, quantize};
@@ -77,6 +76,7 @@ pub use prompt::{Note, Prompt, PromptSource, TaskPrompt};
 pub use reranker::Reranker;
 pub use space::{Fingerprint, Space};
 pub use task::Task;
+pub use taskvec_kernels::Activation;
 
 /// The README's code, run as a test.
 #[cfg(all(doctest, feature = "builtin"))]

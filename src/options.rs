@@ -49,7 +49,8 @@ impl EmbedderBuilder {
         self
     }
 
-    /// The CPU's instruction set: `portable`, `avx2` or `avx512`. Default: the fastest it has.
+    /// The CPU's instruction set: one of [`instruction_sets`](crate::instruction_sets), such as `avx2-vnni`,
+    /// `avx512-bf16`, `neon-dotprod` or `portable`. Default: the fastest it has.
     pub fn instruction_set(mut self, name: impl Into<String>) -> Self {
         self.instruction_set = Some(name.into());
         self

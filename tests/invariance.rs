@@ -3,7 +3,7 @@
 mod common;
 
 use common::{devices, fixture};
-use taskvec::{EmbedOptions, Embedder, EmbedderBuilder};
+use taskvec::{EmbedOptions, Embedder, EmbedderBuilder, Precision};
 
 /// 200 texts of mixed lengths, in no order of length.
 fn texts() -> Vec<String> {
@@ -43,13 +43,15 @@ fn each_text_of_a_shuffled_batch_is_as_if_it_were_alone() {
 }
 
 #[test]
-fn bf16_products_are_invariant_too() {
+fn smaller_precisions_are_invariant_too() {
     let texts = &texts()[..60];
-    for isa in taskvec::instruction_sets() {
-        let builder = Embedder::builder().device(taskvec::Device::Cpu).instruction_set(isa);
-        for (threads, builder) in with_threads(&builder.precision(taskvec::Precision::Bf16)) {
-            let embedder = builder.open(fixture("bert-e5")).unwrap();
-            check(&format!("bf16 on {isa}, {threads} threads"), &embedder, texts);
+    for precision in [Precision::Bf16, Precision::Int8] {
+        for isa in taskvec::instruction_sets() {
+            let builder = Embedder::builder().device(taskvec::Device::Cpu).instruction_set(isa);
+            for (threads, builder) in with_threads(&builder.precision(precision)) {
+                let embedder = builder.open(fixture("bert-e5")).unwrap();
+                check(&format!("{} on {isa}, {threads} threads", precision.name()), &embedder, texts);
+            }
         }
     }
 }

@@ -152,19 +152,25 @@ macro_rules! dispatch {
                 $crate::isa::Kind::Portable => {
                     $body::<$crate::gemm::portable::Portable>($($arg),*)
                 }
-                // SAFETY: an `Isa` of this kind exists only on a CPU that has AVX2 and FMA.
                 #[cfg(target_arch = "x86_64")]
-                $crate::isa::Kind::Avx2 | $crate::isa::Kind::Avx2Vnni => unsafe { avx2($($arg),*) },
-                // SAFETY: an `Isa` of this kind exists only on a CPU that has these features.
+                $crate::isa::Kind::Avx2 | $crate::isa::Kind::Avx2Vnni => {
+                    // SAFETY: an `Isa` of these kinds exists only on a CPU that has AVX2 and FMA.
+                    unsafe { avx2($($arg),*) }
+                }
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Kind::Avx512
                 | $crate::isa::Kind::Avx512Vnni
-                | $crate::isa::Kind::Avx512Bf16 => unsafe { avx512($($arg),*) },
-                // SAFETY: an `Isa` of this kind exists only on a CPU that has NEON.
+                | $crate::isa::Kind::Avx512Bf16 => {
+                    // SAFETY: an `Isa` of these kinds exists only on a CPU that has these features.
+                    unsafe { avx512($($arg),*) }
+                }
                 #[cfg(target_arch = "aarch64")]
                 $crate::isa::Kind::Neon
                 | $crate::isa::Kind::NeonDotprod
-                | $crate::isa::Kind::NeonI8mm => unsafe { neon($($arg),*) },
+                | $crate::isa::Kind::NeonI8mm => {
+                    // SAFETY: an `Isa` of these kinds exists only on a CPU that has NEON.
+                    unsafe { neon($($arg),*) }
+                }
             }
         }
     };

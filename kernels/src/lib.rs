@@ -33,8 +33,10 @@ mod vector;
 pub use activation::{Activation, activate};
 pub use aligned::AlignedBuffer;
 pub use attention::{Attention, AttentionScratch, KeyValuePanels, attention};
-pub use gemm::{Epilogue, GemmScratch, PackedWeights, Storage, encode_row, gemm, multiply_in_registers,
-    pack_panel, packed_len, read_memory};
+pub use gemm::{
+    Epilogue, GemmScratch, PackedWeights, Storage, encode_row, gemm, multiply_in_registers, pack_panel,
+    packed_len, read_memory,
+};
 pub use isa::Isa;
 pub use matrix::{Matrix, MatrixMut};
 pub use memory::WeightMemory;

@@ -48,10 +48,8 @@ pub(crate) fn exp_nonpositive<V: Vector>(x: V) -> V {
     let n = clamped.mul_add(V::splat(std::f32::consts::LOG2_E), V::splat(ROUND)) - V::splat(ROUND);
     let r = n.mul_add(V::splat(-0.693_359_4), clamped);
     let r = n.mul_add(V::splat(2.121_944_4e-4), r);
-    let p = polynomial(
-        r,
-        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5],
-    );
+    let p =
+        polynomial(r, [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
     let p = p.mul_add(r * r, r) + V::splat(1.0);
     V::splat(LOWEST).select_greater(x, V::splat(0.0), p.scale(n))
 }
@@ -61,10 +59,7 @@ pub(crate) fn exp_nonpositive<V: Vector>(x: V) -> V {
 pub(crate) fn tanh<V: Vector>(x: V) -> V {
     let a = x.abs();
     let s = x * x;
-    let p = polynomial(
-        s,
-        [-5.704_988_6e-3, 2.063_908_8e-2, -5.373_971_5e-2, 1.333_144_1e-1, -3.333_328e-1],
-    );
+    let p = polynomial(s, [-5.704_988_6e-3, 2.063_908_8e-2, -5.373_971_5e-2, 1.333_144_1e-1, -3.333_328e-1]);
     let small = (p * s).mul_add(x, x);
     let one = V::splat(1.0);
     let large = (one - V::splat(2.0) / (exp(a + a) + one)).copysign(x);

@@ -59,7 +59,8 @@ fn run_gemm(
     outputs: usize,
 ) -> Vec<f32> {
     let inputs = x.len() / rows;
-    let pack = |weights: &[f32]| PackedWeights::pack(isa, storage, Matrix::new(weights, outputs, inputs, inputs));
+    let pack =
+        |weights: &[f32]| PackedWeights::pack(isa, storage, Matrix::new(weights, outputs, inputs, inputs));
     let (weights, gate) = (pack(weights), gate.map(|gate| pack(gate)));
     let epilogue = Epilogue { gate: gate.as_ref().map(|gate| (gate, &[][..])), ..Epilogue::default() };
     let mut scratch = GemmScratch::default();
@@ -93,7 +94,11 @@ fn quantized_row(row: &[f32]) -> QuantizedRow {
     let steps = 255.0 / (high - low);
     let zero = (-low * steps).round_ties_even();
     let quantize = |value: &f32| (value * steps + zero).round_ties_even().clamp(0.0, 255.0) as i32;
-    QuantizedRow { values: row.iter().map(quantize).collect(), scale: (high - low) / 255.0, zero: zero as i32 }
+    QuantizedRow {
+        values: row.iter().map(quantize).collect(),
+        scale: (high - low) / 255.0,
+        zero: zero as i32,
+    }
 }
 
 /// -127..=127 and the scale.

@@ -2,7 +2,7 @@
 
 use super::Kernel;
 use crate::isa::dispatch;
-use crate::vector::{MAX_LANES, Vector, fold};
+use crate::vector::{MAX_LANES, Vector};
 
 #[cfg(target_endian = "big")]
 compile_error!("the kernels read several small values from one 32-bit lane, the first in its lowest bits");
@@ -104,11 +104,7 @@ fn round_to_bf16<V: Vector>(row: &[f32], out: &mut [u16]) {
 /// A row as bytes `q` with `value ≈ scale · (q - zero)`; returns scale and zero.
 #[inline(always)]
 fn quantize_row<V: Vector>(row: &[f32], out: &mut [u8]) -> (f32, u32) {
-    let none = V::splat(0.0);
-    let lowest = fold!(V, row, none, fill 0.0, |low, x| x.min(low)).smallest();
-    let highest = fold!(V, row, none, fill 0.0, |high, x| x.max(high)).largest();
-    // 0, or NaN if a value is not finite.
-    let nothing = fold!(V, row, none, fill 0.0, |sum, x| x.mul_add(none, sum)).sum();
+    let (lowest, highest, nothing) = extent::<V>(row);
     let width = highest - lowest;
     // Below this, 255 / width would be infinite: such a row is as good as 0.
     let (scale, steps) = if width < 1e-35 { (0.0, 0.0) } else { (width / 255.0, 255.0 / width) };
@@ -129,13 +125,28 @@ fn quantize_row<V: Vector>(row: &[f32], out: &mut [u8]) -> (f32, u32) {
     (scale + nothing, zero as u32)
 }
 
+/// The smallest and the largest of a row and 0; then 0, or NaN if a value is not finite.
+#[inline(always)]
+fn extent<V: Vector>(row: &[f32]) -> (f32, f32, f32) {
+    let none = V::splat(0.0);
+    let (mut low, mut high, mut nothing) = (none, none, none);
+    for chunk in row.chunks(V::LANES) {
+        let x = V::load_part(chunk, 0.0);
+        low = x.min(low);
+        high = x.max(high);
+        nothing = x.mul_add(none, nothing);
+    }
+    (low.smallest(), high.largest(), nothing.sum())
+}
+
 /// Weights of one output as bytes `w` with `weight ≈ scale · w`; returns the scale and the sum of w.
 pub(super) fn quantize_weights(row: &[f32], out: &mut [u8]) -> (f32, i32) {
     let largest = row.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
     let scale = largest / 127.0;
     let mut sum = 0;
     for (out, weight) in out.iter_mut().zip(row) {
-        let quantized = if scale == 0.0 { 0.0 } else { (weight / scale).round_ties_even().clamp(-127.0, 127.0) };
+        let quantized =
+            if scale == 0.0 { 0.0 } else { (weight / scale).round_ties_even().clamp(-127.0, 127.0) };
         *out = (quantized as i8).cast_unsigned();
         sum += quantized as i32;
     }

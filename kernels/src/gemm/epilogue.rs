@@ -99,19 +99,27 @@ impl<'a> PanelProduct<'a> {
     }
 }
 
-/// Writes the results of a tile: `out` has its rows and columns. `rows` are what was multiplied, `first` and
-/// `columns` their place in the whole result.
+/// Where a tile's results belong.
+pub(super) struct TilePlace {
+    /// The first row.
+    pub(super) row: usize,
+    /// The columns, of all outputs.
+    pub(super) columns: Range<usize>,
+    /// The first column, of those that are written.
+    pub(super) out_column: usize,
+}
+
+/// Writes the results of a tile, of which `rows` were multiplied.
 #[inline(always)]
 pub(super) fn finish_tile<K: Kernel>(
     epilogue: &Epilogue<'_>,
     main: &PanelProduct<'_>,
     gate: Option<&PanelProduct<'_>>,
     rows: Matrix<'_>,
-    first: usize,
-    columns: Range<usize>,
+    place: TilePlace,
     out: &mut MatrixMut<'_>,
-    out_column: usize,
 ) {
+    let TilePlace { row: first, columns, out_column } = place;
     for r in 0..rows.rows() {
         let out = &mut out.row_mut(first + r)[out_column..][..columns.len()];
         let factor = epilogue.factor.map(|factor| &factor.row(first + r)[columns.clone()]);

@@ -46,14 +46,14 @@ pub(crate) mod x86;
 
 pub use encode::{Storage, encode_row};
 pub use epilogue::Epilogue;
-pub use peak::{multiply_in_registers, read_memory};
 pub use packed::{PackedWeights, pack_panel, packed_len};
+pub use peak::{multiply_in_registers, read_memory};
 
 use crate::aligned::{AlignedBuffer, reserved};
 use crate::isa::{Isa, Kind, dispatch};
 use crate::matrix::{Matrix, MatrixMut};
 use crate::vector::Vector;
-use epilogue::{PanelProduct, finish_tile};
+use epilogue::{PanelProduct, TilePlace, finish_tile};
 use std::ops::Range;
 
 /// Rows of x whose products with all panels are computed before the next rows are touched.
@@ -195,9 +195,9 @@ fn gemm_body<K: Kernel>(
                     // SAFETY: as above.
                     unsafe { gate.multiply(rows) };
                 }
-                let (first, out_column) = (block + first, start - panels.start * K::COLUMNS);
-                let columns = columns.clone();
-                finish_tile::<K>(epilogue, &main, gate.as_ref(), rows, first, columns, &mut out, out_column);
+                let out_column = start - panels.start * K::COLUMNS;
+                let place = TilePlace { row: block + first, columns: columns.clone(), out_column };
+                finish_tile::<K>(epilogue, &main, gate.as_ref(), rows, place, &mut out);
             }
         }
     }

@@ -74,20 +74,36 @@ peak!(avx2_int8_peak, "avx2,fma", __m256, 12, _mm256_set1_ps, multiply_bytes_avx
 peak!(avx2_vnni_int8_peak, "avx2,fma,avxvnni", __m256, 12, _mm256_set1_ps, dot_bytes_avx2);
 peak!(avx512_f32_peak, "avx512f,avx2,fma", __m512, 24, _mm512_set1_ps, _mm512_fmadd_ps);
 peak!(
-    avx512_bf16_widened_peak, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", __m512, 24, _mm512_set1_ps,
+    avx512_bf16_widened_peak,
+    "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma",
+    __m512,
+    24,
+    _mm512_set1_ps,
     widen_pairs_avx512
 );
 peak!(
-    avx512_bf16_peak, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", __m512, 24, _mm512_set1_ps,
+    avx512_bf16_peak,
+    "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma",
+    __m512,
+    24,
+    _mm512_set1_ps,
     dot_pairs
 );
 peak!(
-    avx512_int8_peak, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", __m512, 24, _mm512_set1_ps,
+    avx512_int8_peak,
+    "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma",
+    __m512,
+    24,
+    _mm512_set1_ps,
     multiply_bytes_avx512
 );
 peak!(
-    avx512_vnni_int8_peak, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma", __m512, 24,
-    _mm512_set1_ps, dot_bytes_avx512
+    avx512_vnni_int8_peak,
+    "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma",
+    __m512,
+    24,
+    _mm512_set1_ps,
+    dot_bytes_avx512
 );
 
 /// The instruction at the heart of a tile.

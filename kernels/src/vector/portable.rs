@@ -88,9 +88,7 @@ impl Vector for Portable8 {
 
     #[inline(always)]
     fn scale(self, n: Self) -> Self {
-        self.zip(n, |value, n| {
-            f32::from_bits(value.to_bits().wrapping_add((n as i32).cast_unsigned() << 23))
-        })
+        self.zip(n, |value, n| f32::from_bits(value.to_bits().wrapping_add((n as i32).cast_unsigned() << 23)))
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! The CPU backend: each step on the SIMD kernels of `taskvec-kernels`, with threads.
 //!
-//! Two ways to use the cores. Many batches: each thread carries a batch of its own through the
-//! whole network, with nothing to wait for inside. Fewer batches than threads: one after the
+//! Two ways to use the cores. Many batches, or calls from many threads: each thread carries a batch of its
+//! own through the whole network, with nothing to wait for inside. Fewer batches than threads: one after the
 //! other, the columns of each linear layer and the heads of each attention shared out.
 
 mod attention;
@@ -19,11 +19,12 @@ use attention::HeadScratch;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use taskvec_kernels::{
     Epilogue, GemmScratch, Isa, Matrix, MatrixMut, Storage, gemm, layer_norm, rms_norm, rotate_half,
 };
-use weights::{LinearWeights, Packer, NormWeights, StepWeights};
+use weights::{LinearWeights, NormWeights, Packer, StepWeights};
 
 /// Tokens of a batch, where there are enough: each weight is used that often, and a BERT-sized layer's
 /// widest activations (192 · 1536 values) stay within reach of the L2 cache. Of 64 to 512, measured on the
@@ -37,6 +38,8 @@ pub(crate) struct Cpu {
     threads: Arc<ThreadPool>,
     /// The weights of each step, in the kernels' layout.
     weights: Vec<StepWeights>,
+    /// How many calls of `run` are under way.
+    calls: AtomicUsize,
     /// Memory of finished batches, kept for the next.
     workspaces: Mutex<Vec<Workspace>>,
 }
@@ -68,7 +71,15 @@ impl Cpu {
         let packer = Packer::new(isa, storage, &plan.steps);
         let pack = |step| StepWeights::read(step, &packer);
         let weights = threads.install(|| plan.steps.iter().map(pack).collect::<Result<_>>())?;
-        Ok(Cpu { plan, isa, precision, threads, weights, workspaces: Mutex::default() })
+        Ok(Cpu {
+            plan,
+            isa,
+            precision,
+            threads,
+            weights,
+            calls: AtomicUsize::new(0),
+            workspaces: Mutex::default(),
+        })
     }
 
     /// Runs one batch on `lanes` threads.
@@ -217,13 +228,33 @@ impl Backend for Cpu {
 
     fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
         let threads = self.threads.current_num_threads();
+        let call = Call::start(&self.calls);
         Ok(self.threads.install(|| {
-            if batches.len() >= threads {
+            if batches.len() + call.others >= threads {
                 batches.par_iter().with_max_len(1).map(|batch| self.run_batch(batch, ends, 1)).collect()
             } else {
                 batches.iter().map(|batch| self.run_batch(batch, ends, threads)).collect()
             }
         }))
+    }
+}
+
+/// One of the calls of [`Cpu::run`] that are under way.
+struct Call<'a> {
+    count: &'a AtomicUsize,
+    /// How many others there were when it came.
+    others: usize,
+}
+
+impl Call<'_> {
+    fn start(count: &AtomicUsize) -> Call<'_> {
+        Call { count, others: count.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

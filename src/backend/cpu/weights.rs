@@ -71,7 +71,9 @@ impl StepWeights {
                 weights: packer.pack(linear, if *exact { Storage::F32 } else { packer.storage })?,
                 bias: linear.bias()?.unwrap_or_default(),
                 gate: match gate {
-                    Some(gate) => Some((packer.pack(gate, packer.storage)?, gate.bias()?.unwrap_or_default())),
+                    Some(gate) => {
+                        Some((packer.pack(gate, packer.storage)?, gate.bias()?.unwrap_or_default()))
+                    }
                     None => None,
                 },
                 activation: *activation,

@@ -65,7 +65,9 @@ impl ModelArguments {
     /// The model on the CPU, to see what it is made of.
     pub(crate) fn open_on_cpu(&self) -> Outcome<Embedder> {
         if matches!(self.device, DeviceName::Gpu | DeviceName::Reference) || self.adapter.is_some() {
-            return Err(Failure::Usage("kernels are measured on the CPU; bench model takes any device".to_owned()));
+            return Err(Failure::Usage(
+                "kernels are measured on the CPU; bench model takes any device".to_owned(),
+            ));
         }
         self.open_from(self.builder()?.device(Device::Cpu))
     }

@@ -2,7 +2,7 @@
 
 use super::measure::{seconds_of, values};
 use super::roofline::{Point, roofline};
-use super::{require_release, write_file};
+use super::{warn_of_debug_build, write_file};
 use crate::cli::arguments::BenchKernelsArguments;
 use crate::cli::sink::Sink;
 use crate::cli::{Failure, Outcome};
@@ -10,8 +10,9 @@ use serde_json::json;
 use std::time::Duration;
 use taskvec::{Activation, KernelShape};
 use taskvec_kernels::{
-    Attention, AttentionScratch, Epilogue, GemmScratch, Isa, KeyValuePanels, Matrix, MatrixMut, PackedWeights,
-    Storage, activate, attention, encode_row, gemm, layer_norm, multiply_in_registers, read_memory,
+    Attention, AttentionScratch, Epilogue, GemmScratch, Isa, KeyValuePanels, Matrix, MatrixMut,
+    PackedWeights, Storage, activate, attention, encode_row, gemm, layer_norm, multiply_in_registers,
+    read_memory,
 };
 
 /// How long each kernel is measured.
@@ -29,7 +30,7 @@ pub(super) struct Peaks {
 }
 
 pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
-    require_release()?;
+    warn_of_debug_build();
     let isa = match &arguments.model.instruction_set {
         None => Isa::best(),
         Some(name) => Isa::by_name(name).ok_or_else(|| {
@@ -216,7 +217,15 @@ fn product(
     let mut scratch = GemmScratch::default();
     let mut run = |epilogue: &Epilogue<'_>, out: &mut [f32]| {
         let view = MatrixMut::new(out, rows, outputs, outputs);
-        gemm(isa, Matrix::new(&x, rows, inputs, inputs), &weights, 0..weights.panels(), epilogue, view, &mut scratch);
+        gemm(
+            isa,
+            Matrix::new(&x, rows, inputs, inputs),
+            &weights,
+            0..weights.panels(),
+            epilogue,
+            view,
+            &mut scratch,
+        );
     };
     // The product itself is checked; what activations do, the tests check.
     run(&Epilogue::default(), &mut out);
@@ -235,13 +244,7 @@ fn product(
     (seconds, operations, bytes, error)
 }
 
-fn attention_of_heads(
-    isa: Isa,
-    tokens: usize,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-) -> Measured {
+fn attention_of_heads(isa: Isa, tokens: usize, heads: usize, kv_heads: usize, head_dim: usize) -> Measured {
     let columns = (heads + 2 * kv_heads) * head_dim;
     let qkv = values(5, tokens * columns);
     let qkv = Matrix::new(&qkv, tokens, columns, columns);
