@@ -91,7 +91,7 @@ fn what_cannot_be_measured_is_said() {
         (&["bench", "kernels", "--device", "gpu"], 2, "kernels are measured on the CPU"),
         (&["bench", "kernels", "--rows", "0"], 2, "0"),
         (&["bench", "model", "--device", "cpu", "--lengths", "100000"], 2, "takes 3 to 256 tokens"),
-        (&["bench", "model", "--device", "cpu", "--seconds", "-1"], 2, "--seconds"),
+        (&["bench", "model", "--device", "cpu", "--seconds=-1"], 2, "--seconds"),
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));

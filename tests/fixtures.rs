@@ -52,7 +52,7 @@ fn every_text_under_every_prompt_on_every_device_has_the_references_vector() {
 /// where one value of 16 to 64 is a large part of a row.
 #[test]
 fn smaller_precisions_keep_the_references_direction() {
-    for (precision, allowed) in [(Precision::Bf16, 0.999), (Precision::Int8, 0.97)] {
+    for (precision, allowed) in [(Precision::Bf16, 0.999), (Precision::Int8, 0.99)] {
         check_directions(precision, allowed);
     }
 }
