@@ -117,55 +117,37 @@ pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
     }
 }
 
-tile!(
-    avx2_f32 of Avx2, "avx2,fma", 2 * 8, rows [6 5 4 3 2 1],
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps, prefetch
-);
-tile!(
-    avx512_f32 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 3 * 16, rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, prefetch
-);
-tile!(
-    avx512_f32_narrow of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 2 * 16,
-    rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, prefetch
-);
-tile!(
-    avx512_f32_narrowest of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 1 * 16,
-    rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, prefetch
-);
-tile!(
-    avx2_bf16 of Avx2, "avx2,fma", 2 * 8, rows [6 5 4 3 2 1],
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, widen_pairs_avx2, prefetch
-);
-tile!(
-    avx512_bf16_widened of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 3 * 16,
-    rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, widen_pairs_avx512, prefetch
-);
-tile!(
-    avx512_bf16 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", 3 * 16,
-    rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, dot_pairs, prefetch
-);
-tile!(
-    avx2_int8 of Avx2, "avx2,fma", 2 * 8, rows [6 5 4 3 2 1],
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, multiply_bytes_avx2, prefetch
-);
-tile!(
-    avx2_vnni_int8 of Avx2, "avx2,fma,avxvnni", 2 * 8, rows [6 5 4 3 2 1],
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, dot_bytes_avx2, prefetch
-);
-tile!(
-    avx512_int8 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 3 * 16, rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, multiply_bytes_avx512, prefetch
-);
-tile!(
-    avx512_vnni_int8 of Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma", 3 * 16,
-    rows [8 7 6 5 4 3 2 1],
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, dot_bytes_avx512, prefetch
-);
+/// A tile of 6 rows on AVX2's registers.
+macro_rules! avx2_tile {
+    ($name:ident, $features:literal, $multiply_add:ident) => {
+        tile!(
+            $name of Avx2, $features, 2 * 8, rows [6 5 4 3 2 1],
+            __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, $multiply_add, prefetch
+        );
+    };
+}
+
+/// A tile of 8 rows and so many columns of AVX-512's registers.
+macro_rules! avx512_tile {
+    ($name:ident, $columns:literal, $features:literal, $multiply_add:ident) => {
+        tile!(
+            $name of Avx512, $features, $columns * 16, rows [8 7 6 5 4 3 2 1],
+            __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, $multiply_add, prefetch
+        );
+    };
+}
+
+avx2_tile!(avx2_f32, "avx2,fma", _mm256_fmadd_ps);
+avx2_tile!(avx2_bf16, "avx2,fma", widen_pairs_avx2);
+avx2_tile!(avx2_int8, "avx2,fma", multiply_bytes_avx2);
+avx2_tile!(avx2_vnni_int8, "avx2,fma,avxvnni", dot_bytes_avx2);
+avx512_tile!(avx512_f32, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", _mm512_fmadd_ps);
+avx512_tile!(avx512_f32_narrow, 2, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", _mm512_fmadd_ps);
+avx512_tile!(avx512_f32_narrowest, 1, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", _mm512_fmadd_ps);
+avx512_tile!(avx512_bf16_widened, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", widen_pairs_avx512);
+avx512_tile!(avx512_bf16, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", dot_pairs);
+avx512_tile!(avx512_int8, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", multiply_bytes_avx512);
+avx512_tile!(avx512_vnni_int8, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma", dot_bytes_avx512);
 
 /// Asks for a cache line, into the L2 cache. The address may be anything.
 #[inline(always)]
