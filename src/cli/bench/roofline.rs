@@ -50,7 +50,13 @@ impl Axes {
 /// The roofline of an instruction set as SVG.
 pub(super) fn roofline(instruction_set: &str, peaks: &Peaks, points: &[Point]) -> String {
     let highest = peaks.arithmetic.iter().map(|(_, peak)| *peak).fold(1e9, f64::max);
-    let axes = Axes { x: (0.5, 2048.0), y: (highest / 2048.0, highest * 1.5) };
+    let mut axes = Axes { x: (0.5, 2048.0), y: (highest / 2048.0, highest * 1.5) };
+    for point in points.iter().filter(|point| !point.is_elementwise()) {
+        while axes.x.0 > point.operations / point.bytes {
+            axes.x.0 /= 4.0;
+        }
+        axes.y.0 = axes.y.0.min(0.8 * point.operations / point.seconds);
+    }
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
@@ -83,7 +89,7 @@ fn grid(svg: &mut String, axes: &Axes) {
         );
         intensity *= 4.0;
     }
-    let mut rate = 1e9;
+    let mut rate = 1e6;
     while rate <= axes.y.1 {
         if rate >= axes.y.0 {
             let ((left, y), (right, _)) = (axes.place(axes.x.0, rate), axes.place(axes.x.1, rate));
