@@ -1,4 +1,4 @@
-//! The matrix product at the sizes of all-MiniLM-L6-v2's layers, on every instruction set.
+//! The matrix product at the sizes of all-MiniLM-L6-v2's layers, on every instruction set and in every storage.
 //!
 //! `cargo bench --bench gemm`; throughput is in multiply-adds.
 
@@ -14,18 +14,21 @@ fn products(criterion: &mut Criterion) {
         ("down", 384, 1536, Activation::Identity),
     ] {
         let mut group = criterion.benchmark_group(name);
-        for isa in Isa::available() {
-            let weights = vec![0.01; outputs * inputs];
-            let packed =
-                PackedWeights::pack(isa, Storage::F32, Matrix::new(&weights, outputs, inputs, inputs));
-            let bias = vec![0.1; outputs];
-            let epilogue = Epilogue { bias: &bias, activation, ..Epilogue::default() };
+        let weights = vec![0.01; outputs * inputs];
+        let bias = vec![0.1; outputs];
+        let epilogue = Epilogue { bias: &bias, activation, ..Epilogue::default() };
+        let storages = [Storage::F32, Storage::Bf16, Storage::Int8];
+        for (isa, storage) in
+            Isa::available().into_iter().flat_map(|isa| storages.map(|storage| (isa, storage)))
+        {
+            let packed = PackedWeights::pack(isa, storage, Matrix::new(&weights, outputs, inputs, inputs));
             for rows in [1, 16, 128, 512] {
                 let x = vec![0.5; rows * inputs];
                 let mut out = vec![0.0; rows * outputs];
                 let mut scratch = GemmScratch::default();
                 group.throughput(Throughput::Elements((rows * outputs * inputs) as u64));
-                group.bench_function(BenchmarkId::new(isa.name(), rows), |bencher| {
+                let id = BenchmarkId::new(format!("{} {storage:?}", isa.name()), rows);
+                group.bench_function(id, |bencher| {
                     bencher.iter(|| {
                         let out = MatrixMut::new(&mut out, rows, outputs, outputs);
                         let x = Matrix::new(&x, rows, inputs, inputs);

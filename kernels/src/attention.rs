@@ -12,7 +12,7 @@
 use crate::aligned::{AlignedBuffer, reserved};
 use crate::gemm::{Kernel, MAX_TILE, TileFunction};
 use crate::isa::{Isa, dispatch};
-use crate::math::exp_nonpositive;
+use crate::math::exp_without_overflow;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::vector::{Vector, fold, map, zip};
 use std::ops::Range;
@@ -262,12 +262,12 @@ impl RowState {
             return;
         }
         let shift = K::Row::splat(largest);
-        map!(K::Row, scores, |score| exp_nonpositive(score - shift));
+        map!(K::Row, scores, |score| exp_without_overflow(score - shift));
         let total = fold!(K::Row, scores, K::Row::splat(0.0), fill 0.0, |sum, weight| sum + weight).sum();
         if self.total == 0.0 {
             self.total = total; // nothing was summed yet
         } else {
-            let correction = exp_nonpositive(K::Vector::splat(self.largest - largest));
+            let correction = exp_without_overflow(K::Vector::splat(self.largest - largest));
             map!(K::Vector, sums, |sum| sum * correction);
             self.total = self.total * correction.largest() + total;
         }

@@ -34,7 +34,7 @@ fn polynomial<V: Vector, const N: usize>(x: V, coefficients: [f32; N]) -> V {
 /// e^x. Results below the smallest normal number are 0, those above the largest are infinite.
 #[inline(always)]
 pub(crate) fn exp<V: Vector>(x: V) -> V {
-    let result = exp_nonpositive(V::splat(HIGHEST).min(x));
+    let result = exp_without_overflow(V::splat(HIGHEST).min(x));
     x.select_greater(V::splat(HIGHEST), V::splat(f32::INFINITY), result)
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn exp<V: Vector>(x: V) -> V {
 /// x = n·ln 2 + r with |r| <= ln 2 / 2; e^r by the degree-6 polynomial of Cephes' `expf`; ln 2 is
 /// split in two so that r keeps its low bits.
 #[inline(always)]
-pub(crate) fn exp_nonpositive<V: Vector>(x: V) -> V {
+pub(crate) fn exp_without_overflow<V: Vector>(x: V) -> V {
     let clamped = V::splat(LOWEST).max(x);
     let n = clamped.mul_add(V::splat(std::f32::consts::LOG2_E), V::splat(ROUND)) - V::splat(ROUND);
     let r = n.mul_add(V::splat(-0.693_359_4), clamped);
@@ -103,11 +103,37 @@ pub(crate) fn normal_tail<V: Vector>(a: V) -> V {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vector::Portable8;
+    use crate::gemm::Kernel;
+    use crate::isa::{Isa, dispatch};
+    use crate::vector::map;
 
-    /// What `f` makes of one value.
-    fn one(f: fn(Portable8) -> Portable8) -> impl Fn(f32) -> f32 {
-        move |x| f(Portable8::splat(x)).largest()
+    dispatch! { pub fn exps(values: &mut [f32]) = exps_body }
+    dispatch! { pub fn tanhs(values: &mut [f32]) = tanhs_body }
+    dispatch! { pub fn tails(values: &mut [f32]) = tails_body }
+
+    #[inline(always)]
+    fn exps_body<K: Kernel>(values: &mut [f32]) {
+        map!(K::Row, values, |x| exp(x));
+    }
+
+    #[inline(always)]
+    fn tanhs_body<K: Kernel>(values: &mut [f32]) {
+        map!(K::Row, values, |x| tanh(x));
+    }
+
+    #[inline(always)]
+    fn tails_body<K: Kernel>(values: &mut [f32]) {
+        map!(K::Row, values, |x| normal_tail(x));
+    }
+
+    /// What every instruction set makes of values.
+    fn on_each_isa(f: fn(Isa, &mut [f32]), values: &[f32]) -> Vec<(Isa, Vec<f32>)> {
+        let run = |isa| {
+            let mut results = values.to_vec();
+            f(isa, &mut results);
+            (isa, results)
+        };
+        Isa::available().into_iter().map(run).collect()
     }
 
     /// Distance between `got` and the exact `want`, in units in the last place of `want`.
@@ -120,20 +146,22 @@ mod tests {
         (f64::from(got) - want).abs() / ulp
     }
 
-    /// The worst error over the f32 inputs, one in `step`, and where it is.
-    fn worst(step: usize, got: impl Fn(f32) -> f32, want: fn(f64) -> f64) -> (f64, f32) {
-        let mut worst = (0.0, 0.0);
-        for bits in (0..=u32::MAX).step_by(step) {
-            let x = f32::from_bits(bits);
-            if x.is_nan() {
-                continue;
+    /// That the error is within its bound for the f32 inputs, one in [`step`].
+    fn sweep(bound: f64, got: fn(Isa, &mut [f32]), want: fn(f64) -> f64) {
+        let mut all = (0..=u32::MAX).step_by(step()).map(f32::from_bits).filter(|x| !x.is_nan());
+        loop {
+            let inputs: Vec<f32> = all.by_ref().take(1 << 16).collect();
+            if inputs.is_empty() {
+                return;
             }
-            let error = ulps(got(x), want(f64::from(x)));
-            if error.is_nan() || error > worst.0 {
-                worst = (error, x);
+            let exact: Vec<f64> = inputs.iter().map(|&x| want(f64::from(x))).collect();
+            for (isa, results) in on_each_isa(got, &inputs) {
+                for ((&x, got), &want) in inputs.iter().zip(results).zip(&exact) {
+                    let error = ulps(got, want);
+                    assert!(error <= bound, "{error} ulp at {x:e} on {isa:?}");
+                }
             }
         }
-        worst
     }
 
     /// A prime step: about 4 million inputs, spread over all exponents. `TASKVEC_SWEEP=1` takes
@@ -144,35 +172,35 @@ mod tests {
 
     #[test]
     fn exp_is_within_its_bound() {
-        let (error, x) = worst(step(), one(exp), |x| {
+        sweep(EXP_ULP, exps, |x| {
             let exact = libm::exp(x);
             if exact < f64::from(f32::MIN_POSITIVE) { 0.0 } else { exact }
         });
-        assert!(error <= EXP_ULP, "{error} ulp at {x:e}");
     }
 
     #[test]
     fn tanh_is_within_its_bound() {
-        let (error, x) = worst(step(), one(tanh), libm::tanh);
-        assert!(error <= TANH_ULP, "{error} ulp at {x:e}");
+        sweep(TANH_ULP, tanhs, libm::tanh);
     }
 
     #[test]
     fn the_normal_tail_is_within_its_bound() {
-        let tail = one(normal_tail);
-        let mut x = 0.0f32;
-        while x <= LONGEST_TAIL {
-            let exact = libm::erfc(f64::from(x) / std::f64::consts::SQRT_2) / 2.0;
-            let error = f64::from(x) * (f64::from(tail(x)) - exact).abs();
-            assert!(error <= NORMAL_TAIL_ERROR, "{error} at {x}");
-            x += if x < 1e-3 { 1e-5 } else { 1e-5 * x.max(0.1) };
+        let inputs: Vec<f32> = (0..=1_000_000).map(|i| i as f32 * (LONGEST_TAIL / 1e6)).collect();
+        for (isa, results) in on_each_isa(tails, &inputs) {
+            for (&x, got) in inputs.iter().zip(results) {
+                let exact = libm::erfc(f64::from(x) / std::f64::consts::SQRT_2) / 2.0;
+                let error = f64::from(x) * (f64::from(got) - exact).abs();
+                assert!(error <= NORMAL_TAIL_ERROR, "{error} at {x} on {isa:?}");
+            }
         }
     }
 
     #[test]
     fn nan_stays_nan() {
-        for f in [exp, tanh, normal_tail] {
-            assert!(one(f)(f32::NAN).is_nan());
+        for f in [exps, tanhs, tails] {
+            for (isa, results) in on_each_isa(f, &[f32::NAN; 50]) {
+                assert!(results.iter().all(|value| value.is_nan()), "{isa:?}");
+            }
         }
     }
 }

@@ -100,9 +100,12 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// `None` where the system has no such memory, or none left.
+    /// `None` where nothing is asked for, or the system has no such memory, or none left.
     #[cfg(any(unix, windows))]
     fn new(values: usize) -> Option<Region> {
+        if values == 0 {
+            return None;
+        }
         let bytes = values.checked_mul(size_of::<f32>())?.checked_add(HUGE_PAGE)?;
         let mut mapping = memmap2::MmapMut::map_anon(bytes).ok()?;
         // A wish: without it, pages are small.

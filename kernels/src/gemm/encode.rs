@@ -81,7 +81,7 @@ fn halves(lanes: &mut [f32]) -> &mut [u16] {
 }
 
 /// The lanes as bytes.
-pub(super) fn bytes(lanes: &mut [f32]) -> &mut [u8] {
+fn bytes(lanes: &mut [f32]) -> &mut [u8] {
     // SAFETY: the same memory, whose alignment is enough; all bit patterns are values of both types.
     unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), 4 * lanes.len()) }
 }
@@ -139,17 +139,50 @@ fn extent<V: Vector>(row: &[f32]) -> (f32, f32, f32) {
     (low.smallest(), high.largest(), nothing.sum())
 }
 
-/// Weights of one output as bytes `w` with `weight ≈ scale · w`; returns the scale and the sum of w.
-pub(super) fn quantize_weights(row: &[f32], out: &mut [u8]) -> (f32, i32) {
-    let largest = row.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
-    let scale = largest / 127.0;
-    let mut sum = 0;
-    for (out, weight) in out.iter_mut().zip(row) {
-        let quantized =
-            if scale == 0.0 { 0.0 } else { (weight / scale).round_ties_even().clamp(-127.0, 127.0) };
-        *out = (quantized as i8).cast_unsigned();
-        sum += quantized as i32;
+dispatch! {
+    /// Stores the weights of one output as a product takes them.
+    ///
+    /// # Panics
+    /// If `out` does not have [`Storage::stored_lanes`] lanes.
+    pub fn encode_weights(storage: Storage, row: &[f32], out: &mut [f32]) = encode_weights_body
+}
+
+#[inline(always)]
+fn encode_weights_body<K: Kernel>(storage: Storage, row: &[f32], out: &mut [f32]) {
+    if storage != Storage::Int8 {
+        return encode_row_body::<K>(storage, row, out);
     }
-    out[row.len()..].fill(0);
-    (scale, sum)
+    assert_eq!(out.len(), storage.stored_lanes(row.len()));
+    let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
+    let (scale, sum) = quantize_weights::<K::Row>(row, bytes(values));
+    meaning.copy_from_slice(&[scale, f32::from_bits(sum.cast_unsigned())]);
+}
+
+/// Weights of one output as bytes `w` with `weight ≈ scale · w`; returns the scale and the sum of w.
+#[inline(always)]
+fn quantize_weights<V: Vector>(row: &[f32], out: &mut [u8]) -> (f32, i32) {
+    /// Adding it to a number rounds that to an integer, ties to even.
+    const ROUND: f32 = 12_582_912.0;
+    let none = V::splat(0.0);
+    let mut largest = none;
+    for chunk in row.chunks(V::LANES) {
+        largest = V::load_part(chunk, 0.0).abs().max(largest);
+    }
+    out.fill(0);
+    let scale = largest.largest() / 127.0;
+    if scale == 0.0 {
+        return (0.0, 0);
+    }
+    let (steps, round, signed) = (V::splat(scale), V::splat(ROUND), V::splat(128.0));
+    let mut sum = none;
+    for (row, out) in row.chunks(V::LANES).zip(out.chunks_mut(V::LANES)) {
+        let quantized = (V::load_part(row, 0.0) / steps + round) - round;
+        sum = sum + quantized; // whole numbers below 2^24: exact
+        let mut bytes = [0; MAX_LANES];
+        (quantized + signed).store_bytes(&mut bytes);
+        for (out, byte) in out.iter_mut().zip(&bytes[..row.len()]) {
+            *out = byte ^ 0x80;
+        }
+    }
+    (scale, sum.sum() as i32)
 }

@@ -70,26 +70,21 @@ pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
     }
 }
 
-tile!(
-    neon_f32 of Neon, "neon", 3 * 4, rows [8 7 6 5 4 3 2 1],
-    float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, multiply_add, no_prefetch
-);
-tile!(
-    neon_f32_narrow of Neon, "neon", 2 * 4, rows [8 7 6 5 4 3 2 1],
-    float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, multiply_add, no_prefetch
-);
-tile!(
-    neon_bf16 of Neon, "neon", 3 * 4, rows [8 7 6 5 4 3 2 1],
-    float32x4_t, zero, vld1q_f32, vst1q_f32, vdupq_n_f32, widen_pairs, no_prefetch
-);
-tile!(
-    neon_int8 of Neon, "neon", 3 * 4, rows [8 7 6 5 4 3 2 1],
-    float32x4_t, zero, vld1q_f32, vst1q_f32, broadcast_signed, multiply_bytes, no_prefetch
-);
-tile!(
-    dotprod_int8 of Neon, "neon,dotprod", 3 * 4, rows [8 7 6 5 4 3 2 1],
-    float32x4_t, zero, vld1q_f32, vst1q_f32, broadcast_signed, dot_bytes, no_prefetch
-);
+/// A tile of 8 rows and so many columns of registers.
+macro_rules! neon_tile {
+    ($name:ident, $columns:literal, $features:literal, $broadcast:ident, $multiply_add:ident) => {
+        tile!(
+            $name of Neon, $features, $columns * 4, rows [8 7 6 5 4 3 2 1],
+            float32x4_t, zero, vld1q_f32, vst1q_f32, $broadcast, $multiply_add, no_prefetch
+        );
+    };
+}
+
+neon_tile!(neon_f32, 3, "neon", vdupq_n_f32, multiply_add);
+neon_tile!(neon_f32_narrow, 2, "neon", vdupq_n_f32, multiply_add);
+neon_tile!(neon_bf16, 3, "neon", vdupq_n_f32, widen_pairs);
+neon_tile!(neon_int8, 3, "neon", broadcast_signed, multiply_bytes);
+neon_tile!(dotprod_int8, 3, "neon,dotprod", broadcast_signed, dot_bytes);
 
 /// Left to the hardware.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! Weights in the panel layout that the tiles read.
 
-use super::encode::{Storage, bytes, encode_row, quantize_weights};
+use super::encode::{Storage, encode_weights};
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::memory::{WeightBuffer, WeightMemory};
@@ -122,18 +122,11 @@ pub fn pack_panel(isa: Isa, storage: Storage, rows: Matrix<'_>, panel: &mut [f32
     }
     let mut encoded = vec![0.0; if storage == Storage::F32 { 0 } else { lanes }];
     for c in 0..rows.rows() {
-        let row = match storage {
-            Storage::F32 => rows.row(c),
-            Storage::Bf16 => {
-                encode_row(isa, storage, rows.row(c), &mut encoded);
-                &encoded
-            }
-            Storage::Int8 => {
-                let (values, meaning) = encoded.split_at_mut(lanes - 2);
-                let (scale, sum) = quantize_weights(rows.row(c), bytes(values));
-                meaning.copy_from_slice(&[scale, f32::from_bits(sum.cast_unsigned())]);
-                &encoded
-            }
+        let row = if storage == Storage::F32 {
+            rows.row(c)
+        } else {
+            encode_weights(isa, storage, rows.row(c), &mut encoded);
+            &encoded
         };
         for (k, &value) in row.iter().enumerate() {
             panel[k * columns + c] = value;

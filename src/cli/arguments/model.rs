@@ -69,19 +69,12 @@ impl ModelArguments {
                 "kernels are measured on the CPU; bench model takes any device".to_owned(),
             ));
         }
-        self.open_from(self.builder()?.device(Device::Cpu))
+        open_from(&self.builder()?.device(Device::Cpu), self.folder()?)
     }
 
     /// The model in another precision.
     pub(crate) fn open_with(&self, precision: Precision) -> Outcome<Embedder> {
-        self.open_from(self.builder()?.precision(precision))
-    }
-
-    fn open_from(&self, builder: EmbedderBuilder) -> Outcome<Embedder> {
-        Ok(match self.folder()? {
-            Some(folder) => builder.open(folder)?,
-            None => builder.builtin()?,
-        })
+        open_from(&self.builder()?.precision(precision), self.folder()?)
     }
 
     /// These precisions, or else the one of --precision.
@@ -100,10 +93,7 @@ impl ModelArguments {
         if let Some(dimensions) = dimensions.filter(has_own) {
             builder = builder.dimensions(dimensions);
         }
-        Ok(match &folder {
-            Some(folder) => builder.open(folder)?,
-            None => builder.builtin()?,
-        })
+        open_from(&builder, folder)
     }
 
     /// Opens a reranker; there is no built-in one.
@@ -163,4 +153,12 @@ impl ModelArguments {
             Err(_) => GpuSelector::Name(adapter.clone()),
         }))
     }
+}
+
+/// Opens a folder, or the built-in model.
+fn open_from(builder: &EmbedderBuilder, folder: Option<PathBuf>) -> Outcome<Embedder> {
+    Ok(match folder {
+        Some(folder) => builder.open(folder)?,
+        None => builder.builtin()?,
+    })
 }

@@ -170,14 +170,34 @@ impl Kernel {
             }
             Work::LayerNorm { rows, width } => {
                 let (weight, bias) = (values(1, width), values(2, width));
-                each_row(rows, width, |row| layer_norm(isa, row, &weight, &bias, 1e-5))
+                let exact = |row: &[f32]| exact_layer_norm(row, &weight, &bias);
+                each_row(rows, width, exact, |row, out| {
+                    out.copy_from_slice(row);
+                    layer_norm(isa, out, &weight, &bias, 1e-5);
+                })
             }
             Work::Activation { rows, width, activation } => {
-                each_row(rows, width, |row| activate(isa, activation, row))
+                let exact =
+                    |row: &[f32]| row.iter().map(|&x| exact_activation(activation, x.into())).collect();
+                each_row(rows, width, exact, |row, out| {
+                    out.copy_from_slice(row);
+                    activate(isa, activation, out);
+                })
             }
             Work::Encode { rows, width } => {
-                let mut out = vec![0.0; storage.stored_lanes(width)];
-                each_row(rows, width, |row| encode_row(isa, storage, row, &mut out))
+                let mut lanes = vec![0.0; storage.stored_lanes(width)];
+                let (seconds, operations, ..) = each_row(
+                    rows,
+                    width,
+                    |_| Vec::new(),
+                    |row, _| {
+                        encode_row(isa, storage, row, &mut lanes);
+                    },
+                );
+                let bytes = (size_of::<f32>() * rows * (width + lanes.len())) as f64;
+                let row = values(6, width);
+                encode_row(isa, storage, &row, &mut lanes);
+                (seconds, operations, bytes, largest_error(&decoded(storage, &lanes), &row))
             }
         };
         let allowed = match storage {
@@ -229,14 +249,14 @@ fn product(
     };
     // The product itself is checked; what activations do, the tests check.
     run(&Epilogue::default(), &mut out);
-    let largest = out.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let error = (0..64).map(|i| {
-        let (r, o) = (i * 7 % rows, i * 31 % outputs);
+    let places = (0..64).map(|i| (i * 7 % rows, i * 31 % outputs));
+    let dot = |(r, o): (usize, usize)| -> f64 {
         let row = x[r * inputs..][..inputs].iter().zip(&w[o * inputs..][..inputs]);
-        let exact: f64 = row.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-        (f64::from(out[r * outputs + o]) - exact).abs() / f64::from(largest)
-    });
-    let error = error.fold(0.0, |a, b| if b <= a { a } else { b });
+        row.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let exact: Vec<f64> = places.clone().map(dot).collect();
+    let got: Vec<f32> = places.map(|(r, o)| out[r * outputs + o]).collect();
+    let error = largest_error(&exact, &got);
     let seconds = seconds_of(TIME, || run(&epilogue, &mut out));
     let matrices = if gated { 2.0 } else { 1.0 };
     let operations = 2.0 * matrices * (rows * outputs * inputs) as f64;
@@ -283,20 +303,74 @@ fn attention_of_heads(isa: Isa, tokens: usize, heads: usize, kv_heads: usize, he
     (seconds, operations, bytes, error)
 }
 
-/// A kernel that changes rows one by one. Its arithmetic is little: it is measured in bytes.
-fn each_row(rows: usize, width: usize, mut change: impl FnMut(&mut [f32])) -> Measured {
-    let fresh = values(6, rows * width);
-    let mut rows_of = fresh.clone();
+/// A kernel that makes a row of each row. Its arithmetic is little: it is measured in bytes. The first row is
+/// held against what is exact; an empty list is not.
+fn each_row(
+    rows: usize,
+    width: usize,
+    exact: impl Fn(&[f32]) -> Vec<f64>,
+    mut change: impl FnMut(&[f32], &mut [f32]),
+) -> Measured {
+    let (input, mut out) = (values(6, rows * width), vec![0.0; rows * width]);
     let seconds = seconds_of(TIME, || {
-        rows_of.copy_from_slice(&fresh);
-        rows_of.chunks_exact_mut(width).for_each(&mut change);
+        for (row, out) in input.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            change(row, out);
+        }
     });
-    let copying = seconds_of(TIME, || {
-        rows_of.copy_from_slice(&fresh);
-        std::hint::black_box(&rows_of);
-    });
+    let error = largest_error(&exact(&input[..width]), &out[..width]);
     let values = (rows * width) as f64;
-    ((seconds - copying).max(1e-9), values, 2.0 * size_of::<f32>() as f64 * values, 0.0)
+    (seconds, values, 2.0 * size_of::<f32>() as f64 * values, error)
+}
+
+/// The largest difference, as a share of the largest value; NaN if one is.
+fn largest_error(exact: &[f64], got: &[f32]) -> f64 {
+    let largest = exact.iter().fold(f64::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
+    let errors = exact.iter().zip(got).map(|(exact, &got)| (exact - f64::from(got)).abs() / largest);
+    errors.fold(0.0, |worst, error| if error <= worst { worst } else { error })
+}
+
+fn exact_layer_norm(row: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f64> {
+    let count = row.len() as f64;
+    let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+    let variance = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
+    let deviation = (variance + 1e-5).sqrt();
+    let parameters = weight.iter().zip(bias);
+    let normal = |(&x, (&w, &b)): (&f32, (&f32, &f32))| {
+        (f64::from(x) - mean) / deviation * f64::from(w) + f64::from(b)
+    };
+    row.iter().zip(parameters).map(normal).collect()
+}
+
+fn exact_activation(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Identity => x,
+        Activation::GeluErf => 0.5 * x * libm::erfc(-x / std::f64::consts::SQRT_2),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Relu => x.max(0.0),
+        Activation::Tanh => x.tanh(),
+    }
+}
+
+/// The values that an encoded row stands for.
+fn decoded(storage: Storage, lanes: &[f32]) -> Vec<f64> {
+    let bf16 = |bits: u32| f64::from(f32::from_bits(bits << 16));
+    match storage {
+        Storage::F32 => lanes.iter().map(|&lane| lane.into()).collect(),
+        Storage::Bf16 => lanes
+            .iter()
+            .flat_map(|lane| [bf16(lane.to_bits() & 0xffff), bf16(lane.to_bits() >> 16)])
+            .collect(),
+        Storage::Int8 => {
+            let (values, meaning) = lanes.split_at(lanes.len() - 2);
+            let (scale, zero) = (f64::from(meaning[0]), f64::from(meaning[1].to_bits()));
+            let bytes = values.iter().flat_map(|lane| lane.to_bits().to_le_bytes());
+            bytes.map(|byte| (f64::from(byte) - zero) * scale).collect()
+        }
+    }
 }
 
 fn describe(isa: Isa, peaks: &Peaks) -> String {
