@@ -85,27 +85,28 @@ impl ModelFiles {
         }
     }
 
-    /// A JSON file that must be there.
-    pub(crate) fn json(&self, name: &str) -> Result<Json> {
-        self.json_up_to(name, MAX_CONFIG_BYTES)
-    }
-
     /// A JSON file that may be absent.
     pub(crate) fn optional_json(&self, name: &str) -> Result<Option<Json>> {
         if self.has(name) { self.json(name).map(Some) } else { Ok(None) }
     }
 
-    /// tokenizer.json, which may be large.
-    pub(crate) fn tokenizer_json(&self, name: &str) -> Result<Json> {
-        self.json_up_to(name, MAX_TOKENIZER_BYTES)
+    /// The bytes of tokenizer.json, which may be large.
+    pub(crate) fn tokenizer_json(&self, name: &str) -> Result<Bytes> {
+        self.bytes_up_to(name, MAX_TOKENIZER_BYTES)
     }
 
-    fn json_up_to(&self, name: &str, limit: u64) -> Result<Json> {
-        let path = self.path(name);
+    fn bytes_up_to(&self, name: &str, limit: u64) -> Result<Bytes> {
         let bytes = self.bytes(name)?;
         if bytes.len() as u64 > limit {
-            return Err(Error::FileTooLarge { path, bytes: bytes.len() as u64, limit });
+            return Err(Error::FileTooLarge { path: self.path(name), bytes: bytes.len() as u64, limit });
         }
+        Ok(bytes)
+    }
+
+    /// A JSON file that must be there.
+    pub(crate) fn json(&self, name: &str) -> Result<Json> {
+        let path = self.path(name);
+        let bytes = self.bytes_up_to(name, MAX_CONFIG_BYTES)?;
         let value = serde_json::from_slice(&bytes)
             .map_err(|e| Error::Config { path: path.clone(), problem: format!("not valid JSON: {e}") })?;
         Ok(Json { path, value })

@@ -167,7 +167,7 @@ impl Model {
     /// Reads the tokenizer: apart from the rest because it takes long, and weights can be made
     /// ready meanwhile.
     pub(crate) fn read_tokenizer(&self, files: &ModelFiles) -> Result<TextTokenizer> {
-        let json = files.tokenizer_json(&files.join(&self.transformer, "tokenizer.json")?)?;
+        let name = files.join(&self.transformer, "tokenizer.json")?;
         let settings = files.optional_json(&files.join(&self.transformer, "tokenizer_config.json")?)?;
         let vocabulary = self.encoder.embedding.word.rows();
         let mut rules = self.rules.clone();
@@ -177,7 +177,13 @@ impl Model {
             rules.skiplist = late.skiplist.clone();
             rules.expansion = late.expansion.clone();
         }
-        TextTokenizer::new(json, settings.as_ref(), rules, vocabulary)
+        TextTokenizer::new(
+            files.path(&name),
+            &files.tokenizer_json(&name)?,
+            settings.as_ref(),
+            rules,
+            vocabulary,
+        )
     }
 
     /// The place of the end of this kind.

@@ -1,29 +1,21 @@
 //! What is looked up in tokenizer.json and tokenizer_config.json themselves.
 
+use super::file::TokenizerFile;
 use crate::error::{Error, Result};
 use crate::model::Json;
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// The id of a token by its text, added or of the model's own vocabulary.
-pub(super) fn id_of(tokenizer: &Value, text: &str) -> Option<u32> {
+pub(super) fn id_of(tokenizer: &TokenizerFile<'_>, text: &str) -> Option<u32> {
     let added = tokenizer.get("added_tokens").and_then(Value::as_array).into_iter().flatten();
     let added = added.filter(|token| token.get("content").and_then(Value::as_str) == Some(text));
-    let vocabulary = tokenizer.get("model").and_then(|model| model.get("vocab"));
-    let own = match vocabulary {
-        Some(Value::Array(pieces)) => {
-            let place = pieces.iter().position(|piece| piece.get(0).and_then(Value::as_str) == Some(text));
-            place.map(|place| place as u64)
-        }
-        Some(ids) => ids.get(text).and_then(Value::as_u64),
-        None => None,
-    };
-    let id = added.filter_map(|token| token.get("id")).find_map(Value::as_u64).or(own);
-    id.and_then(|id| u32::try_from(id).ok())
+    let added = added.filter_map(|token| token.get("id")).find_map(Value::as_u64);
+    added.or_else(|| tokenizer.vocabulary.id_of(text)).and_then(|id| u32::try_from(id).ok())
 }
 
 /// The id of the token that tokenizer_config.json has under `name`, such as `mask_token`.
-pub(super) fn named(settings: &Json, name: &str, tokenizer: &Value) -> Option<u32> {
+pub(super) fn named(settings: &Json, name: &str, tokenizer: &TokenizerFile<'_>) -> Option<u32> {
     id_of(tokenizer, token_text(settings, name)?)
 }
 
@@ -34,7 +26,7 @@ fn token_text<'a>(settings: &'a Json, name: &str) -> Option<&'a str> {
 
 /// The id of the token `name` (`bos_token` or `eos_token`) if tokenizer_config.json asks for it with
 /// `add_bos_token` or `add_eos_token`.
-pub(super) fn asked_for(settings: &Json, name: &str, tokenizer: &Value) -> Result<Option<u32>> {
+pub(super) fn asked_for(settings: &Json, name: &str, tokenizer: &TokenizerFile<'_>) -> Result<Option<u32>> {
     if !settings.flag_or(&format!("add_{name}"), false)? {
         return Ok(None);
     }
@@ -47,7 +39,7 @@ pub(super) fn asked_for(settings: &Json, name: &str, tokenizer: &Value) -> Resul
 }
 
 /// The id that stands for what the vocabulary does not have.
-pub(super) fn unknown_token(tokenizer: &Value) -> Option<u32> {
+pub(super) fn unknown_token(tokenizer: &TokenizerFile<'_>) -> Option<u32> {
     let model = tokenizer.get("model")?;
     match model.get("unk_token").and_then(Value::as_str) {
         Some(text) => id_of(tokenizer, text),
@@ -57,7 +49,7 @@ pub(super) fn unknown_token(tokenizer: &Value) -> Option<u32> {
 
 /// Makes a marker that the vocabulary has (all of it, or its first word) one special token, so that
 /// it is found in a text whatever the normalizer does.
-pub(super) fn register_marker(tokenizer: &mut Value, marker: &str) {
+pub(super) fn register_marker(tokenizer: &mut TokenizerFile<'_>, marker: &str) {
     let first_word = marker.split_whitespace().next().unwrap_or_default();
     let found =
         [marker, first_word].into_iter().find_map(|text| Some((text.to_owned(), id_of(tokenizer, text)?)));
@@ -74,7 +66,7 @@ pub(super) fn register_marker(tokenizer: &mut Value, marker: &str) {
 }
 
 /// Checks the kind of tokenizer, which the library's own message does not name.
-pub(super) fn check_model_type(path: &Path, tokenizer: &Value) -> Result<()> {
+pub(super) fn check_model_type(path: &Path, tokenizer: &TokenizerFile<'_>) -> Result<()> {
     const KNOWN: [&str; 4] = ["BPE", "Unigram", "WordPiece", "WordLevel"];
     let kind = tokenizer.get("model").and_then(|model| model.get("type")).and_then(Value::as_str);
     match kind {
@@ -90,14 +82,11 @@ pub(super) fn check_model_type(path: &Path, tokenizer: &Value) -> Result<()> {
 
 /// Checks that no token of the file's own vocabulary lies beyond the model's embedding table: a
 /// tokenizer of another model. (Added tokens may; they are refused where a text has them.)
-pub(super) fn check_vocabulary(tokenizer: &Value, vocabulary: usize) -> std::result::Result<(), String> {
-    let vocab = tokenizer.get("model").and_then(|model| model.get("vocab"));
-    let largest = match vocab {
-        Some(Value::Object(ids)) => ids.values().filter_map(Value::as_u64).max(),
-        Some(Value::Array(pieces)) => (pieces.len() as u64).checked_sub(1),
-        _ => None,
-    };
-    match largest {
+pub(super) fn check_vocabulary(
+    tokenizer: &TokenizerFile<'_>,
+    vocabulary: usize,
+) -> std::result::Result<(), String> {
+    match tokenizer.vocabulary.largest() {
         Some(largest) if largest >= vocabulary as u64 => Err(format!(
             "its vocabulary reaches to the id {largest}, but the model's embedding table has {vocabulary} rows; it belongs to another model"
         )),
@@ -106,17 +95,8 @@ pub(super) fn check_vocabulary(tokenizer: &Value, vocabulary: usize) -> std::res
 }
 
 /// The median number of characters of the vocabulary's tokens, rounded down.
-pub(super) fn median_length(tokenizer: &Value) -> usize {
-    let vocabulary = tokenizer.get("model").and_then(|model| model.get("vocab"));
-    let mut lengths: Vec<usize> = match vocabulary {
-        Some(Value::Object(ids)) => ids.keys().map(|token| token.chars().count()).collect(),
-        Some(Value::Array(pieces)) => pieces
-            .iter()
-            .filter_map(|piece| piece.get(0)?.as_str())
-            .map(|token| token.chars().count())
-            .collect(),
-        _ => Vec::new(),
-    };
+pub(super) fn median_length(tokenizer: &TokenizerFile<'_>) -> usize {
+    let mut lengths = tokenizer.vocabulary.lengths();
     lengths.sort_unstable();
     let middle = |i: usize| lengths.get(i).copied().unwrap_or(1);
     (middle(lengths.len().saturating_sub(1) / 2) + middle(lengths.len() / 2)) / 2

@@ -2,7 +2,9 @@
 //! batches.
 
 mod batch;
+mod file;
 mod lookup;
+mod vocabulary;
 
 #[cfg(feature = "gpu")]
 pub(crate) use batch::Pool;
@@ -10,6 +12,7 @@ pub(crate) use batch::{RaggedBatch, pack};
 
 use crate::error::{Error, Result};
 use crate::model::{Expansion, Json};
+use file::TokenizerFile;
 use lookup::{asked_for, check_model_type, check_vocabulary, id_of, named, register_marker};
 use std::collections::HashSet;
 use std::ops::Range;
@@ -100,34 +103,35 @@ pub(crate) enum CutAt {
 }
 
 impl TextTokenizer {
-    /// Reads a tokenizer.json for a model with `vocabulary` rows in its embedding table. `settings`
-    /// is tokenizer_config.json.
+    /// Reads a tokenizer.json for a model with `vocabulary` rows in its embedding table. `path` is
+    /// for messages; `settings` is tokenizer_config.json.
     pub(crate) fn new(
-        mut json: Json,
+        path: PathBuf,
+        bytes: &[u8],
         settings: Option<&Json>,
         rules: TokenizerRules,
         vocabulary: usize,
     ) -> Result<TextTokenizer> {
-        let path = std::mem::take(&mut json.path);
+        let not_json = |problem| Error::Config { path: path.clone(), problem };
+        let text = std::str::from_utf8(bytes).map_err(|e| not_json(format!("not valid JSON: {e}")))?;
+        let mut file = TokenizerFile::parse(text).map_err(|e| {
+            not_json(match e.is_data() {
+                true => format!("expected a JSON object that describes a tokenizer: {e}"),
+                false => format!("not valid JSON: {e}"),
+            })
+        })?;
         let invalid = |problem: String| Error::Tokenizer { path: path.clone(), problem };
-        let mut value = json.value;
-        let Some(root) = value.as_object_mut() else {
-            return Err(invalid("expected a JSON object".to_owned()));
-        };
-        // Whoever saved the file chose these for one use of it; the engine does both itself.
-        root.remove("truncation");
-        root.remove("padding");
-        check_vocabulary(&value, vocabulary).map_err(invalid)?;
-        rules.markers.iter().for_each(|marker| register_marker(&mut value, marker));
-        tokenizers::canonicalize_value(&mut value).map_err(|e| invalid(e.to_string()))?;
-        check_model_type(&path, &value)?;
-        let pipeline = tokenizers::from_json(&value.to_string()).map_err(|e| invalid(e.to_string()))?;
+        check_vocabulary(&file, vocabulary).map_err(invalid)?;
+        rules.markers.iter().for_each(|marker| register_marker(&mut file, marker));
+        file.canonicalize().map_err(invalid)?;
+        check_model_type(&path, &file)?;
+        let pipeline = tokenizers::from_json(&file.text()).map_err(|e| invalid(e.to_string()))?;
         let processor = pipeline.get_post_processor();
         let pair = processor.pair.clone();
         let (mut prefix, mut suffix) = (ids(&processor.single.prefix), ids(&processor.single.suffix));
         if let Some(settings) = settings {
             // Some files ask for these here and leave them out of tokenizer.json's template.
-            let [bos, eos] = ["bos_token", "eos_token"].map(|name| asked_for(settings, name, &value));
+            let [bos, eos] = ["bos_token", "eos_token"].map(|name| asked_for(settings, name, &file));
             prefix.splice(0..0, bos?.filter(|id| !prefix.contains(id)));
             suffix.extend(eos?.filter(|id| !suffix.contains(id)));
         }
@@ -142,21 +146,21 @@ impl TextTokenizer {
         }
         let added = pipeline.get_added_vocabulary().get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
-        let unknown = lookup::unknown_token(&value);
+        let unknown = lookup::unknown_token(&file);
         let mask = match rules.expansion.as_ref().and_then(|expansion| expansion.token.as_deref()) {
-            Some(token) => id_of(&value, token),
-            None => settings.and_then(|settings| named(settings, "mask_token", &value)),
+            Some(token) => id_of(&file, token),
+            None => settings.and_then(|settings| named(settings, "mask_token", &file)),
         };
         if rules.expansion.is_some() && mask.is_none_or(|id| id as usize >= vocabulary) {
             return Err(invalid(
                 "the model fills queries up with a mask token, which it does not have".to_owned(),
             ));
         }
-        let median_length = if rules.model2vec { lookup::median_length(&value) } else { 0 };
-        let skipped = rules.skiplist.iter().filter_map(|word| id_of(&value, word)).collect();
+        let median_length = if rules.model2vec { lookup::median_length(&file) } else { 0 };
+        let skipped = rules.skiplist.iter().filter_map(|word| id_of(&file, word)).collect();
         let names = ["cls_token", "eos_token", "sep_token", "bos_token", "pad_token", "unk_token"];
         let weightless =
-            names.iter().filter_map(|name| named(settings?, name, &value)).chain(unknown).collect();
+            names.iter().filter_map(|name| named(settings?, name, &file)).chain(unknown).collect();
         Ok(TextTokenizer {
             path,
             pipeline,
