@@ -1,16 +1,18 @@
-// softmax(scale · q·kᵀ + bias, over the visible keys of the text) · v, one workgroup a token and
-// head.
+// softmax(scale · q·kᵀ + bias, over the visible keys of the text) · v, one workgroup a tile of QUERIES
+// queries of one text and head.
 //
-// An online softmax over blocks of 64 keys: each thread computes one key's score, then all share
-// the block's largest score, scale down what was summed before, and each adds up some dimensions
-// of the weighted values. Blocks start at the text's first token, so that the order of the sums
-// does not depend on what else is in the batch.
+// An online softmax over blocks of 32 keys. A thread has four queries; eight threads share them, each
+// with four keys of a block and, for the sums, each eighth run of four dimensions. Keys and values pass
+// through workgroup memory 32 dimensions at a time. For each block: scores; the block's largest score, by
+// which what was summed before is scaled down; weights; the weighted values.
+//
+// Tiles and blocks start at the text's first token, so that the order of the sums does not depend on
+// what else is in the batch. A block that a query sees nothing of leaves its sums as they are, to the bit.
 
-struct Batch { tokens: u32, texts: u32 }
+struct Batch { tokens: u32, texts: u32, tiles: u32 }
 struct Params {
     heads: u32,
     kv_heads: u32,
-    head_dim: u32,   // at most 512
     scale: f32,
     before: u32,     // keys visible before the query's position
     after: u32,      // keys visible after it
@@ -20,88 +22,205 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> spans: array<vec4<u32>>;  // [tokens] start of the token's text, end of the keys seen, type
+@group(0) @binding(2) var<storage, read> tiles: array<vec4<u32>>;  // [tiles] first query, end of the text, its start, end of the keys seen
 @group(0) @binding(3) var<storage, read> bias: array<f32>;         // [heads, 2 * bias_reach + 1]
-@group(0) @binding(4) var<storage, read> qkv: array<f32>;          // [tokens, (heads + 2 * kv_heads) * head_dim]
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;    // [tokens, heads * head_dim]
+@group(0) @binding(4) var<storage, read> qkv: array<value>;        // [tokens, (heads + 2 * kv_heads) * HEAD_DIM]
+@group(0) @binding(5) var<storage, read_write> out: array<value>;  // [tokens, heads * HEAD_DIM]
 
-const THREADS: u32 = 64u;
+// From the host: HEAD_DIM, QUERIES (a multiple of 4).
+const KEYS: u32 = 32u;
+const CHUNK: u32 = 32u; // dimensions staged at once
+const CHUNKS: u32 = (HEAD_DIM + CHUNK - 1u) / CHUNK;
+const QUERY_FOURS: u32 = QUERIES / 4u;
+const THREADS: u32 = 8u * QUERY_FOURS;
 const LOWEST: f32 = -3.0e38; // stands for -infinity, which WGSL need not handle
-var<workgroup> query: array<f32, 512>;
-var<workgroup> sums: array<f32, 512>; // the weighted values so far
-var<workgroup> scores: array<f32, 64>;
-var<workgroup> weights: array<f32, 64>;
 
-@compute @workgroup_size(64)
+var<workgroup> query: array<vec4<f32>, HEAD_DIM * QUERY_FOURS>; // [HEAD_DIM, QUERY_FOURS]: four queries side by side
+var<workgroup> staged: array<vec4<f32>, 256>;                   // keys [CHUNK, KEYS / 4] or values [KEYS, CHUNK / 4]
+var<workgroup> shared_scores: array<vec4<f32>, QUERIES * 8u>;   // [QUERIES, KEYS / 4]
+
+@compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
     let index = group.y * groups.x + group.x;
-    let t = index / params.heads;
-    let head = index % params.heads;
-    if t >= batch.tokens {
+    if index >= batch.tiles * params.heads {
         return;
     }
-    let dim = params.head_dim;
+    let head = index % params.heads;
+    let tile = tiles[index / params.heads];
+    let queries_end = min(tile.y, tile.x + QUERIES);
     let kv_head = head / (params.heads / params.kv_heads);
-    let width = (params.heads + 2u * params.kv_heads) * dim;
-    let key_column = (params.heads + kv_head) * dim;
-    let value_column = key_column + params.kv_heads * dim;
-    for (var d = thread; d < dim; d += THREADS) {
-        query[d] = qkv[t * width + head * dim + d];
-        sums[d] = 0.0;
-    }
-    workgroupBarrier();
+    let width = (params.heads + 2u * params.kv_heads) * HEAD_DIM;
+    let key_column = (params.heads + kv_head) * HEAD_DIM;
+    let value_column = key_column + params.kv_heads * HEAD_DIM;
 
-    let span = spans[t];
-    // Tokens behind the keys see them and are not seen.
-    let reach = span.y - min(span.y, t + 1u);
-    let end = min(span.y, t + 1u + min(reach, params.after));
-    let first = min(end, max(span.x, t - min(t, params.before)));
-    var largest = LOWEST;
-    var total = 0.0;
-    for (var block = span.x + (first - span.x) / THREADS * THREADS; block < end; block += THREADS) {
-        let key = block + thread;
-        let visible = key >= first && key < end;
-        var score = LOWEST;
-        if visible {
-            score = 0.0;
-            for (var d = 0u; d < dim; d++) {
-                score += query[d] * qkv[key * width + key_column + d];
+    // Keys that some query of the tile sees. Tokens behind the keys see them and are not seen.
+    let reach = tile.w - min(tile.w, queries_end);
+    let end = min(tile.w, queries_end + min(reach, params.after));
+    let first = min(end, max(tile.z, tile.x - min(tile.x, params.before)));
+
+    for (var i = thread; i < HEAD_DIM * QUERY_FOURS; i += THREADS) {
+        let d = i % HEAD_DIM;
+        let q = tile.x + 4u * (i / HEAD_DIM);
+        query[d * QUERY_FOURS + i / HEAD_DIM] = four_tokens(q, queries_end, width, head * HEAD_DIM + d);
+    }
+
+    let lane = thread % 8u; // its keys of a block are 4 * lane ..
+    let four = thread / 8u; // its queries are 4 * four ..
+    var largest = vec4<f32>(LOWEST);
+    var total = vec4<f32>();
+    var sums = array<vec4<f32>, 4u * CHUNKS>(); // [query, chunk] of four dimensions
+    for (var block = tile.z + (first - tile.z) / KEYS * KEYS; block < end; block += KEYS) {
+        // [key] of four queries
+        var scores = array<vec4<f32>, 4>();
+        for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+            workgroupBarrier();
+            for (var i = thread; i < 256u; i += THREADS) {
+                let d = chunk * CHUNK + i % CHUNK;
+                var keys = vec4<f32>();
+                if d < HEAD_DIM {
+                    keys = four_tokens(block + 4u * (i / CHUNK), end, width, key_column + d);
+                }
+                staged[(i % CHUNK) * 8u + i / CHUNK] = keys;
             }
-            score *= params.scale;
-            if params.has_bias != 0u {
-                let reach = params.bias_reach;
-                let place = clamp(i32(key) - i32(t), -i32(reach), i32(reach)) + i32(reach);
-                score += bias[head * (2u * reach + 1u) + u32(place)];
+            workgroupBarrier();
+            for (var j = 0u; j < min(CHUNK, HEAD_DIM - chunk * CHUNK); j++) {
+                let queries = query[(chunk * CHUNK + j) * QUERY_FOURS + four];
+                let keys = staged[j * 8u + lane];
+                scores[0] = fma(queries, vec4<f32>(keys.x), scores[0]);
+                scores[1] = fma(queries, vec4<f32>(keys.y), scores[1]);
+                scores[2] = fma(queries, vec4<f32>(keys.z), scores[2]);
+                scores[3] = fma(queries, vec4<f32>(keys.w), scores[3]);
             }
         }
-        scores[thread] = score;
+        for (var i = 0u; i < 4u; i++) {
+            let key = block + 4u * lane + i;
+            for (var q = 0u; q < 4u; q++) {
+                scores[i][q] = finished(scores[i][q], tile.x + 4u * four + q, key, head, first, end, tile.w);
+            }
+        }
+        // Each query's four scores of this thread, for all eight threads to see.
+        let by_query = transpose(mat4x4<f32>(scores[0], scores[1], scores[2], scores[3]));
+        share(four, lane, by_query);
         workgroupBarrier();
         var block_largest = largest;
-        for (var i = 0u; i < THREADS; i++) {
-            block_largest = max(block_largest, scores[i]);
+        for (var q = 0u; q < 4u; q++) {
+            for (var i = 0u; i < 8u; i++) {
+                let some = shared_scores[(4u * four + q) * 8u + i];
+                block_largest[q] = max(block_largest[q], max(max(some.x, some.y), max(some.z, some.w)));
+            }
         }
         let correction = exp(largest - block_largest);
-        weights[thread] = select(0.0, exp(score - block_largest), visible);
         largest = block_largest;
+        var weights = mat4x4<f32>();
+        for (var q = 0u; q < 4u; q++) {
+            let seen = by_query[q] != vec4<f32>(LOWEST); // so that NaN is seen
+            weights[q] = select(vec4<f32>(), exp(by_query[q] - largest[q]), seen);
+        }
         workgroupBarrier();
+        share(four, lane, weights);
+        for (var i = 0u; i < 4u * CHUNKS; i++) {
+            sums[i] *= correction[i / CHUNKS];
+        }
         total *= correction;
-        for (var i = 0u; i < THREADS; i++) {
-            total += weights[i];
-        }
-        let count = min(THREADS, end - block);
-        for (var d = thread; d < dim; d += THREADS) {
-            var sum = sums[d] * correction;
-            for (var i = 0u; i < count; i++) {
-                sum += weights[i] * qkv[(block + i) * width + value_column + d];
+        for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+            workgroupBarrier();
+            for (var i = thread; i < 256u; i += THREADS) {
+                let key = block + i / 8u;
+                var values = vec4<f32>();
+                if key < end {
+                    values = four_values(key * width + value_column, chunk * CHUNK + 4u * (i % 8u));
+                }
+                staged[i] = values;
             }
-            sums[d] = sum;
+            workgroupBarrier();
+            for (var i = 0u; i < 8u; i++) {
+                let values = mat4x4<f32>(
+                    staged[32u * i + lane], staged[32u * i + 8u + lane],
+                    staged[32u * i + 16u + lane], staged[32u * i + 24u + lane],
+                );
+                for (var q = 0u; q < 4u; q++) {
+                    let some = shared_scores[(4u * four + q) * 8u + i];
+                    let at = q * CHUNKS + chunk;
+                    sums[at] = fma(vec4<f32>(some.x), values[0], sums[at]);
+                    sums[at] = fma(vec4<f32>(some.y), values[1], sums[at]);
+                    sums[at] = fma(vec4<f32>(some.z), values[2], sums[at]);
+                    sums[at] = fma(vec4<f32>(some.w), values[3], sums[at]);
+                    if chunk == 0u {
+                        total[q] += some.x + some.y + some.z + some.w;
+                    }
+                }
+            }
         }
     }
-    for (var d = thread; d < dim; d += THREADS) {
-        out[t * params.heads * dim + head * dim + d] = sums[d] / total;
+    for (var q = 0u; q < 4u; q++) {
+        let t = tile.x + 4u * four + q;
+        if t < queries_end {
+            for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+                let result = sums[q * CHUNKS + chunk] / total[q];
+                let d = chunk * CHUNK + 4u * lane;
+                for (var i = 0u; i < 4u; i++) {
+                    if d + i < HEAD_DIM {
+                        out[(t * params.heads + head) * HEAD_DIM + d + i] = value(result[i]);
+                    }
+                }
+            }
+        }
     }
+}
+
+// One column of four tokens; zeros from `end` on.
+fn four_tokens(first: u32, end: u32, width: u32, column: u32) -> vec4<f32> {
+    var four = vec4<f32>();
+    if first < end {
+        four.x = f32(qkv[first * width + column]);
+    }
+    if first + 1u < end {
+        four.y = f32(qkv[(first + 1u) * width + column]);
+    }
+    if first + 2u < end {
+        four.z = f32(qkv[(first + 2u) * width + column]);
+    }
+    if first + 3u < end {
+        four.w = f32(qkv[(first + 3u) * width + column]);
+    }
+    return four;
+}
+
+// Four dimensions of a value; zeros after the last.
+fn four_values(first: u32, d: u32) -> vec4<f32> {
+    var four = vec4<f32>();
+    for (var i = 0u; i < 4u; i++) {
+        if d + i < HEAD_DIM {
+            four[i] = f32(qkv[first + d + i]);
+        }
+    }
+    return four;
+}
+
+// Makes four queries' scores or weights of one thread's keys known to the others.
+fn share(four: u32, lane: u32, by_query: mat4x4<f32>) {
+    for (var q = 0u; q < 4u; q++) {
+        shared_scores[(4u * four + q) * 8u + lane] = by_query[q];
+    }
+}
+
+// The score of a key that query t sees, else LOWEST.
+fn finished(product: f32, t: u32, key: u32, head: u32, first: u32, end: u32, keys_end: u32) -> f32 {
+    let before = t - min(t, params.before);
+    let reach = keys_end - min(keys_end, t + 1u);
+    let after = t + 1u + min(reach, params.after);
+    if key < max(first, before) || key >= min(end, after) {
+        return LOWEST;
+    }
+    var score = product * params.scale;
+    if params.has_bias != 0u {
+        let most = i32(params.bias_reach);
+        let place = clamp(i32(key) - i32(t), -most, most) + most;
+        score += bias[head * (2u * params.bias_reach + 1u) + u32(place)];
+    }
+    return score;
 }

@@ -1,7 +1,7 @@
 // out[t] = Σ p(t, s) · x[t][s] · W(e) + b + residual[t] over the experts e that token t chose. One
 // thread a result: neighbouring threads read neighbouring weights.
 
-struct Batch { tokens: u32, texts: u32 }
+struct Batch { tokens: u32, texts: u32, tiles: u32 }
 struct Params {
     hidden: u32,
     inner: u32,    // values of an expert's input
@@ -11,12 +11,12 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> choices: array<vec2<f32>>;  // [tokens, top] expert and probability
-@group(0) @binding(3) var<storage, read> x: array<f32>;              // [tokens, top * inner]
-@group(0) @binding(4) var<storage, read> weight: array<f32>;         // [experts * inner, hidden]
+@group(0) @binding(2) var<storage, read> choices: array<vec2<value>>;  // [tokens, top] expert and probability
+@group(0) @binding(3) var<storage, read> x: array<value>;              // [tokens, top * inner]
+@group(0) @binding(4) var<storage, read> weight: array<weights4>;       // [experts * inner, hidden / 4 rounded up]
 @group(0) @binding(5) var<storage, read> bias: array<f32>;           // [hidden]
-@group(0) @binding(6) var<storage, read> residual: array<f32>;       // [tokens, hidden]
-@group(0) @binding(7) var<storage, read_write> out: array<f32>;      // [tokens, hidden]
+@group(0) @binding(6) var<storage, read> residual: array<value>;       // [tokens, hidden]
+@group(0) @binding(7) var<storage, read_write> out: array<value>;      // [tokens, hidden]
 
 @compute @workgroup_size(64)
 fn main(
@@ -30,19 +30,20 @@ fn main(
     if t >= batch.tokens {
         return;
     }
-    var result = residual[index];
+    var result = f32(residual[index]);
     if params.has_bias != 0u {
         result += bias[column];
     }
+    let fours = (params.hidden + 3u) / 4u;
     for (var s = 0u; s < params.top; s++) {
         let choice = choices[t * params.top + s];
         let row = u32(choice.x) * params.inner;
         let first = (t * params.top + s) * params.inner;
         var sum = 0.0;
         for (var j = 0u; j < params.inner; j++) {
-            sum += x[first + j] * weight[(row + j) * params.hidden + column];
+            sum += f32(x[first + j]) * widen(weight[(row + j) * fours + column / 4u])[column % 4u];
         }
-        result += choice.y * sum;
+        result += f32(choice.y) * sum;
     }
-    out[index] = result;
+    out[index] = value(result);
 }

@@ -1,133 +1,144 @@
 // out = activation(x · wᵀ + bias) * factor + residual, or with a gate
 // out = activation(x · gateᵀ + gate_bias) * (x · wᵀ + bias) * factor + residual.
 //
-// A workgroup of 16 × 16 threads computes a tile of 64 × 64 results, each thread 4 × 4 of them in
-// registers. The inputs pass by in steps of 16: the tile's 64 rows of x and of w are staged in
-// workgroup memory, so that each value read from a buffer is used 64 times. Each result takes its
-// products in the order of the inputs, whatever tile it falls in.
+// A workgroup computes a tile of TILE_ROWS × TILE_COLUMNS results, each thread THREAD_ROWS × 4 of them in
+// registers. The inputs pass by in steps of STEP: the tile's rows of x and of w are staged in workgroup
+// memory, four rows side by side at each input, so that each value read from a buffer is used TILE_ROWS
+// or TILE_COLUMNS times. Two stages take turns: while one is multiplied, the next is on its way from the
+// buffers to registers, and one barrier a step is enough.
+//
+// Each result takes its products one by one in the order of the inputs, whatever tile it falls in and
+// however large tiles are: so tiles can be chosen by the rows of a batch, and a text's vector does not
+// depend on what shares its batch.
 //
 // w may be larger than a binding: it comes in shards of rows (columns of the result), one dispatch
-// each.
+// each. Joined with linear_params.wgsl, rows_by_four.wgsl or rows_by_one.wgsl, and activation.wgsl.
 
-struct Batch { tokens: u32, texts: u32 }
-struct Params {
-    inputs: u32,
-    outputs: u32,       // columns of the result
-    first_column: u32,  // of this shard
-    columns: u32,       // of this shard
-    rows_are_texts: u32,
-    activation: u32,
-    has_bias: u32,
-    has_gate: u32,
-    has_gate_bias: u32,
-    has_residual: u32,
-    has_factor: u32,
-    factor_width: u32,
-    factor_column: u32, // the first of `outputs`
+// From the host: TILE_ROWS, TILE_COLUMNS, THREAD_ROWS (4 or 8), STEP (inputs staged at once), MATRICES (2
+// with a gate, else 1).
+const ROW_FOURS: u32 = TILE_ROWS / 4u;
+const COLUMN_FOURS: u32 = TILE_COLUMNS / 4u;
+const THREADS_Y: u32 = TILE_ROWS / THREAD_ROWS;
+const THREADS: u32 = COLUMN_FOURS * THREADS_Y;
+// A block of 4 rows × 4 inputs is what a thread moves at once: [STEP / 4, fours of a tile].
+const X_BLOCKS: u32 = ROW_FOURS * (STEP / 4u);
+const W_BLOCKS: u32 = COLUMN_FOURS * (STEP / 4u);
+const BLOCKS: u32 = X_BLOCKS + MATRICES * W_BLOCKS;
+const MOVES: u32 = (BLOCKS + THREADS - 1u) / THREADS;
+const STAGE: u32 = STEP * (ROW_FOURS + MATRICES * COLUMN_FOURS);
+
+// Two stages of: x [STEP, ROW_FOURS], w [STEP, COLUMN_FOURS], gate [STEP, COLUMN_FOURS].
+var<workgroup> stages: array<vec4<f32>, 2u * STAGE>;
+
+// Block `b` at these inputs, transposed: column i has the four rows at input i.
+fn load(b: u32, first_row: u32, first_column: u32, rows: u32, step: u32) -> mat4x4<f32> {
+    var block = mat4x4<f32>();
+    if b < X_BLOCKS {
+        let input = step + 4u * (b % (STEP / 4u));
+        let row = first_row + 4u * (b / (STEP / 4u));
+        if input < params.inputs {
+            for (var i = 0u; i < 4u; i++) {
+                if row + i < rows {
+                    block[i] = x_four(row + i, input);
+                }
+            }
+        }
+    } else if b < BLOCKS {
+        let place = (b - X_BLOCKS) % W_BLOCKS;
+        let input = step + 4u * (place % (STEP / 4u));
+        let column = first_column + 4u * (place / (STEP / 4u));
+        let fours = (params.inputs + 3u) / 4u;
+        if input < params.inputs {
+            for (var i = 0u; i < 4u; i++) {
+                if column + i < params.columns {
+                    let at = (column + i) * fours + input / 4u;
+                    if b < X_BLOCKS + W_BLOCKS {
+                        block[i] = widen(w[at]);
+                    } else {
+                        block[i] = widen(gate[at]);
+                    }
+                }
+            }
+        }
+    }
+    return transpose(block);
 }
 
-@group(0) @binding(0) var<uniform> batch: Batch;
-@group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> x: array<f32>;          // [rows, inputs]
-@group(0) @binding(3) var<storage, read> w: array<f32>;          // [columns, inputs]
-@group(0) @binding(4) var<storage, read> bias: array<f32>;       // [outputs]
-@group(0) @binding(5) var<storage, read> gate: array<f32>;       // [columns, inputs]
-@group(0) @binding(6) var<storage, read> gate_bias: array<f32>;  // [outputs]
-@group(0) @binding(7) var<storage, read> factor: array<f32>;     // [rows, factor_width]
-@group(0) @binding(8) var<storage, read> residual: array<f32>;   // [rows, outputs]
-@group(0) @binding(9) var<storage, read_write> out: array<f32>;  // [rows, outputs]
+fn store(b: u32, stage: u32, block: mat4x4<f32>) {
+    var first = stage * STAGE;
+    var place = b;
+    var fours = ROW_FOURS;
+    if b >= BLOCKS {
+        return;
+    }
+    if b >= X_BLOCKS {
+        let matrix = (b - X_BLOCKS) / W_BLOCKS;
+        first += STEP * (ROW_FOURS + matrix * COLUMN_FOURS);
+        place = (b - X_BLOCKS) % W_BLOCKS;
+        fours = COLUMN_FOURS;
+    }
+    let at = first + 4u * (place % (STEP / 4u)) * fours + place / (STEP / 4u);
+    stages[at] = block[0];
+    stages[at + fours] = block[1];
+    stages[at + 2u * fours] = block[2];
+    stages[at + 3u * fours] = block[3];
+}
 
-const TILE: u32 = 64u;
-const STEP: u32 = 16u;
-var<workgroup> x_tile: array<vec4<f32>, 256>;     // [STEP, TILE / 4]: four rows of x side by side
-var<workgroup> w_tile: array<vec4<f32>, 256>;     // [STEP, TILE / 4]
-var<workgroup> gate_tile: array<vec4<f32>, 256>;  // [STEP, TILE / 4]
-
-@compute @workgroup_size(16, 16)
+@compute @workgroup_size(COLUMN_FOURS, THREADS_Y)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) thread: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
     let rows = select(batch.tokens, batch.texts, params.rows_are_texts != 0u);
-    let first_row = group.y * TILE;
-    let first_column = group.x * TILE; // within the shard
-    var sums = array<vec4<f32>, 4>();
-    var gates = array<vec4<f32>, 4>();
-    // What this thread stages: four rows of the tile at one of the step's inputs.
-    let k = index % STEP;
-    let quad = index / STEP;
+    let first_row = group.y * TILE_ROWS;
+    let first_column = group.x * TILE_COLUMNS; // within the shard
+    var sums = array<vec4<f32>, MATRICES * THREAD_ROWS>();
+    var moved = array<mat4x4<f32>, MOVES>();
+    for (var i = 0u; i < MOVES; i++) {
+        let b = index + i * THREADS;
+        store(b, 0u, load(b, first_row, first_column, rows, 0u));
+    }
+    workgroupBarrier();
+    var stage = 0u;
     for (var step = 0u; step < params.inputs; step += STEP) {
-        var x_four = vec4<f32>();
-        var w_four = vec4<f32>();
-        var gate_four = vec4<f32>();
-        let input = step + k;
-        if input < params.inputs {
-            for (var i = 0u; i < 4u; i++) {
-                let row = first_row + quad * 4u + i;
-                let column = first_column + quad * 4u + i;
-                if row < rows {
-                    x_four[i] = x[row * params.inputs + input];
-                }
-                if column < params.columns {
-                    w_four[i] = w[column * params.inputs + input];
-                    if params.has_gate != 0u {
-                        gate_four[i] = gate[column * params.inputs + input];
-                    }
+        let more = step + STEP < params.inputs;
+        if more {
+            for (var i = 0u; i < MOVES; i++) {
+                moved[i] = load(index + i * THREADS, first_row, first_column, rows, step + STEP);
+            }
+        }
+        let x_stage = stage * STAGE + thread.y * (THREAD_ROWS / 4u);
+        let w_stage = stage * STAGE + STEP * ROW_FOURS + thread.x;
+        for (var j = 0u; j < STEP; j++) {
+            for (var m = 0u; m < MATRICES; m++) {
+                let w_four = stages[w_stage + (m * STEP + j) * COLUMN_FOURS];
+                for (var r = 0u; r < THREAD_ROWS; r += 4u) {
+                    let x_rows = stages[x_stage + j * ROW_FOURS + r / 4u];
+                    let s = m * THREAD_ROWS + r;
+                    sums[s] = fma(vec4<f32>(x_rows.x), w_four, sums[s]);
+                    sums[s + 1u] = fma(vec4<f32>(x_rows.y), w_four, sums[s + 1u]);
+                    sums[s + 2u] = fma(vec4<f32>(x_rows.z), w_four, sums[s + 2u]);
+                    sums[s + 3u] = fma(vec4<f32>(x_rows.w), w_four, sums[s + 3u]);
                 }
             }
         }
-        x_tile[k * 16u + quad] = x_four;
-        w_tile[k * 16u + quad] = w_four;
-        gate_tile[k * 16u + quad] = gate_four;
-        workgroupBarrier();
-        for (var j = 0u; j < STEP; j++) {
-            let x_values = x_tile[j * 16u + thread.y];
-            let w_values = w_tile[j * 16u + thread.x];
-            for (var r = 0u; r < 4u; r++) {
-                sums[r] += x_values[r] * w_values;
-            }
-            if params.has_gate != 0u {
-                let gate_values = gate_tile[j * 16u + thread.x];
-                for (var r = 0u; r < 4u; r++) {
-                    gates[r] += x_values[r] * gate_values;
-                }
+        stage = 1u - stage;
+        if more {
+            for (var i = 0u; i < MOVES; i++) {
+                store(index + i * THREADS, stage, moved[i]);
             }
         }
         workgroupBarrier();
     }
-    for (var r = 0u; r < 4u; r++) {
-        let row = first_row + thread.y * 4u + r;
+    for (var r = 0u; r < THREAD_ROWS; r++) {
+        let row = first_row + thread.y * THREAD_ROWS + r;
         for (var c = 0u; c < 4u; c++) {
             let column = first_column + thread.x * 4u + c;
             if row < rows && column < params.columns {
-                finish(row, params.first_column + column, sums[r][c], gates[r][c]);
+                let gate_sum = sums[(MATRICES - 1u) * THREAD_ROWS + r][c];
+                finish(row, params.first_column + column, sums[r][c], gate_sum);
             }
         }
     }
-}
-
-// The epilogue of one result.
-fn finish(row: u32, column: u32, sum: f32, gate_sum: f32) {
-    var value = sum;
-    if params.has_bias != 0u {
-        value += bias[column];
-    }
-    if params.has_gate != 0u {
-        var gate_value = gate_sum;
-        if params.has_gate_bias != 0u {
-            gate_value += gate_bias[column];
-        }
-        value *= activate(params.activation, gate_value);
-    } else {
-        value = activate(params.activation, value);
-    }
-    if params.has_factor != 0u {
-        value *= factor[row * params.factor_width + params.factor_column + column];
-    }
-    let place = row * params.outputs + column;
-    if params.has_residual != 0u {
-        value += residual[place];
-    }
-    out[place] = value;
 }

@@ -1,9 +1,9 @@
 // LayerNorm or RMSNorm of each row, plus a residual if there is one, times a scale:
 //   LayerNorm: (x - mean) / sqrt(variance + eps) * weight + bias
 //   RMSNorm:   x / sqrt(mean(x^2) + eps) * weight
-// One workgroup a row.
+// One workgroup a row. Joined with reduce.wgsl.
 
-struct Batch { tokens: u32, texts: u32 }
+struct Batch { tokens: u32, texts: u32, tiles: u32 }
 struct Params {
     width: u32,
     rows_are_texts: u32,
@@ -16,29 +16,11 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> weight: array<f32>;     // [width]
-@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [width]
-@group(0) @binding(4) var<storage, read> x: array<f32>;          // [rows, width]
-@group(0) @binding(5) var<storage, read> residual: array<f32>;   // [rows, width]
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;  // [rows, width]
-
-const THREADS: u32 = 64u;
-var<workgroup> partial: array<f32, 64>;
-
-// The sum of one value a thread, known to all of them.
-fn sum_of_all(value: f32, thread: u32) -> f32 {
-    partial[thread] = value;
-    workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if thread < half {
-            partial[thread] += partial[thread + half];
-        }
-        workgroupBarrier();
-    }
-    let sum = partial[0];
-    workgroupBarrier();
-    return sum;
-}
+@group(0) @binding(2) var<storage, read> weight: array<f32>;       // [width]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;         // [width]
+@group(0) @binding(4) var<storage, read> x: array<value>;          // [rows, width]
+@group(0) @binding(5) var<storage, read> residual: array<value>;   // [rows, width]
+@group(0) @binding(6) var<storage, read_write> out: array<value>;  // [rows, width]
 
 @compute @workgroup_size(64)
 fn main(
@@ -56,24 +38,24 @@ fn main(
     if params.layer_norm != 0u {
         var sum = 0.0;
         for (var c = thread; c < params.width; c += THREADS) {
-            sum += x[first + c];
+            sum += f32(x[first + c]);
         }
         mean = sum_of_all(sum, thread) / count;
     }
     var squares = 0.0;
     for (var c = thread; c < params.width; c += THREADS) {
-        let centred = x[first + c] - mean;
+        let centred = f32(x[first + c]) - mean;
         squares += centred * centred;
     }
     let scale = 1.0 / sqrt(sum_of_all(squares, thread) / count + params.eps);
     for (var c = thread; c < params.width; c += THREADS) {
-        var value = (x[first + c] - mean) * scale * weight[c];
+        var result = (f32(x[first + c]) - mean) * scale * weight[c];
         if params.has_bias != 0u {
-            value += bias[c];
+            result += bias[c];
         }
         if params.has_residual != 0u {
-            value += residual[first + c];
+            result += f32(residual[first + c]);
         }
-        out[first + c] = params.scale * value;
+        out[first + c] = value(params.scale * result);
     }
 }

@@ -1,6 +1,7 @@
 // Each row divided by max(‖row‖, 1e-12). One workgroup a row.
+// Joined with reduce.wgsl.
 
-struct Batch { tokens: u32, texts: u32 }
+struct Batch { tokens: u32, texts: u32, tiles: u32 }
 struct Params {
     width: u32,
     rows_are_texts: u32,
@@ -8,11 +9,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> x: array<f32>;          // [rows, width]
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;  // [rows, width]
-
-const THREADS: u32 = 64u;
-var<workgroup> partial: array<f32, 64>;
+@group(0) @binding(2) var<storage, read> x: array<value>;          // [rows, width]
+@group(0) @binding(3) var<storage, read_write> out: array<value>;  // [rows, width]
 
 @compute @workgroup_size(64)
 fn main(
@@ -27,16 +25,11 @@ fn main(
     let first = row * params.width;
     var squares = 0.0;
     for (var c = thread; c < params.width; c += THREADS) {
-        squares += x[first + c] * x[first + c];
+        let own = f32(x[first + c]);
+        squares += own * own;
     }
-    partial[thread] = squares;
-    workgroupBarrier();
-    var sum = 0.0;
-    for (var i = 0u; i < THREADS; i++) {
-        sum += partial[i];
-    }
-    let norm = max(sqrt(sum), 1e-12);
+    let norm = max(sqrt(sum_of_all(squares, thread)), 1e-12);
     for (var c = thread; c < params.width; c += THREADS) {
-        out[first + c] = x[first + c] / norm;
+        out[first + c] = value(f32(x[first + c]) / norm);
     }
 }

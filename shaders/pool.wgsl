@@ -1,18 +1,20 @@
 // The hidden states of each text to one row, by one mode; several modes are several dispatches
-// that write side by side. One workgroup a text.
+// that write side by side. One workgroup a text. Rows of texts are f32 in any precision. Joined with
+// reduce.wgsl.
 
-struct Batch { tokens: u32, texts: u32 }
+struct Batch { tokens: u32, texts: u32, tiles: u32 }
 struct Params {
     width: u32,        // of the hidden states
     out_width: u32,
     first_column: u32, // of this mode's result
     mode: u32,
+    normalize: u32,    // each row is then divided by max(‖row‖, 1e-12)
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> texts: array<vec4<u32>>;  // [texts] start, end, first pooled token
-@group(0) @binding(3) var<storage, read> hidden: array<f32>;       // [tokens, width]
+@group(0) @binding(3) var<storage, read> hidden: array<value>;     // [tokens, width]
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;    // [texts, out_width]
 
 const CLS: u32 = 0u;
@@ -34,38 +36,48 @@ fn main(
         return;
     }
     let span = texts[text];
-    for (var c = thread; c < params.width; c += 64u) {
-        out[text * params.out_width + params.first_column + c] = pooled(span.x, span.y, span.z, c);
+    let first = text * params.out_width + params.first_column;
+    var squares = 0.0;
+    for (var c = thread; c < params.width; c += THREADS) {
+        let result = pooled(span.x, span.y, span.z, c);
+        out[first + c] = result;
+        squares += result * result;
+    }
+    if params.normalize != 0u {
+        let norm = max(sqrt(sum_of_all(squares, thread)), 1e-12);
+        for (var c = thread; c < params.width; c += THREADS) {
+            out[first + c] /= norm; // what this thread wrote
+        }
     }
 }
 
 fn pooled(start: u32, end: u32, first: u32, column: u32) -> f32 {
     if params.mode == CLS {
-        return hidden[first * params.width + column];
+        return f32(hidden[first * params.width + column]);
     }
     if params.mode == LAST_TOKEN {
-        return hidden[(end - 1u) * params.width + column];
+        return f32(hidden[(end - 1u) * params.width + column]);
     }
     if params.mode >= SPLADE {
         return splade(first, end, column);
     }
-    var result = hidden[first * params.width + column];
+    var result = f32(hidden[first * params.width + column]);
     var total = 1.0;
     if params.mode == WEIGHTED_MEAN {
         total = f32(first - start + 1u);
         result *= total;
     }
     for (var t = first + 1u; t < end; t++) {
-        let value = hidden[t * params.width + column];
+        let next = f32(hidden[t * params.width + column]);
         if params.mode == MAX {
             // Written so that NaN wins.
-            result = select(value, result, value <= result);
+            result = select(next, result, next <= result);
         } else if params.mode == WEIGHTED_MEAN {
             let weight = f32(t - start + 1u);
-            result += weight * value;
+            result += weight * next;
             total += weight;
         } else {
-            result += value;
+            result += next;
             total += 1.0;
         }
     }
@@ -81,7 +93,7 @@ fn splade(first: u32, end: u32, column: u32) -> f32 {
     let sum = params.mode >= SPLADE + 2u;
     var result = 0.0;
     for (var t = first; t < end; t++) {
-        let weight = logarithm(hidden[t * params.width + column], twice);
+        let weight = logarithm(f32(hidden[t * params.width + column]), twice);
         // Written so that NaN wins.
         result = select(select(weight, result, weight <= result), result + weight, sum);
     }

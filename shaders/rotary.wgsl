@@ -2,7 +2,7 @@
 //   a' = a cos - b sin,  b' = b cos + a sin  for each pair (a, b) = (x[i], x[i + half]).
 // One thread a pair.
 
-struct Batch { tokens: u32, texts: u32 }
+struct Batch { tokens: u32, texts: u32, tiles: u32 }
 struct Params {
     width: u32,        // of a row
     first_column: u32, // of the first head
@@ -13,9 +13,9 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> spans: array<vec4<u32>>;   // [tokens] start of the token's text, end of its keys, type
-@group(0) @binding(3) var<storage, read> angles: array<vec2<f32>>;  // [positions, half_dim] cos and sin
-@group(0) @binding(4) var<storage, read_write> values: array<f32>;  // [tokens, width]
+@group(0) @binding(2) var<storage, read> spans: array<vec4<u32>>;     // [tokens] start of the token's text, end of its keys, type
+@group(0) @binding(3) var<storage, read> angles: array<vec2<f32>>;    // [positions, half_dim] cos and sin
+@group(0) @binding(4) var<storage, read_write> values: array<value>;  // [tokens, width]
 
 @compute @workgroup_size(64)
 fn main(
@@ -33,8 +33,8 @@ fn main(
     let place = select(t - spans[t].x, t, params.by_token != 0u);
     let angle = angles[place * params.half_dim + i];
     let first = t * params.width + params.first_column + head * 2u * params.half_dim + i;
-    let a = values[first];
-    let b = values[first + params.half_dim];
-    values[first] = a * angle.x - b * angle.y;
-    values[first + params.half_dim] = b * angle.x + a * angle.y;
+    let a = f32(values[first]);
+    let b = f32(values[first + params.half_dim]);
+    values[first] = value(a * angle.x - b * angle.y);
+    values[first + params.half_dim] = value(b * angle.x + a * angle.y);
 }

@@ -1,7 +1,7 @@
 // The `top` largest of each row's softmax and where they stand, largest first; of equals the first.
 // One thread a token: experts are few.
 
-struct Batch { tokens: u32, texts: u32 }
+struct Batch { tokens: u32, texts: u32, tiles: u32 }
 struct Params {
     experts: u32,
     top: u32,
@@ -9,8 +9,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> scores: array<f32>;      // [tokens, experts]
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;   // [tokens, 2 * top] expert and probability
+@group(0) @binding(2) var<storage, read> scores: array<value>;     // [tokens, experts]
+@group(0) @binding(3) var<storage, read_write> out: array<value>;  // [tokens, 2 * top] expert and probability
 
 @compute @workgroup_size(64)
 fn main(
@@ -23,29 +23,29 @@ fn main(
         return;
     }
     let first = t * params.experts;
-    var largest = scores[first];
+    var largest = f32(scores[first]);
     for (var e = 1u; e < params.experts; e++) {
-        largest = max(largest, scores[first + e]);
+        largest = max(largest, f32(scores[first + e]));
     }
     var total = 0.0;
     for (var e = 0u; e < params.experts; e++) {
-        total += exp(scores[first + e] - largest);
+        total += exp(f32(scores[first + e]) - largest);
     }
     var last_score = 0.0;
     var last = 0u;
     for (var s = 0u; s < params.top; s++) {
         var best = params.experts; // none yet
         for (var e = 0u; e < params.experts; e++) {
-            let score = scores[first + e];
+            let score = f32(scores[first + e]);
             // After the last choice in the order: a smaller score, or the same further on.
             let left = s == 0u || score < last_score || (score == last_score && e > last);
-            if left && (best == params.experts || score > scores[first + best]) {
+            if left && (best == params.experts || score > f32(scores[first + best])) {
                 best = e;
             }
         }
         last = min(best, params.experts - 1u);
-        last_score = scores[first + last];
-        out[(t * params.top + s) * 2u] = f32(last);
-        out[(t * params.top + s) * 2u + 1u] = exp(last_score - largest) / total;
+        last_score = f32(scores[first + last]);
+        out[(t * params.top + s) * 2u] = value(last);
+        out[(t * params.top + s) * 2u + 1u] = value(exp(last_score - largest) / total);
     }
 }

@@ -55,21 +55,21 @@ pub(crate) fn start(
     threads: &Arc<ThreadPool>,
 ) -> Result<(Box<dyn Backend>, DeviceReport)> {
     let (backend, reason): (Box<dyn Backend>, _) = match &options.device {
-        Device::Reference => (Box::new(Reference::new(plan.clone(), options.precision)?), None),
-        Device::Cpu => (start_cpu(options, plan, threads)?, None),
-        Device::Gpu(_) if options.precision != Precision::F32 => {
+        Device::Reference | Device::Cpu if options.precision == Precision::F16 => {
             return Err(Error::InvalidOption {
                 option: "precision",
                 found: options.precision.name().to_owned(),
-                expected: "f32 on a GPU; bf16 and int8 are for the cpu device".to_owned(),
+                expected: "f32, bf16 or int8 on the CPU; f16 is for GPUs".to_owned(),
             });
         }
-        Device::Auto if options.precision != Precision::F32 => {
-            let reason = format!("{} is for the CPU", options.precision.name());
+        Device::Reference => (Box::new(Reference::new(plan.clone(), options.precision)?), None),
+        Device::Cpu => (start_cpu(options, plan, threads)?, None),
+        Device::Auto if options.precision == Precision::Int8 => {
+            let reason = "int8 is for the CPU".to_owned();
             (start_cpu(options, plan, threads)?, Some(reason))
         }
-        Device::Gpu(selector) => (start_gpu(plan, selector)?, None),
-        Device::Auto => match start_hardware_gpu(plan) {
+        Device::Gpu(selector) => (start_gpu(plan, selector, options.precision)?, None),
+        Device::Auto => match start_hardware_gpu(plan, options.precision) {
             Ok(gpu) => (gpu, Some("a hardware GPU is there".to_owned())),
             Err(why_not) => (start_cpu(options, plan, threads)?, Some(why_not.to_string())),
         },
@@ -100,21 +100,21 @@ pub fn instruction_sets() -> Vec<&'static str> {
 }
 
 #[cfg(feature = "gpu")]
-fn start_gpu(plan: &Arc<Plan>, selector: &GpuSelector) -> Result<Box<dyn Backend>> {
-    Ok(Box::new(crate::backend::gpu::Gpu::new(plan.clone(), selector)?))
+fn start_gpu(plan: &Arc<Plan>, selector: &GpuSelector, precision: Precision) -> Result<Box<dyn Backend>> {
+    Ok(Box::new(crate::backend::gpu::Gpu::new(plan.clone(), selector, precision)?))
 }
 
 #[cfg(feature = "gpu")]
-fn start_hardware_gpu(plan: &Arc<Plan>) -> Result<Box<dyn Backend>> {
-    Ok(Box::new(crate::backend::gpu::Gpu::on_hardware(plan.clone())?))
+fn start_hardware_gpu(plan: &Arc<Plan>, precision: Precision) -> Result<Box<dyn Backend>> {
+    Ok(Box::new(crate::backend::gpu::Gpu::on_hardware(plan.clone(), precision)?))
 }
 
 #[cfg(not(feature = "gpu"))]
-fn start_gpu(_: &Arc<Plan>, _: &GpuSelector) -> Result<Box<dyn Backend>> {
+fn start_gpu(_: &Arc<Plan>, _: &GpuSelector, _: Precision) -> Result<Box<dyn Backend>> {
     Err(Error::GpuNotBuilt)
 }
 
 #[cfg(not(feature = "gpu"))]
-fn start_hardware_gpu(_: &Arc<Plan>) -> Result<Box<dyn Backend>> {
+fn start_hardware_gpu(_: &Arc<Plan>, _: Precision) -> Result<Box<dyn Backend>> {
     Err(Error::GpuNotBuilt)
 }

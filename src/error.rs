@@ -278,6 +278,32 @@ pub enum Error {
         /// The driver's own words.
         problem: String,
     },
+    /// The GPU's driver does not take one of the shaders.
+    #[error(
+        "GPU {adapter} does not take the shader {shader}: {problem}; update the driver, use another precision, or the cpu device"
+    )]
+    ShaderRejected {
+        /// The adapter.
+        adapter: String,
+        /// Which shader, in which form.
+        shader: String,
+        /// The driver's own words.
+        problem: String,
+    },
+    /// The GPU has no memory left for the model's weights or a batch.
+    #[error(
+        "GPU {adapter} has no memory left for {what} ({needed} bytes): {problem}; use bf16 or f16 weights, smaller batches, or the cpu device"
+    )]
+    GpuOutOfMemory {
+        /// The adapter.
+        adapter: String,
+        /// What did not fit.
+        what: String,
+        /// Bytes of it.
+        needed: u64,
+        /// The driver's own words.
+        problem: String,
+    },
     /// The work needs more of something than the GPU has.
     #[error(
         "GPU {adapter}: {what} needs {needed} bytes, the limit is {limit}; embed shorter texts, lower the batch size, or use the cpu device"

@@ -81,7 +81,7 @@ impl Inspection {
             kernels: kernels(plan),
             stored_bytes: tensors.iter().map(|t| t.stored_bytes()).sum(),
             weight_bytes: backend.weight_bytes(),
-            batch_bytes: plan.buffer_bytes(tokens, tokens),
+            batch_bytes: backend.batch_bytes(tokens, tokens),
         })
     }
 }

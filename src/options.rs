@@ -56,7 +56,7 @@ impl EmbedderBuilder {
         self
     }
 
-    /// The precision of matrix products. Default: [`Precision::F32`], the reference's vector.
+    /// The precision of weights and matrix products. Default: [`Precision::F32`], the reference's vector.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
@@ -106,29 +106,38 @@ impl EmbedderBuilder {
     }
 }
 
-/// The precision of matrix products. Sums, attention, norms and pooling are f32 in any case.
+/// The precision of weights and matrix products. Sums, softmax, norms and pooling are f32 in any case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 #[non_exhaustive]
 pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// Weights and what they are multiplied with are rounded to bf16: half the memory, and twice the
-    /// speed where the CPU has AVX-512 BF16. On the CPU and the reference.
+    /// Weights are rounded to bf16, which is half the memory and what many models' files have: a GPU
+    /// then gives the vector of f32. On the CPU and the reference what weights are multiplied with is rounded
+    /// too: twice the speed where the CPU has AVX-512 BF16.
     Bf16,
+    /// Weights and what lies between steps are f16: half the memory, and matrix units where a GPU has them.
+    /// On GPUs whose shaders have f16, and for models whose activations f16 has numbers for: not
+    /// for T5 and Gemma.
+    F16,
     /// Weights are rounded to 8 bits with a scale for each output, and what they are multiplied with to 8
     /// bits with a scale for each token: a quarter of the memory, and up to four times the speed where the
     /// CPU has VNNI, dotprod or I8MM. Layers behind the pooling stay in f32. On the CPU and the reference.
     Int8,
+    /// f16 on a GPU for which that is possible, else f32; the device's name says which.
+    Auto,
 }
 
 impl Precision {
-    /// Its name: `f32`, `bf16`, `int8`.
+    /// Its name: `f32`, `bf16`, `f16`, `int8`, `auto`.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
+            Precision::F16 => "f16",
             Precision::Int8 => "int8",
+            Precision::Auto => "auto",
         }
     }
 }

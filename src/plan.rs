@@ -198,6 +198,43 @@ pub(crate) enum Step {
     },
 }
 
+#[cfg(feature = "gpu")]
+impl Step {
+    /// The buffers that it reads.
+    fn reads(&self) -> Vec<BufferId> {
+        match self {
+            Step::Embed { .. } => Vec::new(),
+            Step::Norm { input, residual, .. } => [*input].into_iter().chain(*residual).collect(),
+            Step::Linear { input, factor, residual, .. } => {
+                [*input].into_iter().chain(factor.map(|(buffer, _)| buffer)).chain(*residual).collect()
+            }
+            Step::Route { input, .. }
+            | Step::Attention { input, .. }
+            | Step::Pool { input, .. }
+            | Step::Normalize { input, .. } => vec![*input],
+            Step::ExpertUp { choices, input, .. } => vec![*choices, *input],
+            Step::ExpertDown { choices, input, residual, .. } => vec![*choices, *input, *residual],
+            Step::HeadNorm { buffer, .. } | Step::Rotary { buffer, .. } => vec![*buffer],
+        }
+    }
+
+    /// The buffer that it writes.
+    fn writes(&self) -> BufferId {
+        match self {
+            Step::Embed { output, .. }
+            | Step::Norm { output, .. }
+            | Step::Linear { output, .. }
+            | Step::Route { output, .. }
+            | Step::ExpertUp { output, .. }
+            | Step::ExpertDown { output, .. }
+            | Step::Attention { output, .. }
+            | Step::Pool { output, .. }
+            | Step::Normalize { output, .. } => *output,
+            Step::HeadNorm { buffer, .. } | Step::Rotary { buffer, .. } => *buffer,
+        }
+    }
+}
+
 /// The steps of a model, and the buffers they use.
 pub(crate) struct Plan {
     /// Runs first to last: first those that all ends need, then those of each end.
@@ -208,6 +245,9 @@ pub(crate) struct Plan {
     pub(crate) ends: Vec<PlanEnd>,
     /// All buffers of the steps.
     pub(crate) buffers: Vec<Buffer>,
+    /// Whether values of these buffers exceed what f16 has numbers for.
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+    pub(crate) overflows_f16: bool,
 }
 
 /// One result of a plan.
@@ -241,7 +281,7 @@ impl Plan {
         });
         let ends = ends.collect();
         let Builder { steps, buffers, .. } = builder;
-        Ok(Plan { steps, shared, ends, buffers })
+        Ok(Plan { steps, shared, ends, buffers, overflows_f16: encoder.overflows_f16() })
     }
 
     /// The steps that some of the ends need, with their places in [`Plan::steps`].
@@ -250,11 +290,18 @@ impl Plan {
         (0..self.shared).chain(own).map(|place| (place, &self.steps[place]))
     }
 
-    /// Values that an end has for a batch.
+    /// Whether a step after the one at `place` reads what `buffer` has then.
     #[cfg(feature = "gpu")]
-    pub(crate) fn result_len(&self, end: usize, tokens: usize, texts: usize) -> usize {
-        let Buffer { rows, width, .. } = self.buffers[self.ends[end].output.0];
-        width * if rows == Rows::Tokens { tokens } else { texts }
+    pub(crate) fn is_read_after(&self, place: usize, buffer: BufferId) -> bool {
+        for step in &self.steps[place + 1..] {
+            if step.reads().contains(&buffer) {
+                return true;
+            }
+            if step.writes() == buffer {
+                return false;
+            }
+        }
+        self.ends.iter().any(|end| end.output == buffer)
     }
 
     /// Values of a row of `buffer`.

@@ -56,6 +56,20 @@ fn smaller_precisions_are_invariant_too() {
     }
 }
 
+/// The forms of shaders that a GPU runs in other precisions, and what they need of a batch of one.
+#[test]
+fn a_gpus_other_precisions_are_invariant_too() {
+    let texts = &texts()[..60];
+    for precision in [Precision::Bf16, Precision::F16] {
+        for (_, builder) in devices().into_iter().filter(|(device, _)| device == "gpu") {
+            for model in ["bert-e5", "qwen3-embedding"] {
+                let embedder = builder.clone().precision(precision).open(fixture(model)).unwrap();
+                check(&format!("{model}, {} on the GPU", precision.name()), &embedder, texts);
+            }
+        }
+    }
+}
+
 #[test]
 fn threads_and_batch_sizes_do_not_change_a_bit() {
     let texts = texts();

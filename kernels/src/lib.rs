@@ -22,6 +22,8 @@ mod activation;
 mod aligned;
 mod attention;
 mod gemm;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 mod isa;
 mod math;
 mod matrix;

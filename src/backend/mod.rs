@@ -23,6 +23,9 @@ pub(crate) trait Backend: Send + Sync {
     /// Bytes of memory that it holds for weights.
     fn weight_bytes(&self) -> usize;
 
+    /// Bytes of memory that batches of up to this many tokens and texts need beside the weights.
+    fn batch_bytes(&self, tokens: usize, texts: usize) -> usize;
+
     /// The results of each batch, one for each of `ends` (places in
     /// [`Plan::ends`](crate::plan::Plan::ends)), row after row.
     fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>>;

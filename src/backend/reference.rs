@@ -169,6 +169,10 @@ impl Backend for Reference {
         self.weights.iter().map(values).sum::<usize>() * size_of::<f32>()
     }
 
+    fn batch_bytes(&self, tokens: usize, texts: usize) -> usize {
+        self.plan.buffer_bytes(tokens, texts)
+    }
+
     fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
         Ok(batches.iter().map(|batch| self.run_batch(batch, ends)).collect())
     }
@@ -204,7 +208,7 @@ fn read_weights(step: &Step, precision: Precision) -> Result<StepWeights> {
 /// Weights as a product of this precision takes them.
 fn round_weights(weights: &mut [f32], inputs: usize, precision: Precision) {
     match precision {
-        Precision::F32 => {}
+        Precision::F32 | Precision::F16 | Precision::Auto => {}
         Precision::Bf16 => round_to_bf16(weights),
         Precision::Int8 => weights.chunks_exact_mut(inputs).for_each(|row| {
             let scale = row.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs())) / 127.0;
@@ -218,7 +222,7 @@ fn round_weights(weights: &mut [f32], inputs: usize, precision: Precision) {
 /// What is multiplied with weights, as a product of this precision takes it.
 fn round_activations(values: &mut [f32], width: usize, precision: Precision) {
     match precision {
-        Precision::F32 => {}
+        Precision::F32 | Precision::F16 | Precision::Auto => {}
         Precision::Bf16 => round_to_bf16(values),
         Precision::Int8 => values.chunks_exact_mut(width).for_each(|row| {
             let low = row.iter().copied().fold(0.0, f32::min);

@@ -26,6 +26,8 @@ pub(crate) use spec::{
     Activation, AttentionSpec, DenseMlpSpec, EncoderSpec, ExpertsSpec, LayerSpec, LinearSpec, MlpSpec,
     NormKind, NormSpec, RelativeBiasSpec, RotarySpec, SideSignalSpec, SideSpec, Visible,
 };
+#[cfg(feature = "gpu")]
+pub(crate) use weights::ElementType;
 pub(crate) use weights::Tensor;
 
 use crate::error::{Error, Result};

@@ -39,6 +39,12 @@ impl EncoderSpec {
         EncoderSpec { family, hidden, max_tokens, embedding, layers, final_norm, output, side_signal }
     }
 
+    /// Whether activations of this family exceed f16's largest number, 65504, so that they cannot be stored
+    /// as f16: T5's feed-forward blocks and Gemma's hidden states do.
+    pub(crate) fn overflows_f16(&self) -> bool {
+        ["t5", "gemma3_text", "embedding_gemma2"].contains(&self.family)
+    }
+
     /// Size of a token's vector at the end.
     pub(crate) fn width(&self) -> usize {
         self.output.as_ref().map_or(self.hidden, LinearSpec::outputs)

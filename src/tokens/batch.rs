@@ -45,6 +45,31 @@ impl RaggedBatch {
         batch
     }
 
+    /// Two batches with half of the texts each; `None`: there are fewer than two.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn halves(&self) -> Option<[RaggedBatch; 2]> {
+        let texts = self.keys.len();
+        let middle = texts / 2;
+        if middle == 0 {
+            return None;
+        }
+        let part = |texts: Range<usize>| {
+            let tokens = self.offsets[texts.start]..self.offsets[texts.end];
+            let shift = |range: &Range<usize>| range.start - tokens.start..range.end - tokens.start;
+            let pools = self.pools.iter().filter(|pool| tokens.contains(&pool.start));
+            RaggedBatch {
+                ids: self.ids[tokens.clone()].to_vec(),
+                offsets: self.offsets[texts.start..=texts.end].iter().map(|at| at - tokens.start).collect(),
+                keys: self.keys[texts.clone()].to_vec(),
+                second: self.second[texts].to_vec(),
+                pools: pools
+                    .map(|pool| Pool { start: pool.start - tokens.start, tokens: shift(&pool.tokens) })
+                    .collect(),
+            }
+        };
+        Some([part(0..middle), part(middle..texts)])
+    }
+
     /// Number of rows that pooling makes.
     pub(crate) fn pools(&self) -> usize {
         self.pools.len()
@@ -105,6 +130,23 @@ mod tests {
         }
         let total: usize = lengths.iter().sum();
         assert!(batches.len() <= total / 64, "batches are filled: {} for {total} tokens", batches.len());
+    }
+
+    #[cfg(feature = "gpu")]
+    #[test]
+    fn halves_are_the_batches_of_half_the_texts() {
+        let text = |n: usize| TokenizedText {
+            ids: (0..n as u32).collect(),
+            pools: vec![1..n, 0..1],
+            keys: n - 1,
+            second: n / 2,
+            untruncated: n,
+        };
+        let texts: Vec<TokenizedText> = [3, 7, 2, 5, 4].map(text).into();
+        let halves = RaggedBatch::new(&texts).halves().expect("several texts");
+        let expected = [RaggedBatch::new(&texts[..2]), RaggedBatch::new(&texts[2..])];
+        assert_eq!(format!("{halves:?}"), format!("{expected:?}"));
+        assert!(RaggedBatch::new(&texts[..1]).halves().is_none());
     }
 
     #[test]

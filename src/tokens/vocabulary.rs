@@ -56,7 +56,8 @@ impl<'a> Vocabulary<'a> {
     }
 
     fn each(&self, visit: impl FnMut(&str, Option<u64>)) {
-        each_token(self.text, visit).expect("the text was read once before");
+        // `new` went through the same text, or there would be no vocabulary.
+        let _ = each_token(self.text, visit);
     }
 }
 

@@ -64,7 +64,7 @@ impl Cpu {
         threads: Arc<ThreadPool>,
     ) -> Result<Cpu> {
         let storage = match precision {
-            Precision::F32 => Storage::F32,
+            Precision::F32 | Precision::F16 | Precision::Auto => Storage::F32,
             Precision::Bf16 => Storage::Bf16,
             Precision::Int8 => Storage::Int8,
         };
@@ -209,7 +209,7 @@ impl Workspace {
 impl Backend for Cpu {
     fn name(&self) -> String {
         let precision = match self.precision {
-            Precision::F32 => "",
+            Precision::F32 | Precision::F16 | Precision::Auto => "",
             Precision::Bf16 => ", bf16",
             Precision::Int8 => ", int8",
         };
@@ -224,6 +224,10 @@ impl Backend for Cpu {
 
     fn weight_bytes(&self) -> usize {
         self.weights.iter().map(StepWeights::bytes).sum()
+    }
+
+    fn batch_bytes(&self, tokens: usize, texts: usize) -> usize {
+        self.plan.buffer_bytes(tokens, texts)
     }
 
     fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {

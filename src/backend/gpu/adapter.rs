@@ -2,6 +2,7 @@
 
 use crate::device::GpuSelector;
 use crate::error::{Error, Result};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor, InstanceFlags};
 
@@ -109,8 +110,35 @@ pub(super) struct Opened {
     pub(super) name: String,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
+    /// Whether shaders may use f16.
+    pub(super) f16: bool,
+    /// Whether there are cooperative matrices of the one kind that linear_matrix.wgsl uses.
+    pub(super) matrices: bool,
+    limits: wgpu::Limits,
     faults: Arc<Mutex<Faults>>,
+    /// Buffers and bind groups made so far.
+    made: AtomicUsize,
+    /// Buffers of more bytes fail, as if memory were short.
+    #[cfg(test)]
+    pub(super) shortage: std::sync::atomic::AtomicU64,
 }
+
+/// Whether the adapter multiplies 16 × 16 blocks of f16 into f32, with subgroups of 32.
+fn has_matrices(adapter: &Adapter) -> bool {
+    let wanted = wgpu::CooperativeScalarType::F16;
+    let sums = wgpu::CooperativeScalarType::F32;
+    let info = adapter.get_info();
+    adapter.features().contains(MATRIX_FEATURES)
+        && (info.subgroup_min_size, info.subgroup_max_size) == (32, 32)
+        && adapter.cooperative_matrix_properties().iter().any(|kind| {
+            (kind.m_size, kind.n_size, kind.k_size) == (16, 16, 16)
+                && kind.ab_type == wanted
+                && kind.cr_type == sums
+        })
+}
+
+const MATRIX_FEATURES: wgpu::Features =
+    wgpu::Features::SHADER_F16.union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
 #[derive(Default)]
 struct Faults {
@@ -123,9 +151,22 @@ struct Faults {
 impl Opened {
     pub(super) fn open(adapter: &Adapter) -> Result<Opened> {
         let name = adapter.get_info().name;
+        let (f16, matrices) =
+            (adapter.features().contains(wgpu::Features::SHADER_F16), has_matrices(adapter));
+        let mut features =
+            adapter.features() & (wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY);
+        if matrices {
+            features |= MATRIX_FEATURES;
+        }
+        let limits = adapter.limits();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("taskvec"),
-            required_limits: adapter.limits(),
+            required_features: features,
+            required_limits: limits.clone(),
+            experimental_features: match matrices {
+                true => taskvec_kernels::gpu::experimental_features(),
+                false => wgpu::ExperimentalFeatures::disabled(),
+            },
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         };
@@ -142,7 +183,35 @@ impl Opened {
             let mut faults = on_lost.lock().unwrap_or_else(PoisonError::into_inner);
             faults.lost.get_or_insert(format!("{reason:?}: {message}"));
         });
-        Ok(Opened { name, device, queue, faults })
+        Ok(Opened {
+            name,
+            device,
+            queue,
+            f16,
+            matrices,
+            limits,
+            faults,
+            made: AtomicUsize::new(0),
+            #[cfg(test)]
+            shortage: std::sync::atomic::AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// Counts something made on the device. A test holds that batches make nothing once there is room for
+    /// them.
+    pub(super) fn made(&self) {
+        self.made.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn count_made(&self) -> usize {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    fn injected_shortage(&self, bytes: u64) -> Option<String> {
+        let most = self.shortage.load(Ordering::Relaxed);
+        (bytes > most).then(|| "injected: not enough memory".to_owned())
     }
 
     /// The error for what went wrong since the device was opened, if anything did.
@@ -171,18 +240,57 @@ impl Opened {
         (faults.error.clone(), faults.lost.clone())
     }
 
+    /// A buffer that can be bound whole, or an error: too large for the adapter, or for what memory is left.
+    pub(super) fn buffer(&self, name: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        self.check_size(name, bytes)?;
+        self.made();
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(name),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        });
+        let problem = pollster::block_on(scope.pop()).map(|problem| problem.to_string());
+        #[cfg(test)]
+        let problem = problem.or_else(|| self.injected_shortage(bytes));
+        match problem {
+            Some(problem) => {
+                let (adapter, what) = (self.name.clone(), name.to_owned());
+                Err(Error::GpuOutOfMemory { adapter, what, needed: bytes, problem })
+            }
+            None => Ok(buffer),
+        }
+    }
+
     /// Checks that a buffer of `bytes` can be made and bound whole.
     pub(super) fn check_size(&self, what: &str, bytes: u64) -> Result<()> {
-        let limit = self.max_buffer_bytes();
-        if bytes <= limit {
-            return Ok(());
-        }
-        Err(Error::GpuLimit { adapter: self.name.clone(), what: what.to_owned(), needed: bytes, limit })
+        if bytes <= self.max_buffer_bytes() { Ok(()) } else { Err(self.too_large(what, bytes)) }
+    }
+
+    /// The error for what does not fit a binding.
+    pub(super) fn too_large(&self, what: &str, needed: u64) -> Error {
+        let (adapter, limit) = (self.name.clone(), self.max_buffer_bytes());
+        Error::GpuLimit { adapter, what: what.to_owned(), needed, limit }
     }
 
     /// The most bytes of a buffer that a shader can reach whole.
     pub(super) fn max_buffer_bytes(&self) -> u64 {
-        let limits = self.device.limits();
-        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+        self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size)
+    }
+
+    /// Bytes of workgroup memory that a shader may have.
+    pub(super) fn workgroup_bytes(&self) -> usize {
+        self.limits.max_compute_workgroup_storage_size as usize
+    }
+
+    /// The most workgroups of one dimension of a dispatch.
+    pub(super) fn most_groups(&self) -> usize {
+        self.limits.max_compute_workgroups_per_dimension as usize
+    }
+
+    /// A shader of `shaders/`, made ready for a pipeline.
+    pub(super) fn module(&self, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
+        taskvec_kernels::gpu::own_shader(&self.device, descriptor)
     }
 }

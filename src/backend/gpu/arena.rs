@@ -2,12 +2,51 @@
 //! capacity and kept until a larger batch comes.
 
 use super::adapter::Opened;
-use super::dispatch::{Binding, Dispatch};
+use super::dispatch::{Binding, Dispatch, values_of};
+use super::shader::Formats;
 use crate::error::Result;
 use crate::plan::{Plan, RotaryTable, Rows};
 use crate::tokens::{Pool, RaggedBatch};
 use std::sync::Arc;
-use wgpu::{BufferDescriptor, BufferUsages};
+use wgpu::BufferUsages;
+
+/// What arenas are made for: a model on a device.
+pub(super) struct Layout<'a> {
+    pub(super) gpu: &'a Opened,
+    pub(super) plan: &'a Plan,
+    pub(super) dispatches: &'a [Dispatch],
+    /// Tables whose angles are worked out for each batch.
+    pub(super) stretched: &'a [Arc<RotaryTable>],
+    pub(super) formats: Formats,
+    /// Queries of a tile of attention.
+    pub(super) queries: usize,
+}
+
+impl Layout<'_> {
+    /// Bytes of a row of the plan's buffer `id`.
+    pub(super) fn row_bytes(&self, id: usize) -> usize {
+        let buffer = &self.plan.buffers[id];
+        buffer.width * values_of(self.formats, buffer.rows).bytes()
+    }
+
+    /// Bytes of an arena for this many tokens and texts.
+    pub(super) fn arena_bytes(&self, tokens: usize, texts: usize) -> usize {
+        let rows = |rows| if rows == Rows::Tokens { tokens } else { texts };
+        let buffers = &self.plan.buffers;
+        let plan: usize = (0..buffers.len()).map(|id| rows(buffers[id].rows) * self.row_bytes(id)).sum();
+        let results: usize = (0..self.plan.ends.len()).map(|end| self.result_bytes(end, tokens, texts)).sum();
+        // Ids, spans, tiles; texts; angles.
+        let angles: usize = self.stretched.iter().map(|table| table.head_dim * tokens * 4).sum();
+        plan + results + (4 + 16 + 16) * tokens + 16 * texts + angles
+    }
+
+    /// Bytes of an end's result.
+    pub(super) fn result_bytes(&self, end: usize, tokens: usize, texts: usize) -> usize {
+        let id = self.plan.ends[end].output.0;
+        let rows = if self.plan.buffers[id].rows == Rows::Tokens { tokens } else { texts };
+        rows * self.row_bytes(id)
+    }
+}
 
 pub(super) struct Arena {
     tokens: usize,
@@ -17,6 +56,7 @@ pub(super) struct Arena {
     batch: wgpu::Buffer,
     ids: wgpu::Buffer,
     spans: wgpu::Buffer,
+    query_tiles: wgpu::Buffer,
     text_spans: wgpu::Buffer,
     /// One for each table whose angles are worked out for each batch.
     angles: Vec<(Arc<RotaryTable>, wgpu::Buffer)>,
@@ -28,55 +68,45 @@ pub(super) struct Arena {
 
 impl Arena {
     /// An arena for batches of up to this many tokens and texts.
-    pub(super) fn new(
-        gpu: &Opened,
-        plan: &Plan,
-        dispatches: &[Dispatch],
-        stretched: &[Arc<RotaryTable>],
-        tokens: usize,
-        texts: usize,
-    ) -> Result<Arena> {
-        let make = |name: &str, values: usize, usage: BufferUsages| {
-            let size = (values.max(4) * size_of::<f32>()) as u64;
-            gpu.check_size(name, size)?;
-            Ok(gpu.device.create_buffer(&BufferDescriptor {
-                label: Some(name),
-                size,
-                usage,
-                mapped_at_creation: false,
-            }))
+    pub(super) fn new(layout: &Layout<'_>, tokens: usize, texts: usize) -> Result<Arena> {
+        let Layout { gpu, plan, dispatches, stretched, .. } = layout;
+        // Copies are of whole runs of four bytes.
+        let make = |name: &str, bytes: usize, usage: BufferUsages| {
+            gpu.buffer(name, bytes.max(16).next_multiple_of(16) as u64, usage)
         };
         let input = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let rows = |rows| if rows == Rows::Tokens { tokens } else { texts };
-        let buffers = plan.buffers.iter().map(|buffer| {
-            make(
-                buffer.name,
-                rows(buffer.rows) * buffer.width,
-                BufferUsages::STORAGE | BufferUsages::COPY_SRC,
-            )
+        let buffers = plan.buffers.iter().enumerate().map(|(id, buffer)| {
+            let bytes = rows(buffer.rows) * layout.row_bytes(id);
+            make(buffer.name, bytes, BufferUsages::STORAGE | BufferUsages::COPY_SRC)
         });
+        let results =
+            (0..plan.ends.len()).map(|end| layout.result_bytes(end, tokens, texts).next_multiple_of(4));
         let mut arena = Arena {
             tokens,
             texts,
             buffers: buffers.collect::<Result<_>>()?,
-            batch: make("batch", 4, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?,
-            ids: make("token ids", tokens, input)?,
-            spans: make("spans of tokens", 4 * tokens, input)?,
+            batch: make("batch", 16, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?,
+            ids: make("token ids", 4 * tokens, input)?,
+            spans: make("spans of tokens", 16 * tokens, input)?,
+            // A text of one token is a tile of its own.
+            query_tiles: make("tiles of queries", 16 * tokens, input)?,
             angles: stretched
                 .iter()
-                .map(|table| Ok((table.clone(), make("rotary angles", table.head_dim * tokens, input)?)))
+                .map(|table| Ok((table.clone(), make("rotary angles", 4 * table.head_dim * tokens, input)?)))
                 .collect::<Result<_>>()?,
-            text_spans: make("spans of texts", 4 * texts, input)?,
-            readback: make(
-                "results",
-                (0..plan.ends.len()).map(|end| plan.result_len(end, tokens, texts)).sum(),
-                BufferUsages::MAP_READ | BufferUsages::COPY_DST,
-            )?,
+            text_spans: make("spans of texts", 16 * texts, input)?,
+            readback: make("results", results.sum(), BufferUsages::MAP_READ | BufferUsages::COPY_DST)?,
             bind_groups: Vec::new(),
         };
         arena.bind_groups = dispatches.iter().map(|dispatch| arena.bind(gpu, dispatch)).collect();
         gpu.check()?;
         Ok(arena)
+    }
+
+    /// The tokens and texts that there is room for.
+    pub(super) fn room(&self) -> (usize, usize) {
+        (self.tokens, self.texts)
     }
 
     /// Whether a batch fits.
@@ -91,6 +121,7 @@ impl Arena {
                 Binding::Plan(id) => self.buffers[id.0].clone(),
                 Binding::Ids => self.ids.clone(),
                 Binding::Spans => self.spans.clone(),
+                Binding::QueryTiles => self.query_tiles.clone(),
                 Binding::Angles(table) => self.angles[*table].1.clone(),
                 Binding::Texts => self.text_spans.clone(),
             }
@@ -105,32 +136,38 @@ impl Arena {
                 resource: buffer.as_entire_binding(),
             })
             .collect();
+        gpu.made();
         gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
-            layout: &dispatch.pipeline.get_bind_group_layout(0),
+            layout: &dispatch.layout,
             entries: &entries,
         })
     }
 
-    /// Writes what the shaders need to know of a batch.
-    pub(super) fn write_batch(&self, gpu: &Opened, batch: &RaggedBatch) {
-        let sizes = [batch.tokens() as u32, batch.pools() as u32, 0, 0];
+    /// Writes what the shaders need to know of a batch. Returns how many tiles of queries it has.
+    pub(super) fn write_batch(&self, layout: &Layout<'_>, batch: &RaggedBatch) -> usize {
         let mut spans = Vec::with_capacity(batch.tokens());
+        let mut tiles = Vec::new();
         let mut places = batch.places();
         for (range, keys) in batch.ranges().zip(&batch.keys) {
-            let (start, keys) = (range.start as u32, (range.start + keys) as u32);
+            let [start, end, keys] = [range.start, range.end, range.start + keys].map(|place| place as u32);
             spans.extend(places.by_ref().take(range.len()).map(|(_, kind)| [start, keys, kind as u32, 0]));
+            tiles.extend(range.step_by(layout.queries).map(|first| [first as u32, end, start, keys]));
         }
         let pool =
             |pool: &Pool| [pool.start, pool.tokens.end, pool.tokens.start, 0].map(|place| place as u32);
         let texts: Vec<[u32; 4]> = batch.pools.iter().map(pool).collect();
+        let sizes = [batch.tokens() as u32, batch.pools() as u32, tiles.len() as u32, 0];
+        let queue = &layout.gpu.queue;
         for (table, buffer) in &self.angles {
             let angles = table.of_tokens(batch).interleaved();
-            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&angles));
+            queue.write_buffer(buffer, 0, bytemuck::cast_slice(&angles));
         }
-        gpu.queue.write_buffer(&self.batch, 0, bytemuck::cast_slice(&sizes));
-        gpu.queue.write_buffer(&self.ids, 0, bytemuck::cast_slice(&batch.ids));
-        gpu.queue.write_buffer(&self.spans, 0, bytemuck::cast_slice(&spans));
-        gpu.queue.write_buffer(&self.text_spans, 0, bytemuck::cast_slice(&texts));
+        queue.write_buffer(&self.batch, 0, bytemuck::cast_slice(&sizes));
+        queue.write_buffer(&self.ids, 0, bytemuck::cast_slice(&batch.ids));
+        queue.write_buffer(&self.spans, 0, bytemuck::cast_slice(&spans));
+        queue.write_buffer(&self.query_tiles, 0, bytemuck::cast_slice(&tiles));
+        queue.write_buffer(&self.text_spans, 0, bytemuck::cast_slice(&texts));
+        tiles.len()
     }
 }

@@ -1,11 +1,18 @@
 //! A plan's steps as dispatches: which shader, with which parameters and constant buffers, over
 //! which grid. Made once, when a model is opened; nothing here depends on a batch.
+//!
+//! Neighbouring steps become one dispatch where one workgroup has all it needs: the embedding and its norm,
+//! the norms of queries and keys and their rotary embedding, pooling and the unit length that follows it. A
+//! post-norm layer is 7 dispatches: query_key_value, attention, its output and the residual, norm, up and
+//! activation, down and residual, norm. The norms stay apart: they need whole rows of a product, which lie
+//! in several workgroups, and a tile that has whole rows would leave too few workgroups to fill a device.
 
 use super::adapter::Opened;
-use super::pipelines::{Pipelines, Shader};
+use super::pipelines::Pipelines;
+use super::shader::{Form, Formats, Shader, Values, Weights, attention_queries};
 use super::upload::{Shard, constant, shards, upload};
 use crate::error::Result;
-use crate::model::{Activation, NormKind, NormSpec, Tensor};
+use crate::model::{Activation, ElementType, NormKind, NormSpec, Tensor};
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
 use crate::pooling::{PoolingMode, Splade};
 use std::collections::HashMap;
@@ -13,10 +20,17 @@ use std::sync::Arc;
 
 /// One run of a shader.
 pub(super) struct Dispatch {
-    pub(super) pipeline: wgpu::ComputePipeline,
+    /// One, or for tiles of several sizes one each, largest first.
+    pub(super) forms: Vec<Prepared>,
+    pub(super) layout: wgpu::BindGroupLayout,
     /// What the shader's bindings are, from 2 on (0 is the batch, 1 the parameters).
     pub(super) bindings: Vec<Binding>,
     pub(super) params: wgpu::Buffer,
+}
+
+/// A form of a shader, compiled.
+pub(super) struct Prepared {
+    pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) grid: Grid,
 }
 
@@ -31,6 +45,9 @@ pub(super) enum Binding {
     Ids,
     /// Of each token: the start of its text, the end of the keys that are seen, its type: `[tokens]`
     Spans,
+    /// Of each tile of queries: the first, the end of its text, its start, the end of the keys that are
+    /// seen: `[tiles]`
+    QueryTiles,
     /// Cosine and sine of each token's angles, where they depend on its text's length.
     Angles(usize),
     /// For each row that pooling makes, the start of its text and the tokens: `[rows]`
@@ -44,20 +61,27 @@ pub(super) enum Grid {
     PerRow(Rows, usize),
     /// This many threads a row, 64 a workgroup.
     Threads(Rows, usize),
-    /// Tiles of 64 × 64 results, of this many columns.
-    Tiles(Rows, usize),
+    /// Tiles of this many rows and columns, over this many columns.
+    Tiles { rows: Rows, columns: usize, tile: [usize; 2] },
+    /// This many workgroups a tile of queries.
+    PerQueryTile(usize),
 }
 
 /// Makes the dispatches of a plan.
 pub(super) struct Recorder<'a> {
     pub(super) gpu: &'a Opened,
     pub(super) plan: &'a Plan,
+    pub(super) formats: Formats,
+    /// Whether products may use cooperative matrices.
+    pub(super) matrices: bool,
     pub(super) pipelines: Pipelines,
     pub(super) dispatches: Vec<Dispatch>,
     /// Bytes of weights on the device.
     pub(super) weight_bytes: usize,
+    /// Queries of a tile of attention.
+    pub(super) queries: usize,
     /// Bound where a shader has a binding that a step does not use.
-    unused: Arc<wgpu::Buffer>,
+    pub(super) unused: Arc<wgpu::Buffer>,
     /// Tables that steps share, by their address in the plan: uploaded once.
     tables: HashMap<usize, Binding>,
     /// Tables whose angles are worked out for each batch.
@@ -65,117 +89,99 @@ pub(super) struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    pub(super) fn new(gpu: &'a Opened, plan: &'a Plan) -> Result<Recorder<'a>> {
-        let unused = Arc::new(constant(gpu, "unused", &[0f32; 4])?);
+    pub(super) fn new(gpu: &'a Opened, plan: &'a Plan, formats: Formats, matrices: bool) -> Result<Self> {
         Ok(Recorder {
             gpu,
             plan,
+            formats,
+            matrices,
             pipelines: Pipelines::default(),
             dispatches: Vec::new(),
             weight_bytes: 0,
-            unused,
+            queries: queries(gpu, plan)?,
+            unused: Arc::new(constant(gpu, "unused", &[0f32; 4])?),
             tables: HashMap::new(),
             stretched: Vec::new(),
         })
     }
 
-    pub(super) fn record(&mut self, step: &Step) -> Result<()> {
+    /// Records the step at `place`, and with it those after it, before `end`, that it can do too. Returns
+    /// how many it did.
+    pub(super) fn record(&mut self, place: usize, end: usize) -> Result<usize> {
+        let (step, next) = (&self.plan.steps[place], self.plan.steps[place + 1..end].first());
         match step {
-            Step::Embed { .. } => self.embed(step),
+            Step::Embed { .. } => self.embed(place, next),
             Step::Norm { .. } => self.norm(step),
-            Step::HeadNorm { norm, buffer, columns } => {
-                let (weight, bias, layer_norm) = self.norm_parameters(norm)?;
-                let heads = columns.len() / norm.size;
-                let params = [
-                    self.width(*buffer),
-                    columns.start as u32,
-                    heads as u32,
-                    norm.size as u32,
-                    layer_norm,
-                    u32::from(norm.bias.is_some()),
-                    norm.eps.to_bits(),
-                ];
-                let bindings = vec![weight, bias, Binding::Plan(*buffer)];
-                self.push(Shader::HeadNorm, &params, bindings, Grid::Threads(Rows::Tokens, heads))
-            }
+            Step::HeadNorm { .. } => self.head_norm(&self.plan.steps[place..end]),
             Step::Linear { .. } => self.linear(step),
             Step::Rotary { table, buffer, columns } => {
                 let (heads, half) = (columns.len() / table.head_dim, table.head_dim / 2);
                 let stretches = u32::from(table.stretches());
                 let params =
                     [self.width(*buffer), columns.start as u32, heads as u32, half as u32, stretches];
-                let angles = if table.stretches() {
-                    self.angles(table)
-                } else {
-                    self.shared("rotary table", Arc::as_ptr(table) as usize, || table.interleaved())?
-                };
-                let bindings = vec![Binding::Spans, angles, Binding::Plan(*buffer)];
-                self.push(Shader::Rotary, &params, bindings, Grid::Threads(Rows::Tokens, heads * half))
+                let bindings = vec![Binding::Spans, self.angles(table)?, Binding::Plan(*buffer)];
+                let grid = Grid::Threads(Rows::Tokens, heads * half);
+                self.push(Shader::Rotary, self.values(Rows::Tokens), &params, bindings, grid)?;
+                Ok(1)
             }
             Step::Attention { .. } => self.attention(step),
-            Step::Pool { modes, input, output } => self.pool(modes, *input, *output),
-            Step::Route { top, input, output } => {
-                let params = [self.width(*input), *top as u32];
-                let bindings = vec![Binding::Plan(*input), Binding::Plan(*output)];
-                self.push(Shader::Route, &params, bindings, Grid::Threads(Rows::Tokens, 1))
-            }
-            Step::ExpertUp { weight, experts, activation, choices, input, output } => {
-                let inner = weight.rows() / experts;
-                let params = [
-                    self.width(*input),
-                    inner as u32,
-                    self.width(*choices) / 2,
-                    activation_code(*activation),
-                ];
-                let weight = self.tensor(weight)?;
-                let bindings =
-                    vec![Binding::Plan(*choices), Binding::Plan(*input), weight, Binding::Plan(*output)];
-                let columns = (self.width(*choices) / 2) as usize * inner;
-                self.push(Shader::ExpertUp, &params, bindings, Grid::Threads(Rows::Tokens, columns))
-            }
-            Step::ExpertDown { weight, bias, experts, choices, input, residual, output } => {
-                let inner = (weight.rows() / experts) as u32;
-                let has_bias = u32::from(bias.is_some());
-                let params = [self.width(*output), inner, self.width(*choices) / 2, has_bias];
-                let (weight, bias) = (self.tensor(weight)?, self.optional(bias.as_ref())?);
-                let [choices, input, residual] = [*choices, *input, *residual].map(Binding::Plan);
-                let bindings = vec![choices, input, weight, bias, residual, Binding::Plan(*output)];
-                let columns = self.plan.width(*output);
-                self.push(Shader::ExpertDown, &params, bindings, Grid::Threads(Rows::Tokens, columns))
-            }
+            Step::Pool { .. } => self.pool(place, next),
+            Step::Route { .. } | Step::ExpertUp { .. } | Step::ExpertDown { .. } => self.experts(step),
             Step::Normalize { input, output } => {
                 let rows = self.rows(*output);
                 let params = [self.width(*input), u32::from(rows == Rows::Texts)];
                 let bindings = vec![Binding::Plan(*input), Binding::Plan(*output)];
-                self.push(Shader::Normalize, &params, bindings, Grid::PerRow(rows, 1))
+                self.push(Shader::Normalize, self.values(rows), &params, bindings, Grid::PerRow(rows, 1))?;
+                Ok(1)
             }
         }
     }
 
-    fn width(&self, buffer: BufferId) -> u32 {
+    pub(super) fn width(&self, buffer: BufferId) -> u32 {
         self.plan.width(buffer) as u32
     }
 
-    fn rows(&self, buffer: BufferId) -> Rows {
+    pub(super) fn rows(&self, buffer: BufferId) -> Rows {
         self.plan.buffers[buffer.0].rows
     }
 
-    /// The binding of a table whose angles are worked out for each batch.
-    fn angles(&mut self, table: &Arc<RotaryTable>) -> Binding {
-        let known = self.stretched.iter().position(|known| Arc::ptr_eq(known, table));
-        Binding::Angles(known.unwrap_or_else(|| {
-            self.stretched.push(table.clone());
-            self.stretched.len() - 1
-        }))
+    /// The formats of a shader that reads no weights.
+    fn values(&self, rows: Rows) -> Formats {
+        Formats { values: values_of(self.formats, rows), weights: Weights::F32 }
     }
 
-    fn push(&mut self, shader: Shader, params: &[u32], bindings: Vec<Binding>, grid: Grid) -> Result<()> {
-        let pipeline = self.pipelines.get(&self.gpu.device, shader);
+    /// A dispatch of one form without constants.
+    fn push(
+        &mut self,
+        shader: Shader,
+        formats: Formats,
+        params: &[u32],
+        bindings: Vec<Binding>,
+        grid: Grid,
+    ) -> Result<()> {
+        let form = Form { shader, formats, constants: Vec::new() };
+        self.push_forms(vec![(form, grid)], params, bindings)
+    }
+
+    pub(super) fn push_forms(
+        &mut self,
+        forms: Vec<(Form, Grid)>,
+        params: &[u32],
+        bindings: Vec<Binding>,
+    ) -> Result<()> {
+        let mut prepared = Vec::with_capacity(forms.len());
+        let mut layout = None;
+        for (form, grid) in forms {
+            let (pipeline, of_form) = self.pipelines.get(self.gpu, &form, bindings.len() + 2)?;
+            layout = Some(of_form);
+            prepared.push(Prepared { pipeline, grid });
+        }
+        let Some(layout) = layout else { return Ok(()) };
         let mut padded = [0u32; 16];
         padded[..params.len()].copy_from_slice(params);
         let params =
             upload(self.gpu, "parameters", bytemuck::cast_slice(&padded), wgpu::BufferUsages::UNIFORM)?;
-        self.dispatches.push(Dispatch { pipeline, bindings, params, grid });
+        self.dispatches.push(Dispatch { forms: prepared, layout, bindings, params });
         self.gpu.check()
     }
 
@@ -194,25 +200,65 @@ impl<'a> Recorder<'a> {
         Ok(binding)
     }
 
-    fn tensor(&mut self, tensor: &Tensor) -> Result<Binding> {
-        self.constant(tensor.name(), &tensor.to_vec()?)
-    }
-
-    /// The tensor's buffer, or one that is bound but not read.
+    /// The tensor's buffer in f32, or one that is bound but not read.
     fn optional(&mut self, tensor: Option<&Tensor>) -> Result<Binding> {
         match tensor {
-            Some(tensor) => self.tensor(tensor),
+            Some(tensor) => self.constant(tensor.name(), &tensor.to_vec()?),
             None => Ok(Binding::Constant(self.unused.clone())),
         }
     }
 
-    fn embed(&mut self, step: &Step) -> Result<()> {
-        let Step::Embed { word, scale, position, token_type, output } = step else {
+    pub(super) fn values_or_unused(&mut self, name: &str, values: Option<&[f32]>) -> Result<Binding> {
+        match values {
+            Some(values) => self.constant(name, values),
+            None => Ok(Binding::Constant(self.unused.clone())),
+        }
+    }
+
+    pub(super) fn plan_or_unused(&self, buffer: Option<BufferId>) -> Binding {
+        buffer.map_or_else(|| Binding::Constant(self.unused.clone()), Binding::Plan)
+    }
+
+    /// The angles of a table: by position, or of each token where they are worked out for each batch.
+    fn angles(&mut self, table: &Arc<RotaryTable>) -> Result<Binding> {
+        if !table.stretches() {
+            return self.shared("rotary table", Arc::as_ptr(table) as usize, || table.interleaved());
+        }
+        let known = self.stretched.iter().position(|known| Arc::ptr_eq(known, table));
+        Ok(Binding::Angles(known.unwrap_or_else(|| {
+            self.stretched.push(table.clone());
+            self.stretched.len() - 1
+        })))
+    }
+
+    fn embed(&mut self, place: usize, next: Option<&Step>) -> Result<usize> {
+        let Step::Embed { word, scale, position, token_type, output } = &self.plan.steps[place] else {
             unreachable!("called for embedding steps");
         };
         let table = self.optional(position.as_ref().map(|(table, _)| table))?;
         let types = self.optional(token_type.as_ref())?;
-        for Shard { first, rows, buffer } in shards(self.gpu, std::slice::from_ref(word))? {
+        // bf16 is coarse for what all else is computed from: only a table that is stored so stays so.
+        let formats = match self.formats.weights {
+            Weights::Bf16 if word.element_type() != ElementType::Bf16 => {
+                Formats { weights: Weights::F32, ..self.formats }
+            }
+            _ => self.formats,
+        };
+        let shards = shards(self.gpu, std::slice::from_ref(word), formats.weights)?;
+        let norm = match next {
+            Some(Step::Norm { norm, input, residual: None, scale: 1.0, output: normed })
+                if input == output && !self.plan.is_read_after(place + 1, *output) && shards.len() == 1 =>
+            {
+                Some((norm, *normed))
+            }
+            _ => None,
+        };
+        let output = norm.map_or(*output, |(_, normed)| normed);
+        let [weight, bias] = match norm {
+            Some((norm, _)) => self.norm_parameters(norm)?,
+            None => [self.optional(None)?, self.optional(None)?],
+        };
+        for Shard { first, rows, buffer } in shards {
             self.weight_bytes += buffer.size() as usize;
             let params = [
                 word.columns() as u32,
@@ -222,31 +268,36 @@ impl<'a> Recorder<'a> {
                 u32::from(position.is_some()),
                 token_type.as_ref().map_or(0, |table| table.rows() as u32),
                 scale.to_bits(),
+                norm.map_or(0, |(norm, _)| 1 + u32::from(norm.kind == NormKind::LayerNorm)),
+                norm.map_or(0, |(norm, _)| u32::from(norm.bias.is_some())),
+                norm.map_or(0, |(norm, _)| norm.eps.to_bits()),
             ];
-            let (word, output) = (Binding::Constant(Arc::new(buffer)), Binding::Plan(*output));
-            let bindings = vec![Binding::Ids, Binding::Spans, word, table.clone(), types.clone(), output];
-            self.push(Shader::Embed, &params, bindings, Grid::PerRow(Rows::Tokens, 1))?;
+            let word = Binding::Constant(Arc::new(buffer));
+            let (ids, spans) = (Binding::Ids, Binding::Spans);
+            let [table, types, weight, bias] = [&table, &types, &weight, &bias].map(Clone::clone);
+            let bindings = vec![ids, spans, word, table, types, weight, bias, Binding::Plan(output)];
+            let grid = Grid::PerRow(Rows::Tokens, 1);
+            self.push(Shader::Embed, formats, &params, bindings, grid)?;
         }
-        Ok(())
+        Ok(if norm.is_some() { 2 } else { 1 })
     }
 
-    /// Weight, bias and the flag for LayerNorm.
-    fn norm_parameters(&mut self, norm: &NormSpec) -> Result<(Binding, Binding, u32)> {
+    /// Weight and bias.
+    fn norm_parameters(&mut self, norm: &NormSpec) -> Result<[Binding; 2]> {
         let weight = self.constant("norm weight", &norm.weights()?)?;
-        let bias = self.optional(norm.bias.as_ref())?;
-        Ok((weight, bias, u32::from(norm.kind == NormKind::LayerNorm)))
+        Ok([weight, self.optional(norm.bias.as_ref())?])
     }
 
-    fn norm(&mut self, step: &Step) -> Result<()> {
+    fn norm(&mut self, step: &Step) -> Result<usize> {
         let Step::Norm { norm, input, residual, scale, output } = step else {
             unreachable!("called for norm steps");
         };
-        let (weight, bias, layer_norm) = self.norm_parameters(norm)?;
+        let [weight, bias] = self.norm_parameters(norm)?;
         let rows = self.rows(*output);
         let params = [
             self.width(*input),
             u32::from(rows == Rows::Texts),
-            layer_norm,
+            u32::from(norm.kind == NormKind::LayerNorm),
             u32::from(norm.bias.is_some()),
             u32::from(residual.is_some()),
             norm.eps.to_bits(),
@@ -254,95 +305,77 @@ impl<'a> Recorder<'a> {
         ];
         let residual = self.plan_or_unused(*residual);
         let bindings = vec![weight, bias, Binding::Plan(*input), residual, Binding::Plan(*output)];
-        self.push(Shader::Norm, &params, bindings, Grid::PerRow(rows, 1))
+        self.push(Shader::Norm, self.values(rows), &params, bindings, Grid::PerRow(rows, 1))?;
+        Ok(1)
     }
 
-    fn plan_or_unused(&self, buffer: Option<BufferId>) -> Binding {
-        buffer.map_or_else(|| Binding::Constant(self.unused.clone()), Binding::Plan)
-    }
-
-    fn linear(&mut self, step: &Step) -> Result<()> {
-        let Step::Linear { linear, gate, activation, input, factor, residual, output, .. } = step else {
-            unreachable!("called for linear steps");
+    /// One norm of heads, or two of neighbours, and the rotary embedding of just these heads after them.
+    fn head_norm(&mut self, steps: &[Step]) -> Result<usize> {
+        let [Step::HeadNorm { norm, buffer, columns }, ..] = steps else {
+            unreachable!("called for norms of heads");
         };
-        let bias = linear.bias()?;
-        let bias_binding = self.values_or_unused("bias", bias.as_deref())?;
-        let gate_bias = match gate {
-            Some(gate) => gate.bias()?,
-            None => None,
+        let second = match steps.get(1) {
+            Some(Step::HeadNorm { norm: other, buffer: same, columns: after })
+                if same == buffer
+                    && after.start == columns.end
+                    && (other.size, other.kind) == (norm.size, norm.kind)
+                    && other.bias.is_some() == norm.bias.is_some() =>
+            {
+                Some((other, after))
+            }
+            _ => None,
         };
-        let gate_bias_binding = self.values_or_unused("gate bias", gate_bias.as_deref())?;
-        let tensors = |linear: &crate::model::LinearSpec| {
-            linear.parts.iter().map(|(weight, _)| weight.clone()).collect::<Vec<_>>()
+        let mut taken = if second.is_some() { 2 } else { 1 };
+        let all = columns.start..second.map_or(columns.end, |(_, after)| after.end);
+        let table = match steps.get(taken) {
+            Some(Step::Rotary { table, buffer: same, columns: rotated })
+                if same == buffer && *rotated == all && table.head_dim == norm.size =>
+            {
+                taken += 1;
+                Some(table)
+            }
+            _ => None,
         };
-        let mut gates = match gate {
-            Some(gate) => shards(self.gpu, &tensors(gate))?,
-            None => Vec::new(),
-        }
-        .into_iter();
-        let rows = self.rows(*output);
-        for Shard { first, rows: columns, buffer } in shards(self.gpu, &tensors(linear))? {
-            // A gate has the same shape, so the same shards.
-            let gate_shard = gates.next().map(|shard| Arc::new(shard.buffer));
-            self.weight_bytes +=
-                buffer.size() as usize + gate_shard.as_ref().map_or(0, |gate| gate.size() as usize);
-            let params = [
-                linear.inputs() as u32,
-                linear.outputs() as u32,
-                first as u32,
-                columns as u32,
-                u32::from(rows == Rows::Texts),
-                activation_code(*activation),
-                u32::from(bias.is_some()),
-                u32::from(gate.is_some()),
-                u32::from(gate_bias.is_some()),
-                u32::from(residual.is_some()),
-                u32::from(factor.is_some()),
-                factor.map_or(0, |(buffer, _)| self.width(buffer)),
-                factor.map_or(0, |(_, column)| column as u32),
-            ];
-            let bindings = vec![
-                Binding::Plan(*input),
-                Binding::Constant(Arc::new(buffer)),
-                bias_binding.clone(),
-                Binding::Constant(gate_shard.unwrap_or_else(|| self.unused.clone())),
-                gate_bias_binding.clone(),
-                self.plan_or_unused(factor.map(|(buffer, _)| buffer)),
-                self.plan_or_unused(*residual),
-                Binding::Plan(*output),
-            ];
-            self.push(Shader::Linear, &params, bindings, Grid::Tiles(rows, columns))?;
-        }
-        Ok(())
+        let other = second.map_or(norm, |(other, _)| other);
+        let weights = [norm.weights()?, other.weights()?].concat();
+        let biases = match (&norm.bias, &other.bias) {
+            (Some(first), Some(second)) => Some([first.to_vec()?, second.to_vec()?].concat()),
+            _ => None,
+        };
+        let heads = all.len() / norm.size;
+        let params = [
+            self.width(*buffer),
+            all.start as u32,
+            (columns.len() / norm.size) as u32,
+            heads as u32,
+            norm.size as u32,
+            u32::from(norm.kind == NormKind::LayerNorm),
+            u32::from(biases.is_some()),
+            norm.eps.to_bits(),
+            other.eps.to_bits(),
+            table.map_or(0, |table| 1 + u32::from(table.stretches())),
+        ];
+        let angles = match table {
+            Some(table) => self.angles(table)?,
+            None => self.optional(None)?,
+        };
+        let weight = self.constant("head norms", &weights)?;
+        let bias = self.values_or_unused("head norms", biases.as_deref())?;
+        let bindings = vec![Binding::Spans, weight, bias, angles, Binding::Plan(*buffer)];
+        let grid = Grid::PerRow(Rows::Tokens, heads);
+        self.push(Shader::HeadNorm, self.values(Rows::Tokens), &params, bindings, grid)?;
+        Ok(taken)
     }
 
-    fn values_or_unused(&mut self, name: &str, values: Option<&[f32]>) -> Result<Binding> {
-        match values {
-            Some(values) => self.constant(name, values),
-            None => Ok(Binding::Constant(self.unused.clone())),
-        }
-    }
-
-    fn attention(&mut self, step: &Step) -> Result<()> {
+    fn attention(&mut self, step: &Step) -> Result<usize> {
         let Step::Attention { heads, kv_heads, head_dim, scale, visible, bias, input, output } = step else {
             unreachable!("called for attention steps");
         };
-        /// What the shader's workgroup memory has room for.
-        const MAX_HEAD_DIM: u64 = 512;
-        if *head_dim as u64 > MAX_HEAD_DIM {
-            return Err(crate::Error::GpuLimit {
-                adapter: self.gpu.name.clone(),
-                what: "an attention head".to_owned(),
-                needed: *head_dim as u64 * 4,
-                limit: MAX_HEAD_DIM * 4,
-            });
-        }
         let count =
             |count: Option<usize>| count.map_or(u32::MAX, |count| count.min(u32::MAX as usize) as u32);
         let params = [
             *heads as u32,
             *kv_heads as u32,
-            *head_dim as u32,
             scale.to_bits(),
             count(visible.before),
             count(visible.after),
@@ -353,23 +386,101 @@ impl<'a> Recorder<'a> {
             Some(bias) => self.shared("distance bias", Arc::as_ptr(bias) as usize, || bias.values.clone())?,
             None => Binding::Constant(self.unused.clone()),
         };
-        let bindings = vec![Binding::Spans, bias, Binding::Plan(*input), Binding::Plan(*output)];
-        self.push(Shader::Attention, &params, bindings, Grid::PerRow(Rows::Tokens, *heads))
+        let bindings = vec![Binding::QueryTiles, bias, Binding::Plan(*input), Binding::Plan(*output)];
+        let constants = vec![("HEAD_DIM", *head_dim as u32), ("QUERIES", self.queries as u32)];
+        let form = Form { shader: Shader::Attention, formats: self.values(Rows::Tokens), constants };
+        self.push_forms(vec![(form, Grid::PerQueryTile(*heads))], &params, bindings)?;
+        Ok(1)
     }
 
-    fn pool(&mut self, modes: &[PoolingMode], input: BufferId, output: BufferId) -> Result<()> {
+    fn pool(&mut self, place: usize, next: Option<&Step>) -> Result<usize> {
+        let Step::Pool { modes, input, output } = &self.plan.steps[place] else {
+            unreachable!("called for pooling steps");
+        };
+        let normalized = match next {
+            Some(Step::Normalize { input: pooled, output: unit })
+                if pooled == output && modes.len() == 1 && !self.plan.is_read_after(place + 1, *output) =>
+            {
+                Some(*unit)
+            }
+            _ => None,
+        };
+        let output = normalized.unwrap_or(*output);
         for (i, mode) in modes.iter().enumerate() {
-            let width = self.width(input);
-            let params = [width, self.width(output), i as u32 * width, pooling_code(*mode)];
-            let bindings = vec![Binding::Texts, Binding::Plan(input), Binding::Plan(output)];
-            self.push(Shader::Pool, &params, bindings, Grid::PerRow(Rows::Texts, 1))?;
+            let width = self.width(*input);
+            let normalize = u32::from(normalized.is_some());
+            let params = [width, self.width(output), i as u32 * width, pooling_code(*mode), normalize];
+            let bindings = vec![Binding::Texts, Binding::Plan(*input), Binding::Plan(output)];
+            let grid = Grid::PerRow(Rows::Texts, 1);
+            self.push(Shader::Pool, self.values(Rows::Tokens), &params, bindings, grid)?;
         }
-        Ok(())
+        Ok(if normalized.is_some() { 2 } else { 1 })
+    }
+
+    fn experts(&mut self, step: &Step) -> Result<usize> {
+        match step {
+            Step::Route { top, input, output } => {
+                let params = [self.width(*input), *top as u32];
+                let bindings = vec![Binding::Plan(*input), Binding::Plan(*output)];
+                let grid = Grid::Threads(Rows::Tokens, 1);
+                self.push(Shader::Route, self.values(Rows::Tokens), &params, bindings, grid)?;
+            }
+            Step::ExpertUp { weight, experts, activation, choices, input, output } => {
+                let inner = weight.rows() / experts;
+                let top = self.width(*choices) / 2;
+                let params = [self.width(*input), inner as u32, top, activation_code(*activation)];
+                let weight = self.matrix(weight)?;
+                let bindings =
+                    vec![Binding::Plan(*choices), Binding::Plan(*input), weight, Binding::Plan(*output)];
+                let grid = Grid::Threads(Rows::Tokens, top as usize * inner);
+                self.push(Shader::ExpertUp, self.formats, &params, bindings, grid)?;
+            }
+            Step::ExpertDown { weight, bias, experts, choices, input, residual, output } => {
+                let inner = (weight.rows() / experts) as u32;
+                let has_bias = u32::from(bias.is_some());
+                let params = [self.width(*output), inner, self.width(*choices) / 2, has_bias];
+                let (weight, bias) = (self.matrix(weight)?, self.optional(bias.as_ref())?);
+                let [choices, input, residual] = [*choices, *input, *residual].map(Binding::Plan);
+                let bindings = vec![choices, input, weight, bias, residual, Binding::Plan(*output)];
+                let grid = Grid::Threads(Rows::Tokens, self.plan.width(*output));
+                self.push(Shader::ExpertDown, self.formats, &params, bindings, grid)?;
+            }
+            _ => unreachable!("called for steps of experts"),
+        }
+        Ok(1)
+    }
+
+    /// A matrix that must fit one binding, in the format of weights.
+    fn matrix(&mut self, weight: &Tensor) -> Result<Binding> {
+        let mut shards = shards(self.gpu, std::slice::from_ref(weight), self.formats.weights)?;
+        match (shards.pop(), shards.len()) {
+            (Some(Shard { buffer, .. }), 0) => {
+                self.weight_bytes += buffer.size() as usize;
+                Ok(Binding::Constant(Arc::new(buffer)))
+            }
+            _ => Err(self.gpu.too_large("the matrices of a layer's experts", weight.stored_bytes() as u64)),
+        }
     }
 }
 
-/// The numbers in shaders/linear.wgsl.
-fn activation_code(activation: Activation) -> u32 {
+/// What activations in rows of this kind are stored as.
+pub(super) fn values_of(formats: Formats, rows: Rows) -> Values {
+    if rows == Rows::Tokens { formats.values } else { Values::F32 }
+}
+
+/// Queries of a tile, the same for all layers of a plan, so that they share the list of tiles.
+fn queries(gpu: &Opened, plan: &Plan) -> Result<usize> {
+    let dims = plan.steps.iter().filter_map(|step| match step {
+        Step::Attention { head_dim, .. } => Some(*head_dim),
+        _ => None,
+    });
+    let largest = dims.max().unwrap_or(1);
+    attention_queries(largest, gpu.workgroup_bytes())
+        .ok_or_else(|| gpu.too_large("an attention head", largest as u64 * 4))
+}
+
+/// The numbers in shaders/activation.wgsl.
+pub(super) fn activation_code(activation: Activation) -> u32 {
     match activation {
         Activation::Identity => 0,
         Activation::GeluErf => 1,

@@ -1,24 +1,31 @@
 //! The GPU backend: each step is a dispatch of a shader in `shaders/`, through wgpu.
 //!
 //! Weights, parameters, pipelines and bind groups are made once. A batch is a handful of small
-//! uploads, one command buffer with one compute pass, one submission, and one read of the vectors.
+//! uploads, one command buffer with one compute pass, one submission, and one read of the vectors. Two
+//! batches are under way at a time: while the device runs one, the host makes the next ready.
 
 mod adapter;
 mod arena;
+mod check;
 mod dispatch;
+mod linear;
 mod pipelines;
+mod shader;
 mod upload;
 
 pub use adapter::{GpuAdapter, gpu_adapters};
 
 use super::{Backend, Results};
 use crate::device::GpuSelector;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::options::Precision;
 use crate::plan::{Plan, RotaryTable, Rows};
 use crate::tokens::RaggedBatch;
 use adapter::Opened;
-use arena::Arena;
-use dispatch::{Dispatch, Grid, Recorder};
+use arena::{Arena, Layout};
+use dispatch::{Dispatch, Grid, Recorder, values_of};
+use shader::{Formats, Values, Weights};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,131 +33,270 @@ use std::time::Duration;
 /// Tokens of a batch: enough to fill a large GPU.
 const BATCH_TOKENS: usize = 4096;
 
+/// Batches under way at a time.
+const SLOTS: usize = 2;
+
 /// A batch that takes longer has hung. Software adapters need minutes for large models.
 const HANG: Duration = Duration::from_secs(600);
 
 pub(crate) struct Gpu {
     plan: Arc<Plan>,
     gpu: Opened,
+    formats: Formats,
     dispatches: Vec<Dispatch>,
     /// The dispatches of each step.
     of_steps: Vec<Range<usize>>,
     stretched: Vec<Arc<RotaryTable>>,
+    queries: usize,
     weight_bytes: usize,
-    /// One batch runs at a time.
-    arena: Mutex<Option<Arena>>,
+    /// One call runs at a time, in these.
+    arenas: Mutex<[Option<Arena>; SLOTS]>,
+}
+
+/// A batch under way.
+struct Pending {
+    slot: usize,
+    submission: wgpu::SubmissionIndex,
+    /// Values of each end's result, and where its bytes are in the arena's readback buffer.
+    results: Vec<(Values, Range<usize>)>,
+    bytes: usize,
+    mapped: std::sync::mpsc::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
 }
 
 impl Gpu {
     /// On the adapter that is asked for.
-    pub(crate) fn new(plan: Arc<Plan>, selector: &GpuSelector) -> Result<Gpu> {
-        Gpu::on(plan, &adapter::select(selector)?)
+    pub(crate) fn new(plan: Arc<Plan>, selector: &GpuSelector, precision: Precision) -> Result<Gpu> {
+        Gpu::on(plan, &adapter::select(selector)?, precision)
     }
 
     /// On a hardware adapter, or an error that says why not.
-    pub(crate) fn on_hardware(plan: Arc<Plan>) -> Result<Gpu> {
-        Gpu::on(plan, &adapter::select_hardware()?)
+    pub(crate) fn on_hardware(plan: Arc<Plan>, precision: Precision) -> Result<Gpu> {
+        Gpu::on(plan, &adapter::select_hardware()?, precision)
     }
 
-    fn on(plan: Arc<Plan>, adapter: &wgpu::Adapter) -> Result<Gpu> {
+    fn on(plan: Arc<Plan>, adapter: &wgpu::Adapter, precision: Precision) -> Result<Gpu> {
         let gpu = Opened::open(adapter)?;
-        let mut recorder = Recorder::new(&gpu, &plan)?;
-        let mut of_steps = Vec::with_capacity(plan.steps.len());
-        for step in &plan.steps {
-            let first = recorder.dispatches.len();
-            recorder.record(step)?;
-            of_steps.push(first..recorder.dispatches.len());
+        let formats = formats(&gpu, &plan, precision)?;
+        let matrices = formats.values == Values::F16 && check::matrices_work(&gpu);
+        let mut recorder = Recorder::new(&gpu, &plan, formats, matrices)?;
+        let mut of_steps = vec![0..0; plan.steps.len()];
+        let parts = std::iter::once(0..plan.shared).chain(plan.ends.iter().map(|end| end.steps.clone()));
+        for part in parts {
+            let mut place = part.start;
+            while place < part.end {
+                let first = recorder.dispatches.len();
+                let taken = recorder.record(place, part.end)?;
+                of_steps[place] = first..recorder.dispatches.len();
+                place += taken;
+            }
         }
-        let Recorder { dispatches, stretched, weight_bytes, .. } = recorder;
+        let Recorder { dispatches, stretched, weight_bytes, queries, .. } = recorder;
         gpu.check()?;
-        Ok(Gpu { plan, gpu, dispatches, of_steps, stretched, weight_bytes, arena: Mutex::new(None) })
+        let arenas = Mutex::default();
+        Ok(Gpu { plan, gpu, formats, dispatches, of_steps, stretched, queries, weight_bytes, arenas })
     }
 
-    fn run_batch(&self, arena: &mut Option<Arena>, batch: &RaggedBatch, ends: &[usize]) -> Result<Results> {
-        if !arena.as_ref().is_some_and(|arena| arena.fits(batch)) {
-            *arena = None; // its memory is free before the larger one is made
+    fn layout(&self) -> Layout<'_> {
+        Layout {
+            gpu: &self.gpu,
+            plan: &self.plan,
+            dispatches: &self.dispatches,
+            stretched: &self.stretched,
+            formats: self.formats,
+            queries: self.queries,
         }
-        let arena = match arena {
-            Some(arena) => arena,
-            None => {
-                // Powers of two, so that growing batches seldom need a new one.
-                let most = self.batch_tokens(usize::MAX).max(batch.tokens());
-                let tokens = batch.tokens().next_power_of_two().clamp(64, most.max(64));
-                let texts = batch.pools().next_power_of_two();
-                let dispatches = (&self.dispatches, &self.stretched);
-                arena.insert(Arena::new(&self.gpu, &self.plan, dispatches.0, dispatches.1, tokens, texts)?)
+    }
+
+    /// Runs batches one after the other, the next made ready while one runs.
+    fn run_all(
+        &self,
+        arenas: &mut [Option<Arena>; SLOTS],
+        batches: &[RaggedBatch],
+        ends: &[usize],
+    ) -> Result<Vec<Results>> {
+        let mut under_way: VecDeque<Pending> = VecDeque::new();
+        let mut results = Vec::with_capacity(batches.len());
+        for (i, batch) in batches.iter().enumerate() {
+            if under_way.len() == SLOTS
+                && let Some(oldest) = under_way.pop_front()
+            {
+                results.push(self.finish(arenas, oldest)?);
             }
-        };
-        arena.write_batch(&self.gpu, batch);
-        let lengths: Vec<usize> =
-            ends.iter().map(|&end| self.plan.result_len(end, batch.tokens(), batch.pools())).collect();
-        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.encode(&mut encoder, arena, batch, ends);
-        let mut bytes = 0;
-        for (&end, length) in ends.iter().zip(&lengths) {
-            let output = &arena.buffers[self.plan.ends[end].output.0];
-            let size = (length * size_of::<f32>()) as u64;
-            encoder.copy_buffer_to_buffer(output, 0, &arena.readback, bytes, size);
-            bytes += size;
+            match self.make_room(&mut arenas[i % SLOTS], batch) {
+                Ok(()) => {}
+                // What is under way takes memory too.
+                Err(Error::GpuOutOfMemory { .. }) => {
+                    for pending in under_way.drain(..) {
+                        results.push(self.finish(arenas, pending)?);
+                    }
+                    *arenas = Default::default();
+                    if let Err(problem) = self.make_room(&mut arenas[i % SLOTS], batch) {
+                        results.push(self.run_halves(arenas, batch, ends, problem)?);
+                        continue;
+                    }
+                }
+                Err(problem) => return Err(problem),
+            }
+            if let Some(arena) = &arenas[i % SLOTS] {
+                under_way.push_back(self.submit(arena, i % SLOTS, batch, ends)?);
+            }
         }
-        let submission = self.gpu.queue.submit([encoder.finish()]);
-        self.gpu.check()?;
-        let mut values = self.read(&arena.readback, bytes, submission)?;
-        let mut results = Vec::with_capacity(ends.len());
-        for length in lengths {
-            let rest = values.split_off(length);
-            results.push(std::mem::replace(&mut values, rest));
+        for pending in under_way {
+            results.push(self.finish(arenas, pending)?);
         }
         Ok(results)
     }
 
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder, arena: &Arena, batch: &RaggedBatch, ends: &[usize]) {
-        let most = self.gpu.device.limits().max_compute_workgroups_per_dimension as usize;
+    /// A batch that does not fit, in two.
+    fn run_halves(
+        &self,
+        arenas: &mut [Option<Arena>; SLOTS],
+        batch: &RaggedBatch,
+        ends: &[usize],
+        problem: Error,
+    ) -> Result<Results> {
+        let Some(halves) = batch.halves() else { return Err(problem) };
+        let mut whole: Results = vec![Vec::new(); ends.len()];
+        for half in halves {
+            let results = self.run_all(arenas, std::slice::from_ref(&half), ends)?;
+            for (whole, half) in whole.iter_mut().zip(results.into_iter().flatten()) {
+                whole.extend(half);
+            }
+        }
+        Ok(whole)
+    }
+
+    /// An arena that has room for a batch.
+    fn make_room(&self, arena: &mut Option<Arena>, batch: &RaggedBatch) -> Result<()> {
+        if arena.as_ref().is_some_and(|arena| arena.fits(batch)) {
+            return Ok(());
+        }
+        // Powers of two, and no less than there was, so that it soon is large enough for good.
+        let most = self.batch_tokens(usize::MAX).max(batch.tokens());
+        let (had_tokens, had_texts) = arena.as_ref().map_or((0, 0), Arena::room);
+        let tokens = batch.tokens().next_power_of_two().clamp(64, most.max(64)).max(had_tokens);
+        let texts = batch.pools().next_power_of_two().max(had_texts);
+        *arena = None; // its memory is free before the larger one is made
+        *arena = Some(Arena::new(&self.layout(), tokens, texts)?);
+        Ok(())
+    }
+
+    /// Hands a batch to the device.
+    fn submit(&self, arena: &Arena, slot: usize, batch: &RaggedBatch, ends: &[usize]) -> Result<Pending> {
+        let layout = self.layout();
+        let tiles = arena.write_batch(&layout, batch);
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.encode(&mut encoder, arena, batch, tiles, ends);
+        let (mut results, mut bytes) = (Vec::with_capacity(ends.len()), 0);
+        for &end in ends {
+            let id = self.plan.ends[end].output.0;
+            let size = layout.result_bytes(end, batch.tokens(), batch.pools());
+            let copied = size.next_multiple_of(4);
+            encoder.copy_buffer_to_buffer(
+                &arena.buffers[id],
+                0,
+                &arena.readback,
+                bytes as u64,
+                copied as u64,
+            );
+            results.push((values_of(self.formats, self.plan.buffers[id].rows), bytes..bytes + size));
+            bytes += copied;
+        }
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.check()?;
+        let (sender, mapped) = std::sync::mpsc::channel();
+        arena.readback.map_async(wgpu::MapMode::Read, 0..bytes as u64, move |result| {
+            // Who receives waits for it; if it is gone, so is who wanted the result.
+            let _ = sender.send(result);
+        });
+        Ok(Pending { slot, submission, results, bytes, mapped })
+    }
+
+    fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        arena: &Arena,
+        batch: &RaggedBatch,
+        tiles: usize,
+        ends: &[usize],
+    ) {
+        let most = self.gpu.most_groups();
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         let dispatches = self.plan.steps_for(ends).flat_map(|(place, _)| self.of_steps[place].clone());
         for (dispatch, bind_group) in dispatches.map(|i| (&self.dispatches[i], &arena.bind_groups[i])) {
             let rows = |rows| if rows == Rows::Tokens { batch.tokens() } else { batch.pools() };
-            let (x, y) = match dispatch.grid {
+            let tiled = match dispatch.forms.first().map(|form| form.grid) {
+                Some(Grid::Tiles { rows: kind, .. }) => rows(kind),
+                _ => 0,
+            };
+            let Some(form) = linear::form_for(&dispatch.forms, tiled) else { continue };
+            let (x, y) = match form.grid {
                 Grid::PerRow(kind, groups) => fold(rows(kind) * groups, most),
                 Grid::Threads(kind, threads) => fold((rows(kind) * threads).div_ceil(64), most),
-                Grid::Tiles(kind, columns) => (columns.div_ceil(64), rows(kind).div_ceil(64)),
+                Grid::PerQueryTile(groups) => fold(tiles * groups, most),
+                Grid::Tiles { rows: kind, columns, tile } => {
+                    (columns.div_ceil(tile[1]), rows(kind).div_ceil(tile[0]))
+                }
             };
-            pass.set_pipeline(&dispatch.pipeline);
+            pass.set_pipeline(&form.pipeline);
             pass.set_bind_group(0, bind_group, &[]);
             pass.dispatch_workgroups(x as u32, y as u32, 1);
         }
     }
 
-    /// Waits for a submission and copies its results.
-    fn read(
-        &self,
-        readback: &wgpu::Buffer,
-        bytes: u64,
-        submission: wgpu::SubmissionIndex,
-    ) -> Result<Vec<f32>> {
+    /// Waits for a batch and copies its results.
+    fn finish(&self, arenas: &[Option<Arena>; SLOTS], pending: Pending) -> Result<Results> {
         let failed = |problem: String| self.gpu.explain(problem);
-        let (sender, receiver) = std::sync::mpsc::channel();
-        readback.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-            // The receiver waits below; if it is gone, so is who wanted the result.
-            let _ = sender.send(result);
-        });
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(HANG) };
+        let Some(arena) = &arenas[pending.slot] else {
+            return Err(failed("the buffers of a batch are gone".to_owned()));
+        };
+        let wait = wgpu::PollType::Wait { submission_index: Some(pending.submission), timeout: Some(HANG) };
         let waited = self.gpu.device.poll(wait);
         self.gpu.check()?;
         waited.map_err(|e| failed(format!("a batch did not finish: {e}")))?;
-        match receiver.try_recv() {
+        match pending.mapped.try_recv() {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return Err(failed(format!("results cannot be read: {e}"))),
             Err(_) => return Err(failed("results were not ready when the batch had finished".to_owned())),
         }
-        let values = {
-            let view = readback
-                .get_mapped_range(0..bytes)
+        let results = {
+            let view = arena
+                .readback
+                .get_mapped_range(0..pending.bytes as u64)
                 .map_err(|e| failed(format!("results cannot be read: {e}")))?;
-            bytemuck::pod_collect_to_vec(&view)
+            let value = |(values, range): &(Values, Range<usize>)| match values {
+                Values::F32 => bytemuck::pod_collect_to_vec(&view[range.clone()]),
+                Values::F16 => {
+                    let halves: Vec<half::f16> = bytemuck::pod_collect_to_vec(&view[range.clone()]);
+                    halves.into_iter().map(half::f16::to_f32).collect()
+                }
+            };
+            pending.results.iter().map(value).collect()
         };
-        readback.unmap();
-        Ok(values)
+        arena.readback.unmap();
+        Ok(results)
+    }
+}
+
+/// What a precision means on this device for this model.
+fn formats(gpu: &Opened, plan: &Plan, precision: Precision) -> Result<Formats> {
+    let half = Formats { values: Values::F16, weights: Weights::F16 };
+    let refused = |expected: String| {
+        Err(Error::InvalidOption { option: "precision", found: precision.name().to_owned(), expected })
+    };
+    match (precision, plan.overflows_f16, gpu.f16) {
+        (Precision::F32, ..) => Ok(Formats::EXACT),
+        (Precision::Bf16, ..) => Ok(Formats { values: Values::F32, weights: Weights::Bf16 }),
+        (Precision::Int8, ..) => refused("f32, bf16 or f16 on a GPU; int8 is for the cpu device".to_owned()),
+        (Precision::Auto, false, true) => Ok(half),
+        (Precision::Auto, ..) => Ok(Formats::EXACT),
+        (Precision::F16, false, true) => Ok(half),
+        (Precision::F16, true, _) => {
+            refused("bf16 or f32 for this family, whose activations exceed f16's largest number".to_owned())
+        }
+        (Precision::F16, _, false) => {
+            refused(format!("bf16 or f32 on {}, whose shaders have no f16", gpu.name))
+        }
     }
 }
 
@@ -162,12 +308,18 @@ fn fold(count: usize, most: usize) -> (usize, usize) {
 
 impl Backend for Gpu {
     fn name(&self) -> String {
-        format!("gpu ({})", self.gpu.name)
+        let precision = match self.formats {
+            Formats { values: Values::F16, .. } => ", f16",
+            Formats { weights: Weights::Bf16, .. } => ", bf16 weights",
+            _ => "",
+        };
+        format!("gpu ({}{precision})", self.gpu.name)
     }
 
     fn batch_tokens(&self, _: usize) -> usize {
-        let widest = self.plan.buffers.iter().map(|buffer| buffer.width).max().unwrap_or(1);
-        let most = self.gpu.max_buffer_bytes() as usize / (widest * size_of::<f32>());
+        let layout = self.layout();
+        let widest = (0..self.plan.buffers.len()).map(|id| layout.row_bytes(id)).max().unwrap_or(4);
+        let most = self.gpu.max_buffer_bytes() as usize / widest.max(16);
         BATCH_TOKENS.min(most).max(1)
     }
 
@@ -175,9 +327,17 @@ impl Backend for Gpu {
         self.weight_bytes
     }
 
+    fn batch_bytes(&self, tokens: usize, texts: usize) -> usize {
+        SLOTS * self.layout().arena_bytes(tokens, texts)
+    }
+
     fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
-        let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        batches.iter().map(|batch| self.run_batch(&mut arena, batch, ends)).collect()
+        let mut arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        let results = self.run_all(&mut arenas, batches, ends);
+        if results.is_err() {
+            *arenas = Default::default(); // some of it may be under way still
+        }
+        results
     }
 }
 

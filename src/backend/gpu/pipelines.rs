@@ -1,68 +1,95 @@
-//! The shaders of `shaders/`, compiled when a step first needs them.
+//! Shaders compiled for a device, when a step first needs them.
 
+use super::adapter::Opened;
+use super::shader::Form;
+use crate::error::{Error, Result};
 use std::collections::HashMap;
-
-/// A shader by the name of its file.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Shader {
-    Embed,
-    Norm,
-    HeadNorm,
-    Linear,
-    Rotary,
-    Attention,
-    Pool,
-    Normalize,
-    Route,
-    ExpertUp,
-    ExpertDown,
-}
-
-impl Shader {
-    fn source(self) -> &'static str {
-        match self {
-            Shader::Embed => include_str!("../../../shaders/embed.wgsl"),
-            Shader::Norm => include_str!("../../../shaders/norm.wgsl"),
-            Shader::HeadNorm => include_str!("../../../shaders/head_norm.wgsl"),
-            Shader::Linear => concat!(
-                include_str!("../../../shaders/linear.wgsl"),
-                include_str!("../../../shaders/activation.wgsl")
-            ),
-            Shader::Rotary => include_str!("../../../shaders/rotary.wgsl"),
-            Shader::Attention => include_str!("../../../shaders/attention.wgsl"),
-            Shader::Pool => include_str!("../../../shaders/pool.wgsl"),
-            Shader::Normalize => include_str!("../../../shaders/normalize.wgsl"),
-            Shader::Route => include_str!("../../../shaders/route.wgsl"),
-            Shader::ExpertUp => concat!(
-                include_str!("../../../shaders/expert_up.wgsl"),
-                include_str!("../../../shaders/activation.wgsl")
-            ),
-            Shader::ExpertDown => include_str!("../../../shaders/expert_down.wgsl"),
-        }
-    }
-}
+use wgpu::{BindingType, BufferBindingType, ShaderStages};
 
 /// Compiled shaders.
 #[derive(Default)]
-pub(super) struct Pipelines(HashMap<Shader, wgpu::ComputePipeline>);
+pub(super) struct Pipelines {
+    compiled: HashMap<Form, wgpu::ComputePipeline>,
+    /// By the number of bindings: see [`layout`].
+    layouts: HashMap<usize, wgpu::BindGroupLayout>,
+}
 
 impl Pipelines {
-    /// The pipeline of a shader, compiled if it is not yet.
-    pub(super) fn get(&mut self, device: &wgpu::Device, shader: Shader) -> wgpu::ComputePipeline {
-        let compile = || {
-            let label = Some(format!("{shader:?}"));
-            let source = wgpu::ShaderSource::Wgsl(shader.source().into());
-            let module =
-                device.create_shader_module(wgpu::ShaderModuleDescriptor { label: label.as_deref(), source });
-            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: label.as_deref(),
-                layout: None,
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions::default(),
-                cache: None,
-            })
-        };
-        self.0.entry(shader).or_insert_with(compile).clone()
+    /// The pipeline of a form, compiled if it is not yet, and the layout of its `bindings` bindings.
+    pub(super) fn get(
+        &mut self,
+        gpu: &Opened,
+        form: &Form,
+        bindings: usize,
+    ) -> Result<(wgpu::ComputePipeline, wgpu::BindGroupLayout)> {
+        let layout = self.layouts.entry(bindings).or_insert_with(|| layout(gpu, bindings)).clone();
+        if let Some(pipeline) = self.compiled.get(form) {
+            return Ok((pipeline.clone(), layout));
+        }
+        let pipeline = compile(gpu, &form.name(), form.source(), &layout)?;
+        self.compiled.insert(form.clone(), pipeline.clone());
+        Ok((pipeline, layout))
+    }
+}
+
+/// What every shader has: the batch and the parameters, buffers it reads, and last one that it writes.
+pub(super) fn layout(gpu: &Opened, bindings: usize) -> wgpu::BindGroupLayout {
+    let entries: Vec<_> = (0..bindings)
+        .map(|binding| wgpu::BindGroupLayoutEntry {
+            binding: binding as u32,
+            visibility: ShaderStages::COMPUTE,
+            ty: BindingType::Buffer {
+                ty: match binding {
+                    0 | 1 => BufferBindingType::Uniform,
+                    _ => BufferBindingType::Storage { read_only: binding + 1 < bindings },
+                },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
+}
+
+/// Compiles a shader. A driver that rejects it, or fails at it, is an error.
+pub(super) fn compile(
+    gpu: &Opened,
+    name: &str,
+    source: String,
+    layout: &wgpu::BindGroupLayout,
+) -> Result<wgpu::ComputePipeline> {
+    let device = &gpu.device;
+    // Errors go to the innermost scope of their kind.
+    let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+    let source = wgpu::ShaderSource::Wgsl(source.into());
+    let module = gpu.module(wgpu::ShaderModuleDescriptor { label: Some(name), source });
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: None,
+        bind_group_layouts: &[Some(layout)],
+        immediate_size: 0,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(name),
+        layout: Some(&layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            // Each shader writes what it reads there.
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    });
+    let internal = pollster::block_on(internal.pop());
+    let validation = pollster::block_on(validation.pop());
+    match internal.or(validation) {
+        Some(problem) => Err(Error::ShaderRejected {
+            adapter: gpu.name.clone(),
+            shader: name.to_owned(),
+            problem: problem.to_string(),
+        }),
+        None => Ok(pipeline),
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Device, Embedder, Error, Task};
+use std::sync::atomic::Ordering;
 
 #[test]
 fn grids_are_folded_within_the_limit() {
@@ -9,16 +10,122 @@ fn grids_are_folded_within_the_limit() {
     }
 }
 
+fn plan(fixture: &str) -> Arc<Plan> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture);
+    let files = crate::model::ModelFiles::in_folder(&folder).unwrap();
+    let model = crate::model::Model::open(&files, crate::model::Purpose::Embed, None, None).unwrap();
+    Arc::new(Plan::new(&model.encoder, &model.ends, model.max_tokens).unwrap())
+}
+
+fn start(fixture: &str) -> Gpu {
+    let best = GpuSelector::Best;
+    Gpu::new(plan(fixture), &best, Precision::F32).expect("these tests need a Vulkan driver")
+}
+
+/// A batch of texts of these lengths.
+fn batch(lengths: &[usize]) -> RaggedBatch {
+    let texts: Vec<_> = lengths
+        .iter()
+        .map(|&n| crate::tokens::TokenizedText {
+            ids: (0..n as u32).map(|i| 5 + (i * 7 + n as u32) % 40).collect(),
+            pools: std::iter::once(0..n).collect(),
+            keys: n,
+            second: n,
+            untruncated: n,
+        })
+        .collect();
+    RaggedBatch::new(&texts)
+}
+
+/// Dispatches of a batch: one for the embedding and its norm, seven for each post-norm layer, one for pooling
+/// and unit length. A pre-norm decoder's layer has a norm before attention, one dispatch for the norms of
+/// heads and rotary embedding, and no norm after; a last norm follows.
+#[test]
+fn batches_are_as_few_dispatches_as_they_were() {
+    for (fixture, around, layer) in [("bert-e5", 2, 7), ("qwen3-embedding", 3, 8), ("nomic-bert", 2, 8)] {
+        let gpu = start(fixture);
+        let layers = gpu.plan.steps.iter().filter(|step| matches!(step, crate::plan::Step::Attention { .. }));
+        let expected = around + layer * layers.count();
+        let places = gpu.plan.steps_for(&[0]).map(|(place, _)| gpu.of_steps[place].len());
+        assert_eq!(places.sum::<usize>(), expected, "{fixture}");
+    }
+}
+
+/// What comes back are vectors and nothing else.
+#[test]
+fn only_vectors_are_read_back() {
+    let gpu = start("bert-e5");
+    let batch = batch(&[9, 30, 2]);
+    let mut arenas = gpu.arenas.lock().unwrap();
+    gpu.make_room(&mut arenas[0], &batch).unwrap();
+    let pending = gpu.submit(arenas[0].as_ref().unwrap(), 0, &batch, &[0]).unwrap();
+    assert_eq!(pending.bytes, 3 * 48 * size_of::<f32>());
+    gpu.finish(&arenas, pending).unwrap();
+}
+
+/// Once there is room for a batch, no buffer and no bind group is made for it or for a smaller one.
+#[test]
+fn a_steady_state_makes_nothing_on_the_device() {
+    let gpu = start("bert-e5");
+    let batches = [batch(&[40, 20]), batch(&[30, 3, 9]), batch(&[64])];
+    gpu.run(&batches, &[0]).unwrap();
+    gpu.run(&batches[1..2], &[0]).unwrap();
+    let made = gpu.gpu.count_made();
+    for _ in 0..3 {
+        gpu.run(&batches, &[0]).unwrap();
+        gpu.run(&batches[1..2], &[0]).unwrap();
+    }
+    assert_eq!(gpu.gpu.count_made(), made);
+}
+
+/// Batches for which memory is short are run in halves, to the same bits; a text for which it is short is an
+/// error that says what did not fit.
+#[test]
+fn batches_that_do_not_fit_are_split() {
+    let lengths = [60, 3, 17, 50, 64, 1, 40, 33];
+    let expected = start("bert-e5").run(&[batch(&lengths)], &[0]).unwrap();
+    let gpu = start("bert-e5");
+    let bytes = |tokens: usize| (tokens * 48 * 3 * size_of::<f32>()) as u64; // of query_key_value
+    gpu.gpu.shortage.store(bytes(128), Ordering::Relaxed);
+    assert_eq!(gpu.run(&[batch(&lengths), batch(&[5])], &[0]).unwrap()[0], expected[0]);
+    gpu.gpu.shortage.store(bytes(16), Ordering::Relaxed);
+    *gpu.arenas.lock().unwrap() = Default::default();
+    let error = gpu.run(&[batch(&lengths)], &[0]).unwrap_err();
+    assert!(matches!(error, Error::GpuOutOfMemory { .. }), "{error}");
+    assert!(error.to_string().contains("smaller batches, or the cpu device"), "{error}");
+    gpu.gpu.shortage.store(u64::MAX, Ordering::Relaxed);
+    assert_eq!(gpu.run(&[batch(&lengths)], &[0]).unwrap(), expected);
+}
+
+/// Weights that do not fit are an error when the model is opened.
+#[test]
+fn weights_that_do_not_fit_are_an_error() {
+    let gpu = Opened::open(&adapter::select(&GpuSelector::Best).unwrap()).unwrap();
+    gpu.shortage.store(1000, Ordering::Relaxed);
+    let plan = plan("bert-e5");
+    let mut recorder = Recorder::new(&gpu, &plan, Formats::EXACT, false).unwrap();
+    let error = recorder.record(0, plan.steps.len()).unwrap_err();
+    assert!(matches!(error, Error::GpuOutOfMemory { .. }), "{error}");
+}
+
+/// A shader that the driver or wgpu rejects is an error that names it, not a panic.
+#[test]
+fn a_rejected_shader_is_an_error() {
+    let gpu = Opened::open(&adapter::select(&GpuSelector::Best).unwrap()).unwrap();
+    let layout = pipelines::layout(&gpu, 3);
+    for source in ["fn main() -> {", "@compute @workgroup_size(70000) fn main() {}", "fn other() {}"] {
+        let error = pipelines::compile(&gpu, "broken", source.to_owned(), &layout).unwrap_err();
+        assert!(matches!(error, Error::ShaderRejected { .. }), "{error}");
+        assert!(error.to_string().contains("broken"), "{error}");
+    }
+    gpu.check().expect("the device goes on");
+}
+
 /// A driver that resets takes the device away between two calls.
 #[test]
 fn a_lost_device_is_an_error_with_its_remedy() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert-e5");
-    let files = crate::model::ModelFiles::in_folder(&folder).unwrap();
-    let model = crate::model::Model::open(&files, crate::model::Purpose::Embed, None, None).unwrap();
-    let plan = Arc::new(Plan::new(&model.encoder, &model.ends, model.max_tokens).unwrap());
-    let gpu = Gpu::new(plan, &GpuSelector::Best).expect("these tests need a Vulkan driver");
-    let pools = vec![crate::tokens::Pool { start: 0, tokens: 0..2 }];
-    let batch = RaggedBatch { ids: vec![2, 3], offsets: vec![0, 2], keys: vec![2], second: vec![2], pools };
+    let gpu = start("bert-e5");
+    let batch = batch(&[2]);
     assert!(gpu.run(std::slice::from_ref(&batch), &[0]).is_ok());
     gpu.gpu.device.destroy();
     let error = gpu.run(&[batch], &[0]).unwrap_err();

@@ -28,7 +28,8 @@ pub(crate) struct ModelArguments {
     /// The most tokens of a text, its prompt included [default: the model's own limit]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
-    /// The precision of matrix products: f32 gives the reference's vector, bf16 and int8 are faster
+    /// The precision of weights and products: f32 gives the reference's vector; bf16 and int8 (CPU) and f16
+    /// (GPU) are faster; auto takes f16 on a GPU where the model allows it, else f32
     #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
     precision: PrecisionName,
     /// The CPU's instruction set, as `taskvec devices` lists them [default: the fastest]
@@ -40,7 +41,9 @@ pub(crate) struct ModelArguments {
 pub(crate) enum PrecisionName {
     F32,
     Bf16,
+    F16,
     Int8,
+    Auto,
 }
 
 impl From<PrecisionName> for Precision {
@@ -48,7 +51,9 @@ impl From<PrecisionName> for Precision {
         match name {
             PrecisionName::F32 => Precision::F32,
             PrecisionName::Bf16 => Precision::Bf16,
+            PrecisionName::F16 => Precision::F16,
             PrecisionName::Int8 => Precision::Int8,
+            PrecisionName::Auto => Precision::Auto,
         }
     }
 }
