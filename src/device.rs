@@ -14,8 +14,12 @@ use taskvec_kernels::Isa;
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub enum Device {
-    /// A hardware GPU where there is one that can run the model, else the CPU. Which it was and
-    /// why is in [`DeviceReport`].
+    /// The CPU, and for calls of many tokens a hardware GPU, if there is one that is faster on this machine
+    /// with this model: both are timed when a call first has many, and what came out is remembered in
+    /// the user's cache folder (or the one that the environment variable `TASKVEC_CACHE` names). The
+    /// GPU's vectors differ from the CPU's by rounding; ask for one device to have the same bits always. A
+    /// GPU that fails is given up, and its work is done on the CPU. What is used and why is in
+    /// [`DeviceReport`].
     #[default]
     Auto,
     /// The CPU.
@@ -41,41 +45,71 @@ pub enum GpuSelector {
 
 /// The device in use, and how it was chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct DeviceReport {
     /// What runs the model: `cpu (avx512, 2 threads)`.
     pub name: String,
     /// Why [`Device::Auto`] took this device; `None` where it was asked for by name.
     pub reason: Option<String>,
+    /// Why a GPU was given up, where [`Device::Auto`] did that. What it had been given was then done on
+    /// the CPU.
+    pub fault: Option<String>,
 }
 
-/// Starts the device that the options ask for.
+impl DeviceReport {
+    pub(crate) fn none() -> DeviceReport {
+        DeviceReport { name: "none".to_owned(), reason: None, fault: None }
+    }
+}
+
+/// Starts the device that the options ask for. Returns why that, where it is settled by them.
 pub(crate) fn start(
     options: &EmbedderBuilder,
     plan: &Arc<Plan>,
     threads: &Arc<ThreadPool>,
-) -> Result<(Box<dyn Backend>, DeviceReport)> {
-    let (backend, reason): (Box<dyn Backend>, _) = match &options.device {
-        Device::Reference | Device::Cpu if options.precision == Precision::F16 => {
-            return Err(Error::InvalidOption {
-                option: "precision",
-                found: options.precision.name().to_owned(),
-                expected: "f32, bf16 or int8 on the CPU; f16 is for GPUs".to_owned(),
-            });
-        }
-        Device::Reference => (Box::new(Reference::new(plan.clone(), options.precision)?), None),
-        Device::Cpu => (start_cpu(options, plan, threads)?, None),
-        Device::Auto if options.precision == Precision::Int8 => {
-            let reason = "int8 is for the CPU".to_owned();
-            (start_cpu(options, plan, threads)?, Some(reason))
-        }
-        Device::Gpu(selector) => (start_gpu(plan, selector, options.precision)?, None),
-        Device::Auto => match start_hardware_gpu(plan, options.precision) {
-            Ok(gpu) => (gpu, Some("a hardware GPU is there".to_owned())),
-            Err(why_not) => (start_cpu(options, plan, threads)?, Some(why_not.to_string())),
-        },
+) -> Result<(Box<dyn Backend>, Option<String>)> {
+    let precision = options.precision;
+    let refused = |expected: &str| Error::InvalidOption {
+        option: "precision",
+        found: precision.name().to_owned(),
+        expected: expected.to_owned(),
     };
-    let report = DeviceReport { name: backend.name(), reason };
-    Ok((backend, report))
+    match (&options.device, precision) {
+        (Device::Cpu | Device::Reference, Precision::F16) => {
+            Err(refused("f32, bf16 or int8 on the CPU; f16 is for GPUs"))
+        }
+        (Device::Reference, _) => Ok((Box::new(Reference::new(plan.clone(), precision)?), None)),
+        (Device::Cpu, _) => Ok((start_cpu(options, plan, threads)?, None)),
+        (Device::Gpu(selector), _) => Ok((start_gpu(plan, selector, precision)?, None)),
+        (Device::Auto, Precision::Int8) => {
+            Ok((start_cpu(options, plan, threads)?, Some("int8 is for the CPU".to_owned())))
+        }
+        (Device::Auto, Precision::F16) => {
+            Ok((start_hardware_gpu(plan, precision)?, Some("f16 is for GPUs".to_owned())))
+        }
+        (Device::Auto, _) => start_auto(options, plan, threads),
+    }
+}
+
+#[cfg(feature = "gpu")]
+fn start_auto(
+    options: &EmbedderBuilder,
+    plan: &Arc<Plan>,
+    threads: &Arc<ThreadPool>,
+) -> Result<(Box<dyn Backend>, Option<String>)> {
+    let cpu = start_cpu(options, plan, threads)?;
+    let (of_gpu, precision) = (plan.clone(), options.precision);
+    let open = move || Ok(start_hardware_gpu(&of_gpu, precision)?.into());
+    Ok((Box::new(crate::backend::auto::Auto::new(plan.clone(), cpu, Box::new(open))), None))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn start_auto(
+    options: &EmbedderBuilder,
+    plan: &Arc<Plan>,
+    threads: &Arc<ThreadPool>,
+) -> Result<(Box<dyn Backend>, Option<String>)> {
+    Ok((start_cpu(options, plan, threads)?, Some(Error::GpuNotBuilt.to_string())))
 }
 
 fn start_cpu(

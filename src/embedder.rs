@@ -88,7 +88,7 @@ impl std::fmt::Debug for Embedder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Embedder")
             .field("model", &self.engine.model.root)
-            .field("device", &self.engine.device)
+            .field("device", &self.engine.device())
             .finish_non_exhaustive()
     }
 }
@@ -299,8 +299,8 @@ impl Embedder {
     }
 
     /// The device in use, and how it was chosen.
-    pub fn device(&self) -> &DeviceReport {
-        &self.engine.device
+    pub fn device(&self) -> DeviceReport {
+        self.engine.device()
     }
 
     /// The model's folder, or a name for the built-in one.

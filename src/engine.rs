@@ -18,7 +18,8 @@ pub(crate) struct Engine {
     pub(crate) model: Model,
     pub(crate) tokenizer: TextTokenizer,
     pub(crate) plan: Arc<Plan>,
-    pub(crate) device: DeviceReport,
+    /// Why the device was taken, where that was settled when the model was opened.
+    reason: Option<String>,
     pub(crate) threads: Arc<ThreadPool>,
     pub(crate) max_tokens: usize,
     plan_tokens: usize,
@@ -38,12 +39,12 @@ impl Engine {
         let (tokenizer, started) = threads.install(|| {
             rayon::join(|| model.read_tokenizer(files), || device::start(options, &plan, &threads))
         });
-        let (tokenizer, (backend, device)) = (tokenizer?, started?);
+        let (tokenizer, (backend, reason)) = (tokenizer?, started?);
         let adapters = model.adapters.as_ref().map_or(0, |adapters| adapters.names.len());
         let mut backends: Vec<_> = (0..=adapters).map(|_| Mutex::new(None)).collect();
         backends[0] = Mutex::new(Some(Arc::from(backend)));
         let options = options.clone();
-        Ok(Engine { model, tokenizer, plan, device, threads, max_tokens, plan_tokens, options, backends })
+        Ok(Engine { model, tokenizer, plan, reason, threads, max_tokens, plan_tokens, options, backends })
     }
 
     /// The backend whose weights carry the adapter of this name.
@@ -61,6 +62,16 @@ impl Engine {
         let plan = Arc::new(Plan::new(&encoder, &self.model.ends, self.plan_tokens)?);
         let (backend, _) = self.threads.install(|| device::start(&self.options, &plan, &self.threads))?;
         Ok(slot.insert(Arc::from(backend)).clone())
+    }
+
+    /// What runs the model, and why.
+    pub(crate) fn device(&self) -> DeviceReport {
+        let started = self.backends.iter().find_map(|slot| {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|backend| backend.report())
+        });
+        let mut report = started.unwrap_or_else(DeviceReport::none);
+        report.reason = report.reason.or_else(|| self.reason.clone());
+        report
     }
 
     /// The most tokens that a sequence may have: what tables of positions were made for.

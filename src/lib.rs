@@ -36,6 +36,8 @@
 mod backend;
 #[cfg(feature = "builtin")]
 mod builtin;
+#[cfg(feature = "gpu")]
+mod cache;
 mod catalogue;
 mod device;
 mod embedder;

@@ -245,6 +245,9 @@ pub(crate) struct Plan {
     pub(crate) ends: Vec<PlanEnd>,
     /// All buffers of the steps.
     pub(crate) buffers: Vec<Buffer>,
+    /// The most tokens of a text: what tables of positions were made for.
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+    pub(crate) max_tokens: usize,
     /// Whether values of these buffers exceed what f16 has numbers for.
     #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
     pub(crate) overflows_f16: bool,
@@ -281,7 +284,7 @@ impl Plan {
         });
         let ends = ends.collect();
         let Builder { steps, buffers, .. } = builder;
-        Ok(Plan { steps, shared, ends, buffers, overflows_f16: encoder.overflows_f16() })
+        Ok(Plan { steps, shared, ends, buffers, max_tokens, overflows_f16: encoder.overflows_f16() })
     }
 
     /// The steps that some of the ends need, with their places in [`Plan::steps`].

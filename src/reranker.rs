@@ -95,8 +95,8 @@ impl Reranker {
     }
 
     /// The device in use, and how it was chosen.
-    pub fn device(&self) -> &DeviceReport {
-        &self.engine.device
+    pub fn device(&self) -> DeviceReport {
+        self.engine.device()
     }
 
     /// The most tokens that a pair may have, special tokens included.

@@ -1,10 +1,13 @@
 //! Backends: interpreters of a [`Plan`](crate::plan::Plan).
 
+#[cfg(feature = "gpu")]
+pub(crate) mod auto;
 pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 pub(crate) mod reference;
 
+use crate::device::DeviceReport;
 use crate::error::Result;
 use crate::tokens::RaggedBatch;
 
@@ -15,6 +18,11 @@ pub(crate) type Results = Vec<Vec<f32>>;
 pub(crate) trait Backend: Send + Sync {
     /// What runs it, for reports: `cpu (avx512, 2 threads)`.
     fn name(&self) -> String;
+
+    /// What runs it, and how that was chosen.
+    fn report(&self) -> DeviceReport {
+        DeviceReport { name: self.name(), reason: None, fault: None }
+    }
 
     /// Tokens that a batch should have at most when there are `total` to run; a longer text is a
     /// batch by itself.

@@ -9,7 +9,7 @@ use taskvec::{DeviceReport, Inspection, PromptSource, TaskPrompt};
 pub(crate) fn run(arguments: &InspectArguments) -> Outcome {
     let embedder = arguments.model.open(None)?;
     let mut sink = Sink::open(None)?;
-    sink.write(report(&embedder.inspect()?, embedder.device(), embedder.max_tokens()).as_bytes())?;
+    sink.write(report(&embedder.inspect()?, &embedder.device(), embedder.max_tokens()).as_bytes())?;
     sink.finish()
 }
 

@@ -110,6 +110,9 @@ impl Warnings {
     }
 
     fn print(&self, embedder: &Embedder) {
+        if let Some(fault) = embedder.device().fault {
+            eprintln!("taskvec: warning: the GPU failed, and the work was done on the CPU: {fault}");
+        }
         if let Some(note) = &self.note {
             eprintln!("taskvec: warning: {note}");
         }

@@ -158,6 +158,9 @@ fn an_adapter_that_is_not_there_is_an_error_that_lists_those_that_are() {
 fn auto_says_what_it_chose_and_why() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert-e5");
     let embedder = Embedder::open(&folder).unwrap();
+    assert!(embedder.embed("a", Task::RetrievalQuery).is_ok());
+    assert!(embedder.device().reason.unwrap().contains("so far"));
+    embedder.embed_batch(&vec!["some words to embed"; 200], Task::RetrievalQuery).unwrap();
     let report = embedder.device();
     let reason = report.reason.as_deref().unwrap();
     assert!(
