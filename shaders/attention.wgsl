@@ -17,7 +17,6 @@ struct Params {
     before: u32,     // keys visible before the query's position
     after: u32,      // keys visible after it
     bias_reach: u32, // from this distance on the bias does not change
-    has_bias: u32,
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
@@ -27,7 +26,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> qkv: array<value>;        // [tokens, (heads + 2 * kv_heads) * HEAD_DIM]
 @group(0) @binding(5) var<storage, read_write> out: array<value>;  // [tokens, heads * HEAD_DIM]
 
-// From the host: HEAD_DIM, QUERIES (a multiple of 4).
+// From the host: HEAD_DIM, QUERIES (a multiple of 4), HAS_BIAS.
 const KEYS: u32 = 32u;
 const CHUNK: u32 = 32u; // dimensions staged at once
 const CHUNKS: u32 = (HEAD_DIM + CHUNK - 1u) / CHUNK;
@@ -80,11 +79,10 @@ fn main(
             workgroupBarrier();
             for (var i = thread; i < 256u; i += THREADS) {
                 let d = chunk * CHUNK + i % CHUNK;
-                var keys = vec4<f32>();
-                if d < HEAD_DIM {
-                    keys = four_tokens(block + 4u * (i / CHUNK), end, width, key_column + d);
-                }
-                staged[(i % CHUNK) * 8u + i / CHUNK] = keys;
+                // Dimensions after the last are staged too, as anything: they are not multiplied.
+                let column = key_column + min(d, HEAD_DIM - 1u);
+                staged[(i % CHUNK) * 8u + i / CHUNK] =
+                    four_tokens(block + 4u * (i / CHUNK), end, width, column);
             }
             workgroupBarrier();
             for (var j = 0u; j < min(CHUNK, HEAD_DIM - chunk * CHUNK); j++) {
@@ -130,11 +128,9 @@ fn main(
             workgroupBarrier();
             for (var i = thread; i < 256u; i += THREADS) {
                 let key = block + i / 8u;
-                var values = vec4<f32>();
-                if key < end {
-                    values = four_values(key * width + value_column, chunk * CHUNK + 4u * (i % 8u));
-                }
-                staged[i] = values;
+                let values =
+                    four_values(min(key, end - 1u) * width + value_column, chunk * CHUNK + 4u * (i % 8u));
+                staged[i] = select(vec4<f32>(), values, key < end);
             }
             workgroupBarrier();
             for (var i = 0u; i < 8u; i++) {
@@ -172,33 +168,21 @@ fn main(
     }
 }
 
-// One column of four tokens; zeros from `end` on.
+// One column of four tokens; zeros from `end` on. What is not there is read from the last token that is,
+// and left: a choice of values costs less than a branch.
 fn four_tokens(first: u32, end: u32, width: u32, column: u32) -> vec4<f32> {
-    var four = vec4<f32>();
-    if first < end {
-        four.x = f32(qkv[first * width + column]);
-    }
-    if first + 1u < end {
-        four.y = f32(qkv[(first + 1u) * width + column]);
-    }
-    if first + 2u < end {
-        four.z = f32(qkv[(first + 2u) * width + column]);
-    }
-    if first + 3u < end {
-        four.w = f32(qkv[(first + 3u) * width + column]);
-    }
-    return four;
+    let tokens = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
+    let at = min(tokens, vec4<u32>(end - 1u)) * width + column;
+    let four = vec4<f32>(f32(qkv[at.x]), f32(qkv[at.y]), f32(qkv[at.z]), f32(qkv[at.w]));
+    return select(vec4<f32>(), four, tokens < vec4<u32>(end));
 }
 
 // Four dimensions of a value; zeros after the last.
 fn four_values(first: u32, d: u32) -> vec4<f32> {
-    var four = vec4<f32>();
-    for (var i = 0u; i < 4u; i++) {
-        if d + i < HEAD_DIM {
-            four[i] = f32(qkv[first + d + i]);
-        }
-    }
-    return four;
+    let dims = vec4<u32>(d) + vec4<u32>(0u, 1u, 2u, 3u);
+    let at = min(dims, vec4<u32>(HEAD_DIM - 1u)) + first;
+    let four = vec4<f32>(f32(qkv[at.x]), f32(qkv[at.y]), f32(qkv[at.z]), f32(qkv[at.w]));
+    return select(vec4<f32>(), four, dims < vec4<u32>(HEAD_DIM));
 }
 
 // Makes four queries' scores or weights of one thread's keys known to the others.
@@ -217,7 +201,7 @@ fn finished(product: f32, t: u32, key: u32, head: u32, first: u32, end: u32, key
         return LOWEST;
     }
     var score = product * params.scale;
-    if params.has_bias != 0u {
+    if HAS_BIAS != 0u {
         let most = i32(params.bias_reach);
         let place = clamp(i32(key) - i32(t), -most, most) + most;
         score += bias[head * (2u * params.bias_reach + 1u) + u32(place)];

@@ -37,6 +37,11 @@ pub enum GpuSelector {
     /// The first hardware adapter, discrete before integrated; a software one if that is all.
     #[default]
     Best,
+    /// The hardware adapter that does the most multiply-adds a second, which takes a moment to find out
+    /// where there are several.
+    Fastest,
+    /// The best adapter of this backend: `vulkan`, `metal` or `dx12`.
+    Backend(String),
     /// The adapter at this position of [`gpu_adapters`](crate::gpu_adapters).
     Index(usize),
     /// The first adapter whose name contains this, in any case.

@@ -303,6 +303,23 @@ impl Embedder {
         self.engine.device()
     }
 
+    /// What the GPU does at best, and how the model's kernels do beside it for these texts as one batch: what
+    /// `taskvec bench kernels --device gpu` prints. Takes some seconds on a GPU, and far longer on software.
+    ///
+    /// # Errors
+    /// Those of [`Embedder::embed_batch`]; and where the device is not a GPU that was asked for as such.
+    #[cfg(feature = "gpu")]
+    pub fn measure_gpu<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        how: impl Into<EmbedOptions>,
+    ) -> Result<crate::GpuMeasurement> {
+        let options = how.into();
+        let texts: Result<Vec<TokenizedText>> =
+            texts.iter().map(|text| Ok(self.tokenize_one(text.as_ref(), &options)?.1)).collect();
+        self.engine.backend(None)?.measure(&crate::tokens::RaggedBatch::new(&texts?))
+    }
+
     /// The model's folder, or a name for the built-in one.
     pub fn model(&self) -> &Path {
         &self.engine.model.root

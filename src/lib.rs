@@ -62,7 +62,7 @@ mod task;
 mod tokens;
 
 #[cfg(feature = "gpu")]
-pub use backend::gpu::{GpuAdapter, gpu_adapters};
+pub use backend::gpu::{GpuAdapter, GpuKernel, GpuMeasurement, GpuPeaks, gpu_adapters};
 pub use catalogue::{KnownModel, known_models};
 pub use device::{Device, DeviceReport, GpuSelector, instruction_sets};
 pub use embedder::{Document, Embedder, Embedding};

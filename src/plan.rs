@@ -201,7 +201,7 @@ pub(crate) enum Step {
 #[cfg(feature = "gpu")]
 impl Step {
     /// The buffers that it reads.
-    fn reads(&self) -> Vec<BufferId> {
+    pub(crate) fn reads(&self) -> Vec<BufferId> {
         match self {
             Step::Embed { .. } => Vec::new(),
             Step::Norm { input, residual, .. } => [*input].into_iter().chain(*residual).collect(),
@@ -219,7 +219,7 @@ impl Step {
     }
 
     /// The buffer that it writes.
-    fn writes(&self) -> BufferId {
+    pub(crate) fn writes(&self) -> BufferId {
         match self {
             Step::Embed { output, .. }
             | Step::Norm { output, .. }

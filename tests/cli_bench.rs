@@ -50,6 +50,37 @@ fn kernels_are_measured_beside_the_machines_peaks() {
     assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
 }
 
+/// On whatever GPU there is: a software one in CI. Its vectors are held against the CPU's.
+#[cfg(feature = "gpu")]
+#[test]
+fn a_gpus_kernels_are_measured_beside_its_peaks() {
+    let folder = TempDir::new().unwrap();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bert-e5");
+    for precision in ["f32", "bf16", "f16"] {
+        let arguments = ["bench", "kernels", "--device", "gpu", "--model", model, "--precision", precision];
+        let files = ["--rows", "16,100", "--json", "g.json", "--svg", "g.svg"];
+        let output = taskvec(&folder).args(arguments).args(files).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let text = stdout(&output);
+        for part in
+            ["multiply-adds/s in f32", "a copy", "product query_key_value 16x144x48", "bytes read back"]
+        {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        let report = std::fs::read_to_string(folder.path().join("g.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        for run in report["runs"].as_array().unwrap() {
+            assert_eq!(run["dispatches"], 23, "{run}");
+            assert_eq!(run["bytes_read_back"].as_u64().unwrap(), 192 * run["texts"].as_u64().unwrap());
+            assert!(run["smallest_cosine_to_cpu"].as_f64().unwrap() > 0.999, "{run}");
+            assert!(run["kernels"].as_array().unwrap().len() >= 7, "{run}");
+        }
+        assert!(report["peaks"]["f32_operations_per_second"].as_f64().unwrap() > 1e8);
+        let svg = std::fs::read_to_string(folder.path().join("g.svg")).unwrap();
+        assert!(svg.matches("<circle").count() >= 5 && !svg.contains("NaN"), "{svg}");
+    }
+}
+
 #[test]
 fn a_model_is_measured_in_each_precision() {
     let folder = TempDir::new().unwrap();
@@ -88,7 +119,7 @@ fn what_cannot_be_measured_is_said() {
     for (arguments, code, part) in [
         (&["bench", "kernels", "convolution"][..], 2, "no kernel has one of these in its name"),
         (&["bench", "kernels", "--isa", "sse9"], 1, "sse9"),
-        (&["bench", "kernels", "--device", "gpu"], 2, "kernels are measured on the CPU"),
+        (&["bench", "kernels", "--device", "reference"], 2, "kernels are measured on the cpu and on a gpu"),
         (&["bench", "kernels", "--rows", "0"], 2, "0"),
         (&["bench", "model", "--device", "cpu", "--lengths", "100000"], 2, "takes 3 to 256 tokens"),
         (&["bench", "model", "--device", "cpu", "--seconds=-1"], 2, "--seconds"),

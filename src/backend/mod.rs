@@ -34,6 +34,12 @@ pub(crate) trait Backend: Send + Sync {
     /// Bytes of memory that batches of up to this many tokens and texts need beside the weights.
     fn batch_bytes(&self, tokens: usize, texts: usize) -> usize;
 
+    /// What the device does at best, and how the kernels of a batch do beside it. For GPUs.
+    #[cfg(feature = "gpu")]
+    fn measure(&self, _: &RaggedBatch) -> Result<gpu::GpuMeasurement> {
+        Err(gpu::not_a_gpu(self.name()))
+    }
+
     /// The results of each batch, one for each of `ends` (places in
     /// [`Plan::ends`](crate::plan::Plan::ends)), row after row.
     fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>>;

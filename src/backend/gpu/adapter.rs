@@ -1,10 +1,15 @@
 //! Finding a GPU and opening it.
 
+use super::measure;
 use crate::device::GpuSelector;
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor, InstanceFlags};
+
+/// A batch that takes longer has hung. Software adapters need minutes for large models.
+const HANG: Duration = Duration::from_secs(600);
 
 /// A GPU of this machine: what `taskvec devices` lists.
 #[derive(Clone, Debug)]
@@ -85,6 +90,12 @@ pub(super) fn select(selector: &GpuSelector) -> Result<Adapter> {
     };
     let (asked, chosen) = match selector {
         GpuSelector::Best => ("any GPU".to_owned(), adapters.into_iter().min_by_key(rank)),
+        GpuSelector::Fastest => ("any GPU".to_owned(), measure::fastest(adapters)),
+        GpuSelector::Backend(name) => {
+            let fits = |adapter: &Adapter| adapter.get_info().backend.to_str().eq_ignore_ascii_case(name);
+            let chosen = adapters.into_iter().filter(fits).min_by_key(rank);
+            (format!("the backend `{name}` (vulkan, metal or dx12)"), chosen)
+        }
         GpuSelector::Index(index) => (format!("index {index}"), adapters.into_iter().nth(*index)),
         GpuSelector::Name(name) => {
             let wanted = name.to_lowercase();
@@ -195,6 +206,46 @@ impl Opened {
             #[cfg(test)]
             shortage: std::sync::atomic::AtomicU64::new(u64::MAX),
         })
+    }
+
+    /// Waits until what was submitted is done. A device that takes too long hangs.
+    pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(HANG) };
+        let waited = self.device.poll(wait);
+        self.check()?;
+        waited.map(drop).map_err(|e| self.explain(format!("a batch did not finish: {e}")))
+    }
+
+    /// The bytes of a buffer, when all that was submitted is done.
+    pub(super) fn read(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
+        let (sender, mapped) = std::sync::mpsc::channel();
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+            // Who receives waits below.
+            let _ = sender.send(result);
+        });
+        self.wait(self.queue.submit([]))?;
+        let failed = |problem: String| self.explain(format!("results cannot be read: {problem}"));
+        match mapped.try_recv() {
+            Ok(result) => result.map_err(|e| failed(e.to_string()))?,
+            Err(_) => return Err(failed("they were not ready".to_owned())),
+        }
+        let bytes = buffer.get_mapped_range(..).map_err(|e| failed(e.to_string()))?.to_vec();
+        buffer.unmap();
+        Ok(bytes)
+    }
+
+    /// Ties buffers to the bindings of a layout, in their order.
+    pub(super) fn bind(&self, layout: &wgpu::BindGroupLayout, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+        self.made();
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
+            .iter()
+            .enumerate()
+            .map(|(i, buffer)| wgpu::BindGroupEntry {
+                binding: i as u32,
+                resource: buffer.as_entire_binding(),
+            })
+            .collect();
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 
     /// Counts something made on the device. A test holds that batches make nothing once there is room for

@@ -126,22 +126,10 @@ impl Arena {
                 Binding::Texts => self.text_spans.clone(),
             }
         };
-        let mut bound = vec![self.batch.clone(), dispatch.params.clone()];
-        bound.extend(dispatch.bindings.iter().map(buffer));
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = bound
-            .iter()
-            .enumerate()
-            .map(|(i, buffer)| wgpu::BindGroupEntry {
-                binding: i as u32,
-                resource: buffer.as_entire_binding(),
-            })
-            .collect();
-        gpu.made();
-        gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &dispatch.layout,
-            entries: &entries,
-        })
+        let bound: Vec<wgpu::Buffer> = dispatch.bindings.iter().map(buffer).collect();
+        let mut all = vec![&self.batch, &dispatch.params];
+        all.extend(&bound);
+        gpu.bind(&dispatch.layout, &all)
     }
 
     /// Writes what the shaders need to know of a batch. Returns how many tiles of queries it has.

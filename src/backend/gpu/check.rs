@@ -5,7 +5,7 @@ use super::adapter::Opened;
 use super::pipelines::Pipelines;
 use super::shader::{Form, Formats, MATRIX_TILES, Shader, Values, Weights};
 use super::upload::upload;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use half::f16;
 use wgpu::BufferUsages;
 
@@ -80,16 +80,7 @@ fn multiply(gpu: &Opened, tile: usize) -> Result<Vec<f32>> {
         out.clone(),
     ];
     let (pipeline, layout) = Pipelines::default().get(gpu, &form, bound.len())?;
-    let entries: Vec<_> = bound
-        .iter()
-        .enumerate()
-        .map(|(i, buffer)| wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() })
-        .collect();
-    let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout: &layout,
-        entries: &entries,
-    });
+    let group = gpu.bind(&layout, &bound.each_ref());
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -98,14 +89,8 @@ fn multiply(gpu: &Opened, tile: usize) -> Result<Vec<f32>> {
         pass.dispatch_workgroups(COLUMNS.div_ceil(tile.columns) as u32, ROWS.div_ceil(tile.rows) as u32, 1);
     }
     encoder.copy_buffer_to_buffer(&out, 0, &readback, 0, bytes);
-    let submission = gpu.queue.submit([encoder.finish()]);
-    readback.map_async(wgpu::MapMode::Read, .., |_| {});
-    let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(super::HANG) };
-    let failed = |problem: String| -> Error { gpu.explain(problem) };
-    gpu.device.poll(wait).map_err(|e| failed(e.to_string()))?;
-    gpu.check()?;
-    let view = readback.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
-    let halves: Vec<f16> = bytemuck::pod_collect_to_vec(&view[..ROWS * COLUMNS * 2]);
+    gpu.queue.submit([encoder.finish()]);
+    let halves: Vec<f16> = bytemuck::pod_collect_to_vec(&gpu.read(&readback)?[..ROWS * COLUMNS * 2]);
     Ok(halves.into_iter().map(f16::to_f32).collect())
 }
 

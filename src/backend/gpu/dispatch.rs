@@ -30,6 +30,7 @@ pub(super) struct Dispatch {
 
 /// A form of a shader, compiled.
 pub(super) struct Prepared {
+    pub(super) shader: Shader,
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) grid: Grid,
 }
@@ -174,7 +175,7 @@ impl<'a> Recorder<'a> {
         for (form, grid) in forms {
             let (pipeline, of_form) = self.pipelines.get(self.gpu, &form, bindings.len() + 2)?;
             layout = Some(of_form);
-            prepared.push(Prepared { pipeline, grid });
+            prepared.push(Prepared { shader: form.shader, pipeline, grid });
         }
         let Some(layout) = layout else { return Ok(()) };
         let mut padded = [0u32; 16];
@@ -380,14 +381,15 @@ impl<'a> Recorder<'a> {
             count(visible.before),
             count(visible.after),
             bias.as_ref().map_or(0, |bias| bias.reach as u32),
-            u32::from(bias.is_some()),
         ];
+        let has_bias = u32::from(bias.is_some());
         let bias = match bias {
             Some(bias) => self.shared("distance bias", Arc::as_ptr(bias) as usize, || bias.values.clone())?,
             None => Binding::Constant(self.unused.clone()),
         };
         let bindings = vec![Binding::QueryTiles, bias, Binding::Plan(*input), Binding::Plan(*output)];
-        let constants = vec![("HEAD_DIM", *head_dim as u32), ("QUERIES", self.queries as u32)];
+        let constants =
+            vec![("HEAD_DIM", *head_dim as u32), ("QUERIES", self.queries as u32), ("HAS_BIAS", has_bias)];
         let form = Form { shader: Shader::Attention, formats: self.values(Rows::Tokens), constants };
         self.push_forms(vec![(form, Grid::PerQueryTile(*heads))], &params, bindings)?;
         Ok(1)

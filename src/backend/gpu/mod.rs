@@ -9,11 +9,14 @@ mod arena;
 mod check;
 mod dispatch;
 mod linear;
+mod measure;
 mod pipelines;
 mod shader;
 mod upload;
 
 pub use adapter::{GpuAdapter, gpu_adapters};
+pub(crate) use measure::not_a_gpu;
+pub use measure::{GpuKernel, GpuMeasurement, GpuPeaks};
 
 use super::{Backend, Results};
 use crate::device::GpuSelector;
@@ -23,21 +26,17 @@ use crate::plan::{Plan, RotaryTable, Rows};
 use crate::tokens::RaggedBatch;
 use adapter::Opened;
 use arena::{Arena, Layout};
-use dispatch::{Dispatch, Grid, Recorder, values_of};
+use dispatch::{Dispatch, Grid, Prepared, Recorder, values_of};
 use shader::{Formats, Values, Weights};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// Tokens of a batch: enough to fill a large GPU.
 const BATCH_TOKENS: usize = 4096;
 
 /// Batches under way at a time.
 const SLOTS: usize = 2;
-
-/// A batch that takes longer has hung. Software adapters need minutes for large models.
-const HANG: Duration = Duration::from_secs(600);
 
 pub(crate) struct Gpu {
     plan: Arc<Plan>,
@@ -220,27 +219,29 @@ impl Gpu {
         tiles: usize,
         ends: &[usize],
     ) {
-        let most = self.gpu.most_groups();
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         let dispatches = self.plan.steps_for(ends).flat_map(|(place, _)| self.of_steps[place].clone());
         for (dispatch, bind_group) in dispatches.map(|i| (&self.dispatches[i], &arena.bind_groups[i])) {
-            let rows = |rows| if rows == Rows::Tokens { batch.tokens() } else { batch.pools() };
-            let tiled = match dispatch.forms.first().map(|form| form.grid) {
-                Some(Grid::Tiles { rows: kind, .. }) => rows(kind),
-                _ => 0,
-            };
-            let Some(form) = linear::form_for(&dispatch.forms, tiled) else { continue };
-            let (x, y) = match form.grid {
-                Grid::PerRow(kind, groups) => fold(rows(kind) * groups, most),
-                Grid::Threads(kind, threads) => fold((rows(kind) * threads).div_ceil(64), most),
-                Grid::PerQueryTile(groups) => fold(tiles * groups, most),
-                Grid::Tiles { rows: kind, columns, tile } => {
-                    (columns.div_ceil(tile[1]), rows(kind).div_ceil(tile[0]))
-                }
-            };
+            let rows = self.tiled_rows(&dispatch.forms, batch);
+            let Some(form) = linear::form_for(&dispatch.forms, rows) else { continue };
+            let (x, y) = self.groups(form, batch, tiles);
             pass.set_pipeline(&form.pipeline);
             pass.set_bind_group(0, bind_group, &[]);
             pass.dispatch_workgroups(x as u32, y as u32, 1);
+        }
+    }
+
+    /// Workgroups of a dispatch for a batch with this many tiles of queries.
+    fn groups(&self, form: &Prepared, batch: &RaggedBatch, tiles: usize) -> (usize, usize) {
+        let most = self.gpu.most_groups();
+        let rows = |rows| if rows == Rows::Tokens { batch.tokens() } else { batch.pools() };
+        match form.grid {
+            Grid::PerRow(kind, groups) => fold(rows(kind) * groups, most),
+            Grid::Threads(kind, threads) => fold((rows(kind) * threads).div_ceil(64), most),
+            Grid::PerQueryTile(groups) => fold(tiles * groups, most),
+            Grid::Tiles { rows: kind, columns, tile } => {
+                (columns.div_ceil(tile[1]), rows(kind).div_ceil(tile[0]))
+            }
         }
     }
 
@@ -250,10 +251,7 @@ impl Gpu {
         let Some(arena) = &arenas[pending.slot] else {
             return Err(failed("the buffers of a batch are gone".to_owned()));
         };
-        let wait = wgpu::PollType::Wait { submission_index: Some(pending.submission), timeout: Some(HANG) };
-        let waited = self.gpu.device.poll(wait);
-        self.gpu.check()?;
-        waited.map_err(|e| failed(format!("a batch did not finish: {e}")))?;
+        self.gpu.wait(pending.submission)?;
         match pending.mapped.try_recv() {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return Err(failed(format!("results cannot be read: {e}"))),
@@ -329,6 +327,10 @@ impl Backend for Gpu {
 
     fn batch_bytes(&self, tokens: usize, texts: usize) -> usize {
         SLOTS * self.layout().arena_bytes(tokens, texts)
+    }
+
+    fn measure(&self, batch: &RaggedBatch) -> Result<GpuMeasurement> {
+        self.measured(batch)
     }
 
     fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {

@@ -21,6 +21,9 @@ pub(super) enum Shader {
     Route,
     ExpertUp,
     ExpertDown,
+    PeakFma,
+    PeakCopy,
+    PeakMatrix,
 }
 
 /// What the activations of tokens are stored as. Those of texts, from the pooling on, are f32.
@@ -99,7 +102,8 @@ impl Form {
             Weights::F16 => file!("weights_f16"),
             Weights::Bf16 => file!("weights_bf16"),
         };
-        let extension = if self.shader == Shader::LinearMatrix { ENABLE_MATRICES } else { "" };
+        let on_matrices = matches!(self.shader, Shader::LinearMatrix | Shader::PeakMatrix);
+        let extension = if on_matrices { ENABLE_MATRICES } else { "" };
         let mut source = [extension, values].concat();
         for (name, value) in &self.constants {
             source += &format!("const {name}: u32 = {value}u;\n");
@@ -124,6 +128,9 @@ impl Form {
             Shader::Route => &[file!("route")],
             Shader::ExpertUp => &[weights, activation, file!("expert_up")],
             Shader::ExpertDown => &[weights, file!("expert_down")],
+            Shader::PeakFma => &[file!("peak_fma")],
+            Shader::PeakCopy => &[file!("peak_copy")],
+            Shader::PeakMatrix => &[file!("peak_matrix")],
         };
         files.iter().for_each(|file| source += file);
         source
@@ -218,11 +225,19 @@ mod tests {
                 Shader::Route,
                 Shader::ExpertUp,
                 Shader::ExpertDown,
+                Shader::PeakFma,
+                Shader::PeakCopy,
             ] {
                 add(shader, Vec::new());
             }
+            if formats.values == Values::F16 {
+                add(Shader::PeakMatrix, Vec::new());
+            }
             for (head_dim, queries) in [(12, 32), (64, 32), (128, 32), (256, 16), (512, 8)] {
-                add(Shader::Attention, vec![("HEAD_DIM", head_dim), ("QUERIES", queries)]);
+                for has_bias in [0, 1] {
+                    let constants = [("HEAD_DIM", head_dim), ("QUERIES", queries), ("HAS_BIAS", has_bias)];
+                    add(Shader::Attention, constants.to_vec());
+                }
             }
             for matrices in [1, 2] {
                 for (tile, by_four) in TILES.iter().flat_map(|tile| [(tile, true), (tile, false)]) {
@@ -245,7 +260,7 @@ mod tests {
         if form.formats.values == Values::F16 {
             capabilities |= Capabilities::SHADER_FLOAT16;
         }
-        if form.shader == Shader::LinearMatrix {
+        if [Shader::LinearMatrix, Shader::PeakMatrix].contains(&form.shader) {
             capabilities |= Capabilities::COOPERATIVE_MATRIX;
         }
         let info = Validator::new(ValidationFlags::all(), capabilities)
@@ -266,7 +281,8 @@ mod tests {
 
     /// Metal's matrix units multiply blocks of 8 × 8, DirectX has none through wgpu.
     fn elsewhere() -> impl Iterator<Item = Form> {
-        forms().into_iter().filter(|form| form.shader != Shader::LinearMatrix)
+        let on_matrices = [Shader::LinearMatrix, Shader::PeakMatrix];
+        forms().into_iter().filter(move |form| !on_matrices.contains(&form.shader))
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Measure what one core can do, and each CPU kernel at a model's sizes beside it
+    /// Measure what one core or a GPU can do, and each kernel at a model's sizes beside it
     Kernels(BenchKernelsArguments),
     /// Measure a model from texts to vectors
     Model(BenchModelArguments),
@@ -19,7 +19,7 @@ pub(crate) struct BenchKernelsArguments {
     /// Only kernels with one of these in their name: product, attention, layer_norm, activation, encode
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
-    /// Rows of products, and tokens of attention
+    /// Rows of products, and tokens of attention (on a GPU in texts of up to 128)
     #[arg(long, value_delimiter = ',', value_name = "N,…", default_value = "1,16,128,512",
         value_parser = clap::value_parser!(u32).range(1..=65536).try_map(usize::try_from))]
     pub(crate) rows: Vec<usize>,
@@ -31,6 +31,13 @@ pub(crate) struct BenchKernelsArguments {
     pub(crate) svg: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) model: ModelArguments,
+}
+
+impl BenchKernelsArguments {
+    /// Whether the kernel of this name is asked for.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|part| name.contains(part))
+    }
 }
 
 #[derive(Args)]

@@ -19,7 +19,8 @@ pub(crate) struct ModelArguments {
     /// Where to compute; auto takes a hardware GPU if there is one
     #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
     device: DeviceName,
-    /// The GPU: its number or a part of its name, as `taskvec devices` lists them
+    /// The GPU: its number or a part of its name, as `taskvec devices` lists them; vulkan, metal or dx12 for the
+    /// best of these; fastest for the one that does most multiply-adds
     #[arg(long, value_name = "GPU")]
     adapter: Option<String>,
     /// CPU threads [default: all]
@@ -69,12 +70,24 @@ enum DeviceName {
 impl ModelArguments {
     /// The model on the CPU, to see what it is made of.
     pub(crate) fn open_on_cpu(&self) -> Outcome<Embedder> {
-        if matches!(self.device, DeviceName::Gpu | DeviceName::Reference) || self.adapter.is_some() {
+        if self.device == DeviceName::Reference || self.is_on_gpu() {
             return Err(Failure::Usage(
-                "kernels are measured on the CPU; bench model takes any device".to_owned(),
+                "kernels are measured on the cpu and on a gpu; bench model takes any device".to_owned(),
             ));
         }
         open_from(&self.builder()?.device(Device::Cpu), self.folder()?)
+    }
+
+    /// Whether a GPU is asked for.
+    pub(crate) fn is_on_gpu(&self) -> bool {
+        self.device == DeviceName::Gpu || self.adapter.is_some()
+    }
+
+    /// The model on the CPU in f32, to hold a GPU's vectors against.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn open_reference_of_gpu(&self) -> Outcome<Embedder> {
+        let builder = self.builder()?.device(Device::Cpu).precision(Precision::F32);
+        open_from(&builder, self.folder()?)
     }
 
     /// The model in another precision.
@@ -153,10 +166,17 @@ impl ModelArguments {
         if matches!(self.device, DeviceName::Cpu | DeviceName::Reference) {
             return Err(Failure::Usage("--adapter names a GPU, so it needs --device gpu".to_owned()));
         }
-        Ok(Device::Gpu(match adapter.parse() {
-            Ok(index) => GpuSelector::Index(index),
-            Err(_) => GpuSelector::Name(adapter.clone()),
-        }))
+        Ok(Device::Gpu(selector(adapter)))
+    }
+}
+
+/// What `--adapter` names.
+fn selector(adapter: &str) -> GpuSelector {
+    match (adapter.parse(), adapter) {
+        (Ok(index), _) => GpuSelector::Index(index),
+        (_, "fastest") => GpuSelector::Fastest,
+        (_, "vulkan" | "metal" | "dx12") => GpuSelector::Backend(adapter.to_owned()),
+        _ => GpuSelector::Name(adapter.to_owned()),
     }
 }
 

@@ -31,6 +31,10 @@ pub(super) struct Peaks {
 
 pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
     warn_of_debug_build();
+    #[cfg(feature = "gpu")]
+    if arguments.model.is_on_gpu() {
+        return super::gpu::run(arguments);
+    }
     let isa = match &arguments.model.instruction_set {
         None => Isa::best(),
         Some(name) => Isa::by_name(name).ok_or_else(|| {
@@ -44,7 +48,7 @@ pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
     sink.write(describe(isa, &peaks).as_bytes())?;
     let mut points = Vec::new();
     for kernel in kernels(&shapes, &arguments.rows) {
-        if !arguments.names.is_empty() && !arguments.names.iter().any(|name| kernel.name.contains(name)) {
+        if !arguments.wants(&kernel.name) {
             continue;
         }
         let point = kernel.measure(isa)?;
@@ -59,7 +63,7 @@ pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
         write_file(path, &(report(isa, &peaks, &points).to_string() + "\n"))?;
     }
     if let Some(path) = &arguments.svg {
-        write_file(path, &roofline(isa.name(), &peaks, &points))?;
+        write_file(path, &roofline(&format!("one core, {}", isa.name()), &peaks, &points))?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `taskvec bench`: what this machine can do, and how much of it kernels and models reach.
 
+#[cfg(feature = "gpu")]
+mod gpu;
 mod kernels;
 mod measure;
 mod model;

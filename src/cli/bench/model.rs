@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
 }
 
 /// A text of so many tokens, special tokens included.
-fn text_of(embedder: &Embedder, tokens: usize) -> Outcome<String> {
+pub(super) fn text_of(embedder: &Embedder, tokens: usize) -> Outcome<String> {
     let count = |text: &str| embedder.token_ids(text, EmbedOptions::new()).map(|ids| ids.len());
     let empty = count("")?;
     if !(empty + 1..=embedder.max_tokens()).contains(&tokens) {

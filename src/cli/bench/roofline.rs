@@ -47,8 +47,8 @@ impl Axes {
     }
 }
 
-/// The roofline of an instruction set as SVG.
-pub(super) fn roofline(instruction_set: &str, peaks: &Peaks, points: &[Point]) -> String {
+/// The roofline of a device as SVG.
+pub(super) fn roofline(device: &str, peaks: &Peaks, points: &[Point]) -> String {
     let highest = peaks.arithmetic.iter().map(|(_, peak)| *peak).fold(1e9, f64::max);
     let mut axes = Axes { x: (0.5, 2048.0), y: (highest / 2048.0, highest * 1.5) };
     for point in points.iter().filter(|point| !point.is_elementwise()) {
@@ -60,7 +60,8 @@ pub(super) fn roofline(instruction_set: &str, peaks: &Peaks, points: &[Point]) -
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"22\" font-size=\"16\">taskvec kernels on one core, {instruction_set}</text>\n"
+         <text x=\"{LEFT}\" y=\"22\" font-size=\"16\">taskvec kernels on {}</text>\n",
+        escaped(device)
     );
     grid(&mut svg, &axes);
     roofs(&mut svg, &axes, peaks, highest);
@@ -144,7 +145,7 @@ fn roofs(svg: &mut String, axes: &Axes, peaks: &Peaks, highest: f64) {
 fn color(storage: &str) -> &'static str {
     match storage {
         "f32" => "#1f5fbf",
-        "bf16" => "#b3541e",
+        "bf16" | "matrix" => "#b3541e",
         _ => "#2e7d32",
     }
 }
