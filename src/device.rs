@@ -26,6 +26,9 @@ pub enum Device {
     Cpu,
     /// A GPU, or an error.
     Gpu(GpuSelector),
+    /// Several GPUs, each with the whole model: batches go to whichever is free. One that fails leaves its work
+    /// to the others. GPUs of different kinds give vectors that differ by rounding.
+    Gpus(Vec<GpuSelector>),
     /// Plain scalar code: slow, and what the other devices are tested against.
     Reference,
 }
@@ -86,6 +89,7 @@ pub(crate) fn start(
         (Device::Reference, _) => Ok((Box::new(Reference::new(plan.clone(), precision)?), None)),
         (Device::Cpu, _) => Ok((start_cpu(options, plan, threads)?, None)),
         (Device::Gpu(selector), _) => Ok((start_gpu(plan, selector, precision)?, None)),
+        (Device::Gpus(selectors), _) => Ok((start_gpus(plan, selectors, precision)?, None)),
         (Device::Auto, Precision::Int8) => {
             Ok((start_cpu(options, plan, threads)?, Some("int8 is for the CPU".to_owned())))
         }
@@ -141,6 +145,25 @@ pub fn instruction_sets() -> Vec<&'static str> {
 #[cfg(feature = "gpu")]
 fn start_gpu(plan: &Arc<Plan>, selector: &GpuSelector, precision: Precision) -> Result<Box<dyn Backend>> {
     Ok(Box::new(crate::backend::gpu::Gpu::new(plan.clone(), selector, precision)?))
+}
+
+#[cfg(feature = "gpu")]
+fn start_gpus(plan: &Arc<Plan>, selectors: &[GpuSelector], precision: Precision) -> Result<Box<dyn Backend>> {
+    if selectors.is_empty() {
+        return Err(Error::InvalidOption {
+            option: "Device::Gpus",
+            found: "an empty list".to_owned(),
+            expected: "one GPU or more".to_owned(),
+        });
+    }
+    let gpus: Result<Vec<_>> =
+        selectors.iter().map(|selector| start_gpu(plan, selector, precision)).collect();
+    Ok(Box::new(crate::backend::gpus::Gpus::new(gpus?)))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn start_gpus(_: &Arc<Plan>, _: &[GpuSelector], _: Precision) -> Result<Box<dyn Backend>> {
+    Err(Error::GpuNotBuilt)
 }
 
 #[cfg(feature = "gpu")]

@@ -70,6 +70,23 @@ fn a_gpus_other_precisions_are_invariant_too() {
     }
 }
 
+/// Two GPUs share the work; here they are one GPU opened twice, so that bits must be the same.
+#[cfg(feature = "gpu")]
+#[test]
+fn several_gpus_give_what_one_gives() {
+    use taskvec::{Device, GpuSelector};
+    let texts = &texts()[..80];
+    let vectors = |device: Device| -> Vec<Vec<f32>> {
+        let embedder = Embedder::builder().device(device).batch_tokens(100).open(fixture("bert-e5")).unwrap();
+        let embeddings = embedder.embed_batch(texts, EmbedOptions::new()).unwrap();
+        embeddings.into_iter().map(|embedding| embedding.vector).collect()
+    };
+    let best = GpuSelector::Best;
+    let one = vectors(Device::Gpu(best.clone()));
+    assert_eq!(vectors(Device::Gpus(vec![best.clone(), best.clone()])), one);
+    assert!(Embedder::builder().device(Device::Gpus(Vec::new())).open(fixture("bert-e5")).is_err());
+}
+
 #[test]
 fn threads_and_batch_sizes_do_not_change_a_bit() {
     let texts = texts();

@@ -5,6 +5,8 @@ pub(crate) mod auto;
 pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpus;
 pub(crate) mod reference;
 
 use crate::device::DeviceReport;

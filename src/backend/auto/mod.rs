@@ -142,7 +142,7 @@ impl Auto {
 }
 
 /// Whether an error is the GPU's, so that the CPU may do better.
-fn is_the_gpus(error: &Error) -> bool {
+pub(crate) fn is_the_gpus(error: &Error) -> bool {
     matches!(
         error,
         Error::Gpu { .. }

@@ -1,6 +1,7 @@
 //! Finding a GPU and opening it.
 
 use super::measure;
+use super::pipelines::PipelineCache;
 use crate::device::GpuSelector;
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -126,6 +127,8 @@ pub(super) struct Opened {
     /// Whether there are cooperative matrices of the one kind that linear_matrix.wgsl uses.
     pub(super) matrices: bool,
     limits: wgpu::Limits,
+    /// Compiled shaders of earlier processes, where the adapter can keep them.
+    pub(super) cache: Option<PipelineCache>,
     faults: Arc<Mutex<Faults>>,
     /// Buffers and bind groups made so far.
     made: AtomicUsize,
@@ -164,8 +167,9 @@ impl Opened {
         let name = adapter.get_info().name;
         let (f16, matrices) =
             (adapter.features().contains(wgpu::Features::SHADER_F16), has_matrices(adapter));
-        let mut features =
-            adapter.features() & (wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY);
+        let wanted =
+            wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        let mut features = adapter.features() & wanted;
         if matrices {
             features |= MATRIX_FEATURES;
         }
@@ -183,6 +187,7 @@ impl Opened {
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::Gpu { adapter: name.clone(), problem: e.to_string() })?;
+        let cache = PipelineCache::open(adapter, &device);
         let faults = Arc::new(Mutex::new(Faults::default()));
         let on_error = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -201,6 +206,7 @@ impl Opened {
             f16,
             matrices,
             limits,
+            cache,
             faults,
             made: AtomicUsize::new(0),
             #[cfg(test)]

@@ -91,6 +91,9 @@ impl Gpu {
         }
         let Recorder { dispatches, stretched, weight_bytes, queries, .. } = recorder;
         gpu.check()?;
+        if let Some(cache) = &gpu.cache {
+            cache.save();
+        }
         let arenas = Mutex::default();
         Ok(Gpu { plan, gpu, formats, dispatches, of_steps, stretched, queries, weight_bytes, arenas })
     }

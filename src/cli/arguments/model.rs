@@ -20,7 +20,8 @@ pub(crate) struct ModelArguments {
     #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
     device: DeviceName,
     /// The GPU: its number or a part of its name, as `taskvec devices` lists them; vulkan, metal or dx12 for the
-    /// best of these; fastest for the one that does most multiply-adds
+    /// best of these; fastest for the one that does most multiply-adds; several with
+    /// commas between
     #[arg(long, value_name = "GPU")]
     adapter: Option<String>,
     /// CPU threads [default: all]
@@ -166,7 +167,10 @@ impl ModelArguments {
         if matches!(self.device, DeviceName::Cpu | DeviceName::Reference) {
             return Err(Failure::Usage("--adapter names a GPU, so it needs --device gpu".to_owned()));
         }
-        Ok(Device::Gpu(selector(adapter)))
+        Ok(match adapter.split(',').map(selector).collect::<Vec<_>>() {
+            mut one if one.len() == 1 => Device::Gpu(one.remove(0)),
+            several => Device::Gpus(several),
+        })
     }
 }
 
