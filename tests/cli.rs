@@ -61,6 +61,27 @@ fn json_says_how_the_vectors_were_made() {
     assert!(output.stderr.is_empty(), "{}", stderr(&output));
 }
 
+/// An output file's ending says how it is written, unless --format does.
+#[test]
+fn an_output_files_ending_names_its_format() {
+    let folder = TempDir::new().unwrap();
+    for (name, format, start) in [
+        ("v.npy", None, &b"\x93NUMPY"[..]),
+        ("v.JSON", None, b"{"),
+        ("v.jsonl", None, b"{\"index\""),
+        ("v.npy", Some("json"), b"{"),
+        ("v.dat", None, b"index"),
+        ("npy", None, b"index"),
+    ] {
+        let mut command = taskvec(&folder);
+        command.args(["embed", "one", "two", "--device", "cpu", "--output", name]);
+        command.args(format.iter().flat_map(|format| ["--format", format]));
+        assert!(command.status().unwrap().success());
+        let bytes = std::fs::read(folder.path().join(name)).unwrap();
+        assert!(bytes.starts_with(start), "{name}, {format:?}: {}", String::from_utf8_lossy(&bytes[..40]));
+    }
+}
+
 #[test]
 fn npy_holds_the_same_values_as_jsonl() {
     let folder = TempDir::new().unwrap();

@@ -115,6 +115,23 @@ fn a_model_is_measured_in_each_precision() {
 }
 
 #[test]
+fn a_model_is_measured_on_texts_of_a_file() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("t.txt"), "one\ntwo words\nthree more words\n").unwrap();
+    let arguments = ["bench", "model", "--device", "cpu", "--texts", "t.txt", "--seconds", "0.01"];
+    let output = taskvec(&folder).args(arguments).args(["--json", "m.json"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = std::fs::read_to_string(folder.path().join("m.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let run = &report["seconds"][0];
+    assert_eq!(
+        (run["texts"].as_u64(), run["all_tokens"].as_u64()),
+        (Some(3), Some(3 * 2 + 1 + 2 + 3)),
+        "{run}"
+    );
+}
+
+#[test]
 fn what_cannot_be_measured_is_said() {
     for (arguments, code, part) in [
         (&["bench", "kernels", "convolution"][..], 2, "no kernel has one of these in its name"),

@@ -35,13 +35,14 @@ fn gpus() -> String {
     for gpu in adapters {
         let features = if gpu.features.is_empty() { "none".to_owned() } else { gpu.features.join(", ") };
         text += &format!(
-            "gpu {:<4} {} ({}, {}, {})\n         features: {features}; bindings of up to {} MB; would run: f32 shaders\n",
+            "gpu {:<4} {} ({}, {}, {})\n         features: {features}; bindings of up to {} MB\n         products: {}\n",
             gpu.index,
             gpu.name,
             gpu.kind,
             gpu.backend,
             gpu.driver,
-            gpu.max_binding_bytes / 1_000_000
+            gpu.max_binding_bytes / 1_000_000,
+            gpu.products.join(", ")
         );
     }
     text

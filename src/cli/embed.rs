@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
     let embedder = arguments.model.open(arguments.task.dimensions)?;
     let options = arguments.task.options();
     let ranges = ranges(output, &embedder, &options)?;
-    let mut records = Records::new(sink, output.format, output.output.is_none(), output.base64)?;
+    let mut records = Records::new(sink, output.format(), output.output.is_none(), output.base64)?;
     let mut warnings = Warnings::default();
     warnings.about_dimensions(&embedder, arguments.task.dimensions);
     let progress = progress_bar(items.len());
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
 /// Arguments that contradict each other.
 fn check(output: &OutputArguments) -> Outcome {
     let usage = |problem: &str| Err(Failure::Usage(problem.to_owned()));
-    if output.give != Give::Dense && matches!(output.format, Format::Npy | Format::Safetensors) {
+    if output.give != Give::Dense && matches!(output.format(), Format::Npy | Format::Safetensors) {
         return usage(
             "--give sparse and tokens have a length of their own for each text: use --format json or jsonl",
         );
@@ -78,7 +78,7 @@ fn check(output: &OutputArguments) -> Outcome {
     if !has_ranges && output.output_type.needs_ranges() {
         return usage("--type int8 and uint8 need --ranges FILE, or --calibrate FILE with a sample of texts");
     }
-    if output.base64 && !matches!(output.format, Format::Json | Format::Jsonl) {
+    if output.base64 && !matches!(output.format(), Format::Json | Format::Jsonl) {
         return usage("--base64 is for --format json and jsonl");
     }
     Ok(())
@@ -205,7 +205,7 @@ fn heading(
     prompt: &Prompt,
 ) -> Outcome<Heading> {
     let space = embedder.space(options)?;
-    let fingerprint = match Records::has_fingerprint(output.format) {
+    let fingerprint = match Records::has_fingerprint(output.format()) {
         true => space.fingerprint().to_string(),
         false => String::new(),
     };

@@ -30,6 +30,8 @@ pub struct GpuAdapter {
     pub features: Vec<String>,
     /// The most bytes that a shader can reach through one binding.
     pub max_binding_bytes: u64,
+    /// How it computes products: `f32`, `bf16 weights`, `f16`, `f16 on matrix units`.
+    pub products: Vec<&'static str>,
 }
 
 /// All GPUs of this machine, software ones included. Empty where there is no driver.
@@ -67,6 +69,11 @@ fn describe(index: usize, adapter: &Adapter) -> GpuAdapter {
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         features: features.map(|(_, name)| name.to_owned()).collect(),
         max_binding_bytes: adapter.limits().max_storage_buffer_binding_size,
+        products: match (adapter.features().contains(wgpu::Features::SHADER_F16), has_matrices(adapter)) {
+            (_, true) => vec!["f32", "bf16 weights", "f16 on matrix units"],
+            (true, false) => vec!["f32", "bf16 weights", "f16"],
+            (false, false) => vec!["f32", "bf16 weights"],
+        },
     }
 }
 

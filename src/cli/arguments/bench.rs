@@ -49,6 +49,9 @@ pub(crate) struct BenchModelArguments {
     #[arg(long, value_delimiter = ',', value_name = "N,…", default_value = "1,32",
         value_parser = clap::value_parser!(u32).range(1..=65536).try_map(usize::try_from))]
     pub(crate) batch: Vec<usize>,
+    /// Instead: all texts of a file, one a line, in one call
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["lengths", "batch"])]
+    pub(crate) texts: Option<PathBuf>,
     /// Several precisions, one after the other [default: that of --precision]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME,…")]
     pub(crate) precisions: Vec<PrecisionName>,

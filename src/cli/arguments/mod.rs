@@ -68,9 +68,9 @@ pub(crate) struct EmbedArguments {
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArguments {
-    /// How to write vectors
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub(crate) format: Format,
+    /// How to write vectors [default: as the ending of --output says, else table]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Write to a file, which appears whole or not at all [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -104,6 +104,15 @@ pub(crate) enum InputFormat {
     Lines,
     /// One JSON object a line, with the text under "text" and, if there is one, its title under "title"
     Jsonl,
+}
+
+impl OutputArguments {
+    /// The format that is asked for, or that the output file's ending names.
+    pub(crate) fn format(&self) -> Format {
+        let ending = self.output.as_ref().and_then(|file| file.extension()?.to_str());
+        let named = ending.and_then(|ending| Format::from_str(ending, true).ok());
+        self.format.or(named).unwrap_or(Format::Table)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,8 @@
 
 use super::measure::percentile;
 use super::{warn_of_debug_build, write_file};
-use crate::cli::arguments::BenchModelArguments;
+use crate::cli::arguments::{BenchModelArguments, InputFormat};
+use crate::cli::input;
 use crate::cli::sink::Sink;
 use crate::cli::{Failure, Outcome};
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
     let precisions = arguments.model.precisions(&arguments.precisions);
     for precision in precisions {
         let embedder = arguments.model.open_with(precision)?;
-        let device = embedder.device().name.clone();
+        let device = embedder.device().name;
         let head = ["tokens", "texts", "p50 ms", "p90 ms", "p99 ms", "texts/s", "tokens/s"];
         let [tokens, texts, p50, p90, p99, texts_rate, tokens_rate] = head;
         sink.write(
@@ -25,27 +26,27 @@ pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
             )
             .as_bytes(),
         )?;
-        for &length in &arguments.lengths {
-            let text = text_of(&embedder, length)?;
-            for &batch in &arguments.batch {
-                let texts = vec![text.as_str(); batch];
-                let mut seconds = latencies(&embedder, &texts, arguments.seconds)?;
-                let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|share| percentile(&mut seconds, share));
-                let (texts_rate, tokens_rate) = (batch as f64 / p50, (batch * length) as f64 / p50);
-                sink.write(
-                    format!(
-                        "{length:>8} {batch:>6} {:>10.3} {:>10.3} {:>10.3} {texts_rate:>10.1} {tokens_rate:>10.0}\n",
-                        p50 * 1e3,
-                        p90 * 1e3,
-                        p99 * 1e3
-                    )
-                    .as_bytes(),
-                )?;
-                runs.push(json!({
-                    "device": device, "precision": precision.name(), "tokens": length, "texts": batch,
-                    "calls": seconds.len(), "p50": p50, "p90": p90, "p99": p99,
-                }));
-            }
+        for work in work(arguments, &embedder)? {
+            let mut seconds = latencies(&embedder, &work.texts, arguments.seconds)?;
+            let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|share| percentile(&mut seconds, share));
+            let (texts_rate, tokens_rate) = (work.texts.len() as f64 / p50, work.tokens as f64 / p50);
+            sink.write(
+                format!(
+                    "{:>8} {:>6} {:>10.3} {:>10.3} {:>10.3} {texts_rate:>10.1} {tokens_rate:>10.0}\n",
+                    work.length.map_or("ragged".to_owned(), |length| length.to_string()),
+                    work.texts.len(),
+                    p50 * 1e3,
+                    p90 * 1e3,
+                    p99 * 1e3
+                )
+                .as_bytes(),
+            )?;
+            runs.push(json!({
+                // As it is after the work: which device Auto takes shows only then.
+                "device": embedder.device().name, "precision": precision.name(), "tokens": work.length,
+                "texts": work.texts.len(), "all_tokens": work.tokens, "calls": seconds.len(), "p50": p50,
+                "p90": p90, "p99": p99,
+            }));
         }
     }
     sink.finish()?;
@@ -56,6 +57,33 @@ pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
         }
         None => Ok(()),
     }
+}
+
+/// Texts of one call.
+struct Work {
+    /// Tokens of each; `None`: any.
+    length: Option<usize>,
+    texts: Vec<String>,
+    /// Of all texts.
+    tokens: usize,
+}
+
+/// What is measured: texts of each length in batches of each size, or those of a file.
+fn work(arguments: &BenchModelArguments, embedder: &Embedder) -> Outcome<Vec<Work>> {
+    if let Some(file) = &arguments.texts {
+        let items = input::from_file(file, InputFormat::Lines)?;
+        let texts: Vec<String> = items.into_iter().map(|item| item.text).collect();
+        let tokens = embedder.embed_batch(&texts, EmbedOptions::new())?.iter().map(|text| text.tokens).sum();
+        return Ok(vec![Work { length: None, texts, tokens }]);
+    }
+    let mut all = Vec::new();
+    for &length in &arguments.lengths {
+        let text = text_of(embedder, length)?;
+        for &batch in &arguments.batch {
+            all.push(Work { length: Some(length), texts: vec![text.clone(); batch], tokens: batch * length });
+        }
+    }
+    Ok(all)
 }
 
 /// A text of so many tokens, special tokens included.
@@ -79,7 +107,7 @@ pub(super) fn text_of(embedder: &Embedder, tokens: usize) -> Outcome<String> {
 }
 
 /// The seconds of calls, as many as fit the time, at least ten.
-fn latencies(embedder: &Embedder, texts: &[&str], seconds: f64) -> Outcome<Vec<f64>> {
+fn latencies(embedder: &Embedder, texts: &[String], seconds: f64) -> Outcome<Vec<f64>> {
     let time = Duration::try_from_secs_f64(seconds)
         .map_err(|problem| Failure::Usage(format!("--seconds {seconds}: {problem}")))?;
     embedder.embed_batch(texts, EmbedOptions::new())?;
