@@ -10,7 +10,7 @@ use folder::{ModelFolder, RawTensor};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use taskvec::{Device, EmbedOptions, Embedder};
+use taskvec::{Device, EmbedOptions, Embedder, Precision};
 
 /// The largest difference to the oracle that any value may have.
 const BOUND: f32 = 2e-5;
@@ -202,6 +202,17 @@ fn check(folder: &ModelFolder) -> Result<(), TestCaseError> {
             let difference = |(a, b): (&f32, &f32)| (a - b).abs();
             let worst = got.vector.iter().zip(&want.vector).map(difference).fold(0.0, f32::max);
             prop_assert!(worst <= BOUND, "{}: {:e} for {:?}", device, worst, text);
+        }
+    }
+    // A GPU has other forms of its shaders for these.
+    for (device, builder) in devices().into_iter().filter(|(device, _)| device == "gpu") {
+        for (precision, allowed) in [(Precision::Bf16, 0.99), (Precision::F16, 0.999)] {
+            let embedder = builder.clone().precision(precision).open(folder.path()).unwrap();
+            let got = embedder.embed_batch(&TEXTS, &options).unwrap();
+            for ((got, want), text) in got.iter().zip(&expected).zip(TEXTS) {
+                let cosine = taskvec::cosine(&got.vector, &want.vector);
+                prop_assert!(cosine >= allowed, "{} in {precision:?}: {} for {:?}", device, cosine, text);
+            }
         }
     }
     Ok(())

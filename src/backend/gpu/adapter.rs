@@ -139,6 +139,9 @@ pub(super) struct Opened {
     faults: Arc<Mutex<Faults>>,
     /// Buffers and bind groups made so far.
     made: AtomicUsize,
+    /// Milliseconds after which a device hangs.
+    #[cfg(test)]
+    pub(super) patience: std::sync::atomic::AtomicU64,
     /// Buffers of more bytes fail, as if memory were short.
     #[cfg(test)]
     pub(super) shortage: std::sync::atomic::AtomicU64,
@@ -217,13 +220,18 @@ impl Opened {
             faults,
             made: AtomicUsize::new(0),
             #[cfg(test)]
+            patience: std::sync::atomic::AtomicU64::new(HANG.as_millis() as u64),
+            #[cfg(test)]
             shortage: std::sync::atomic::AtomicU64::new(u64::MAX),
         })
     }
 
     /// Waits until what was submitted is done. A device that takes too long hangs.
     pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(HANG) };
+        let patience = HANG;
+        #[cfg(test)]
+        let patience = patience.min(Duration::from_millis(self.patience.load(Ordering::Relaxed)));
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(patience) };
         let waited = self.device.poll(wait);
         self.check()?;
         waited.map(drop).map_err(|e| self.explain(format!("a batch did not finish: {e}")))

@@ -51,6 +51,44 @@ fn batches_are_as_few_dispatches_as_they_were() {
     }
 }
 
+/// A batch with rows enough for the largest tiles has the same bits as its texts by themselves, which run in
+/// the smallest; and each tile the oracle's values.
+#[test]
+fn tiles_of_all_sizes_give_the_same_bits() {
+    for fixture in ["bert-e5", "qwen3-embedding"] {
+        for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+            let gpu = Gpu::new(plan(fixture), &GpuSelector::Best, precision).unwrap();
+            let most = gpu.plan.max_tokens;
+            let lengths: Vec<usize> = (0..6000 / most).map(|i| most - i % 17).collect();
+            let together = batch(&lengths);
+            let largest = gpu.dispatches.iter().filter(|dispatch| {
+                let chosen = linear::form_for(&dispatch.forms, together.tokens()).unwrap();
+                dispatch.forms.len() > 1 && std::ptr::eq(chosen, &dispatch.forms[0])
+            });
+            assert!(largest.count() > 2, "{fixture}: rows enough for the largest tiles");
+            let together = gpu.run(&[together], &[0]).unwrap().remove(0).remove(0);
+            let oracle = crate::backend::reference::Reference::new(plan(fixture), Precision::F32).unwrap();
+            for (i, of_text) in together.chunks_exact(48).enumerate().step_by(9) {
+                let text = batch(&lengths[i..=i]);
+                let alone = gpu.run(std::slice::from_ref(&text), &[0]).unwrap().remove(0).remove(0);
+                assert_eq!(alone, of_text, "{fixture}, {precision:?}, text {i}");
+                let expected = oracle.run(&[text], &[0]).unwrap().remove(0).remove(0);
+                assert!(crate::cosine(&alone, &expected) > 0.999, "{fixture}, {precision:?}, text {i}");
+            }
+        }
+    }
+}
+
+/// A device that does not come back is an error.
+#[test]
+fn a_hang_is_an_error() {
+    let gpu = start("bert-e5");
+    gpu.gpu.patience.store(0, Ordering::Relaxed);
+    let error = gpu.run(&[batch(&[60; 60])], &[0]).unwrap_err();
+    assert!(matches!(error, Error::Gpu { .. }), "{error}");
+    assert!(error.to_string().contains("did not finish"), "{error}");
+}
+
 /// What comes back are vectors and nothing else.
 #[test]
 fn only_vectors_are_read_back() {
