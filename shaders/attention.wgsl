@@ -8,21 +8,8 @@
 //
 // Tiles and blocks start at the text's first token, so that the order of the sums does not depend on
 // what else is in the batch. A block that a query sees nothing of leaves its sums as they are, to the bit.
+// Joined with attention_params.wgsl.
 
-struct Batch { tokens: u32, texts: u32, tiles: u32 }
-struct Params {
-    heads: u32,
-    kv_heads: u32,
-    scale: f32,
-    before: u32,     // keys visible before the query's position
-    after: u32,      // keys visible after it
-    bias_reach: u32, // from this distance on the bias does not change
-}
-
-@group(0) @binding(0) var<uniform> batch: Batch;
-@group(0) @binding(1) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> tiles: array<vec4<u32>>;  // [tiles] first query, end of the text, its start, end of the keys seen
-@group(0) @binding(3) var<storage, read> bias: array<f32>;         // [heads, 2 * bias_reach + 1]
 @group(0) @binding(4) var<storage, read> qkv: array<value>;        // [tokens, (heads + 2 * kv_heads) * HEAD_DIM]
 @group(0) @binding(5) var<storage, read_write> out: array<value>;  // [tokens, heads * HEAD_DIM]
 
@@ -32,7 +19,6 @@ const CHUNK: u32 = 32u; // dimensions staged at once
 const CHUNKS: u32 = (HEAD_DIM + CHUNK - 1u) / CHUNK;
 const QUERY_FOURS: u32 = QUERIES / 4u;
 const THREADS: u32 = 8u * QUERY_FOURS;
-const LOWEST: f32 = -3.0e38; // stands for -infinity, which WGSL need not handle
 
 var<workgroup> query: array<vec4<f32>, HEAD_DIM * QUERY_FOURS>; // [HEAD_DIM, QUERY_FOURS]: four queries side by side
 var<workgroup> staged: array<vec4<f32>, 256>;                   // keys [CHUNK, KEYS / 4] or values [KEYS, CHUNK / 4]
@@ -56,10 +42,9 @@ fn main(
     let key_column = (params.heads + kv_head) * HEAD_DIM;
     let value_column = key_column + params.kv_heads * HEAD_DIM;
 
-    // Keys that some query of the tile sees. Tokens behind the keys see them and are not seen.
-    let reach = tile.w - min(tile.w, queries_end);
-    let end = min(tile.w, queries_end + min(reach, params.after));
-    let first = min(end, max(tile.z, tile.x - min(tile.x, params.before)));
+    let seen = seen_by_tile(tile, queries_end);
+    let first = seen.x;
+    let end = seen.y;
 
     for (var i = thread; i < HEAD_DIM * QUERY_FOURS; i += THREADS) {
         let d = i % HEAD_DIM;
@@ -115,8 +100,8 @@ fn main(
         largest = block_largest;
         var weights = mat4x4<f32>();
         for (var q = 0u; q < 4u; q++) {
-            let seen = by_query[q] != vec4<f32>(LOWEST); // so that NaN is seen
-            weights[q] = select(vec4<f32>(), exp(by_query[q] - largest[q]), seen);
+            let visible = by_query[q] != vec4<f32>(LOWEST); // so that NaN is
+            weights[q] = select(vec4<f32>(), exp(by_query[q] - largest[q]), visible);
         }
         workgroupBarrier();
         share(four, lane, weights);
@@ -190,21 +175,4 @@ fn share(four: u32, lane: u32, by_query: mat4x4<f32>) {
     for (var q = 0u; q < 4u; q++) {
         shared_scores[(4u * four + q) * 8u + lane] = by_query[q];
     }
-}
-
-// The score of a key that query t sees, else LOWEST.
-fn finished(product: f32, t: u32, key: u32, head: u32, first: u32, end: u32, keys_end: u32) -> f32 {
-    let before = t - min(t, params.before);
-    let reach = keys_end - min(keys_end, t + 1u);
-    let after = t + 1u + min(reach, params.after);
-    if key < max(first, before) || key >= min(end, after) {
-        return LOWEST;
-    }
-    var score = product * params.scale;
-    if HAS_BIAS != 0u {
-        let most = i32(params.bias_reach);
-        let place = clamp(i32(key) - i32(t), -most, most) + most;
-        score += bias[head * (2u * params.bias_reach + 1u) + u32(place)];
-    }
-    return score;
 }

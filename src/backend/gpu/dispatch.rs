@@ -8,8 +8,9 @@
 //! in several workgroups, and a tile that has whole rows would leave too few workgroups to fill a device.
 
 use super::adapter::Opened;
+use super::check::Matrices;
 use super::pipelines::Pipelines;
-use super::shader::{Form, Formats, Shader, Values, Weights, attention_queries};
+use super::shader::{Form, Formats, Shader, Values, Weights, attention_matrix_bytes, attention_queries};
 use super::upload::{Shard, constant, shards, upload};
 use crate::error::Result;
 use crate::model::{Activation, ElementType, NormKind, NormSpec, Tensor};
@@ -73,8 +74,8 @@ pub(super) struct Recorder<'a> {
     pub(super) gpu: &'a Opened,
     pub(super) plan: &'a Plan,
     pub(super) formats: Formats,
-    /// Whether products may use cooperative matrices.
-    pub(super) matrices: bool,
+    /// What may use cooperative matrices.
+    pub(super) matrices: Matrices,
     pub(super) pipelines: Pipelines,
     pub(super) dispatches: Vec<Dispatch>,
     /// Bytes of weights on the device.
@@ -90,7 +91,7 @@ pub(super) struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    pub(super) fn new(gpu: &'a Opened, plan: &'a Plan, formats: Formats, matrices: bool) -> Result<Self> {
+    pub(super) fn new(gpu: &'a Opened, plan: &'a Plan, formats: Formats, matrices: Matrices) -> Result<Self> {
         Ok(Recorder {
             gpu,
             plan,
@@ -390,7 +391,10 @@ impl<'a> Recorder<'a> {
         let bindings = vec![Binding::QueryTiles, bias, Binding::Plan(*input), Binding::Plan(*output)];
         let constants =
             vec![("HEAD_DIM", *head_dim as u32), ("QUERIES", self.queries as u32), ("HAS_BIAS", has_bias)];
-        let form = Form { shader: Shader::Attention, formats: self.values(Rows::Tokens), constants };
+        let on_matrices = attention_matrix_bytes(*head_dim, self.queries)
+            .is_some_and(|bytes| self.matrices.attention && bytes <= self.gpu.workgroup_bytes());
+        let shader = if on_matrices { Shader::AttentionMatrix } else { Shader::Attention };
+        let form = Form { shader, formats: self.values(Rows::Tokens), constants };
         self.push_forms(vec![(form, Grid::PerQueryTile(*heads))], &params, bindings)?;
         Ok(1)
     }

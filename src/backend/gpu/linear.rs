@@ -2,7 +2,7 @@
 //!
 //! | form | where |
 //! |---|---|
-//! | linear_matrix.wgsl | weights and activations in f16, an adapter with cooperative matrices that passed [the check](super::check), rows a multiple of four values |
+//! | linear_matrix.wgsl | weights and activations in f16, an adapter with cooperative matrices that passed [the check](super::check::matrices), rows a multiple of four values |
 //! | linear.wgsl, four values at a time | rows a multiple of four values |
 //! | linear.wgsl, one value at a time | the rest |
 //!
@@ -95,7 +95,7 @@ impl Recorder<'_> {
         let formats = Formats { values: values_of(formats, rows), ..formats };
         let by_four = inputs.is_multiple_of(4);
         let half = formats == Formats { values: Values::F16, weights: Weights::F16 };
-        let (shader, tiles): (_, &[Tile]) = match self.matrices && half && by_four {
+        let (shader, tiles): (_, &[Tile]) = match self.matrices.linear && half && by_four {
             true => (Shader::LinearMatrix, &MATRIX_TILES),
             false => (Shader::Linear { by_four }, &TILES),
         };

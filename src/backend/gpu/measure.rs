@@ -342,7 +342,7 @@ impl Gpu {
                 (format!("{kind} {rows}x{}", self.plan.width(written)), 0.0, bytes)
             }
         };
-        let on_matrices = form.shader == Shader::LinearMatrix;
+        let on_matrices = form.shader.is_on_matrices();
         GpuKernel { name, on_matrices, seconds: f64::NAN, operations, bytes }
     }
 

@@ -26,6 +26,7 @@ use crate::plan::{Plan, RotaryTable, Rows};
 use crate::tokens::RaggedBatch;
 use adapter::Opened;
 use arena::{Arena, Layout};
+use check::Matrices;
 use dispatch::{Dispatch, Grid, Prepared, Recorder, values_of};
 use shader::{Formats, Values, Weights};
 use std::collections::VecDeque;
@@ -76,7 +77,10 @@ impl Gpu {
     fn on(plan: Arc<Plan>, adapter: &wgpu::Adapter, precision: Precision) -> Result<Gpu> {
         let gpu = Opened::open(adapter)?;
         let formats = formats(&gpu, &plan, precision)?;
-        let matrices = formats.values == Values::F16 && check::matrices_work(&gpu);
+        let matrices = match formats.values {
+            Values::F16 => check::matrices(&gpu),
+            Values::F32 => Matrices::default(),
+        };
         let mut recorder = Recorder::new(&gpu, &plan, formats, matrices)?;
         let mut of_steps = vec![0..0; plan.steps.len()];
         let parts = std::iter::once(0..plan.shared).chain(plan.ends.iter().map(|end| end.steps.clone()));

@@ -16,6 +16,7 @@ pub(super) enum Shader {
     LinearMatrix,
     Rotary,
     Attention,
+    AttentionMatrix,
     Pool,
     Normalize,
     Route,
@@ -24,6 +25,13 @@ pub(super) enum Shader {
     PeakFma,
     PeakCopy,
     PeakMatrix,
+}
+
+impl Shader {
+    /// Whether it needs cooperative matrices.
+    pub(super) fn is_on_matrices(self) -> bool {
+        matches!(self, Shader::LinearMatrix | Shader::AttentionMatrix | Shader::PeakMatrix)
+    }
 }
 
 /// What the activations of tokens are stored as. Those of texts, from the pooling on, are f32.
@@ -102,7 +110,7 @@ impl Form {
             Weights::F16 => file!("weights_f16"),
             Weights::Bf16 => file!("weights_bf16"),
         };
-        let on_matrices = matches!(self.shader, Shader::LinearMatrix | Shader::PeakMatrix);
+        let on_matrices = self.shader.is_on_matrices();
         let extension = if on_matrices { ENABLE_MATRICES } else { "" };
         let mut source = [extension, values].concat();
         for (name, value) in &self.constants {
@@ -122,7 +130,8 @@ impl Form {
             ],
             Shader::LinearMatrix => &[weights, file!("linear_params"), activation, file!("linear_matrix")],
             Shader::Rotary => &[file!("rotary")],
-            Shader::Attention => &[file!("attention")],
+            Shader::Attention => &[file!("attention_params"), file!("attention")],
+            Shader::AttentionMatrix => &[file!("attention_params"), file!("attention_matrix")],
             Shader::Pool => &[reduce, file!("pool")],
             Shader::Normalize => &[reduce, file!("normalize")],
             Shader::Route => &[file!("route")],
@@ -198,6 +207,13 @@ pub(super) fn attention_queries(head_dim: usize, workgroup_bytes: usize) -> Opti
         .find(|queries| 4 * head_dim * queries + 4096 + 128 * queries <= workgroup_bytes)
 }
 
+/// Bytes of workgroup memory of attention_matrix.wgsl; `None`: it does not take heads of this size.
+pub(super) fn attention_matrix_bytes(head_dim: usize, queries: usize) -> Option<usize> {
+    let fits = head_dim.is_multiple_of(16) && queries.is_multiple_of(16);
+    let pitch = 2 * (head_dim + 8);
+    fits.then_some((queries + 32) * pitch + queries * (32 * 4 + 40 * 2 + 2 * 8))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,6 +253,10 @@ mod tests {
                 for has_bias in [0, 1] {
                     let constants = [("HEAD_DIM", head_dim), ("QUERIES", queries), ("HAS_BIAS", has_bias)];
                     add(Shader::Attention, constants.to_vec());
+                    let on_matrices = attention_matrix_bytes(head_dim as usize, queries as usize);
+                    if formats.values == Values::F16 && on_matrices.is_some() {
+                        add(Shader::AttentionMatrix, constants.to_vec());
+                    }
                 }
             }
             for matrices in [1, 2] {
@@ -260,7 +280,7 @@ mod tests {
         if form.formats.values == Values::F16 {
             capabilities |= Capabilities::SHADER_FLOAT16;
         }
-        if [Shader::LinearMatrix, Shader::PeakMatrix].contains(&form.shader) {
+        if form.shader.is_on_matrices() {
             capabilities |= Capabilities::COOPERATIVE_MATRIX;
         }
         let info = Validator::new(ValidationFlags::all(), capabilities)
@@ -281,8 +301,7 @@ mod tests {
 
     /// Metal's matrix units multiply blocks of 8 × 8, DirectX has none through wgpu.
     fn elsewhere() -> impl Iterator<Item = Form> {
-        let on_matrices = [Shader::LinearMatrix, Shader::PeakMatrix];
-        forms().into_iter().filter(move |form| !on_matrices.contains(&form.shader))
+        forms().into_iter().filter(|form| !form.shader.is_on_matrices())
     }
 
     #[test]
@@ -336,6 +355,10 @@ mod tests {
                     let (dim, queries) = (constant("HEAD_DIM") as usize, constant("QUERIES") as usize);
                     assert_eq!(attention_queries(dim, declared as usize), Some(queries));
                     continue;
+                }
+                Shader::AttentionMatrix => {
+                    let (dim, queries) = (constant("HEAD_DIM") as usize, constant("QUERIES") as usize);
+                    attention_matrix_bytes(dim, queries).expect("one that it takes")
                 }
                 _ => continue,
             };

@@ -141,7 +141,7 @@ fn weights_that_do_not_fit_are_an_error() {
     let gpu = Opened::open(&adapter::select(&GpuSelector::Best).unwrap()).unwrap();
     gpu.shortage.store(1000, Ordering::Relaxed);
     let plan = plan("bert-e5");
-    let mut recorder = Recorder::new(&gpu, &plan, Formats::EXACT, false).unwrap();
+    let mut recorder = Recorder::new(&gpu, &plan, Formats::EXACT, Matrices::default()).unwrap();
     let error = recorder.record(0, plan.steps.len()).unwrap_err();
     assert!(matches!(error, Error::GpuOutOfMemory { .. }), "{error}");
 }
