@@ -125,7 +125,8 @@ pub enum Precision {
     /// bits with a scale for each token: a quarter of the memory, and up to four times the speed where the
     /// CPU has VNNI, dotprod or I8MM. Layers behind the pooling stay in f32. On the CPU and the reference.
     Int8,
-    /// f16 on a GPU for which that is possible, else f32; the device's name says which.
+    /// f16 on a GPU for which that is possible, else f32; the device's name says which. Vectors made so have a
+    /// fingerprint of their own ([`Embedder::space`]).
     Auto,
 }
 

@@ -142,6 +142,9 @@ pub(super) struct Opened {
     /// Milliseconds after which a device hangs.
     #[cfg(test)]
     pub(super) patience: std::sync::atomic::AtomicU64,
+    /// As if the adapter's bindings were of this many bytes at most.
+    #[cfg(test)]
+    pub(super) most_bound: std::sync::atomic::AtomicU64,
     /// Buffers of more bytes fail, as if memory were short.
     #[cfg(test)]
     pub(super) shortage: std::sync::atomic::AtomicU64,
@@ -221,6 +224,8 @@ impl Opened {
             made: AtomicUsize::new(0),
             #[cfg(test)]
             patience: std::sync::atomic::AtomicU64::new(HANG.as_millis() as u64),
+            #[cfg(test)]
+            most_bound: std::sync::atomic::AtomicU64::new(u64::MAX),
             #[cfg(test)]
             shortage: std::sync::atomic::AtomicU64::new(u64::MAX),
         })
@@ -348,7 +353,10 @@ impl Opened {
 
     /// The most bytes of a buffer that a shader can reach whole.
     pub(super) fn max_buffer_bytes(&self) -> u64 {
-        self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size)
+        let most = self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size);
+        #[cfg(test)]
+        let most = most.min(self.most_bound.load(Ordering::Relaxed));
+        most
     }
 
     /// Bytes of workgroup memory that a shader may have.

@@ -66,16 +66,15 @@ struct Pending {
 impl Gpu {
     /// On the adapter that is asked for.
     pub(crate) fn new(plan: Arc<Plan>, selector: &GpuSelector, precision: Precision) -> Result<Gpu> {
-        Gpu::on(plan, &adapter::select(selector)?, precision)
+        Gpu::on(plan, Opened::open(&adapter::select(selector)?)?, precision)
     }
 
     /// On a hardware adapter, or an error that says why not.
     pub(crate) fn on_hardware(plan: Arc<Plan>, precision: Precision) -> Result<Gpu> {
-        Gpu::on(plan, &adapter::select_hardware()?, precision)
+        Gpu::on(plan, Opened::open(&adapter::select_hardware()?)?, precision)
     }
 
-    fn on(plan: Arc<Plan>, adapter: &wgpu::Adapter, precision: Precision) -> Result<Gpu> {
-        let gpu = Opened::open(adapter)?;
+    fn on(plan: Arc<Plan>, gpu: Opened, precision: Precision) -> Result<Gpu> {
         let formats = formats(&gpu, &plan, precision)?;
         let matrices = match formats.values {
             Values::F16 => check::matrices(&gpu),
@@ -180,7 +179,7 @@ impl Gpu {
         // Powers of two, and no less than there was, so that it soon is large enough for good.
         let most = self.batch_tokens(usize::MAX).max(batch.tokens());
         let (had_tokens, had_texts) = arena.as_ref().map_or((0, 0), Arena::room);
-        let tokens = batch.tokens().next_power_of_two().clamp(64, most.max(64)).max(had_tokens);
+        let tokens = batch.tokens().next_power_of_two().max(64).min(most).max(had_tokens);
         let texts = batch.pools().next_power_of_two().max(had_texts);
         *arena = None; // its memory is free before the larger one is made
         *arena = Some(Arena::new(&self.layout(), tokens, texts)?);

@@ -79,6 +79,28 @@ fn tiles_of_all_sizes_give_the_same_bits() {
     }
 }
 
+/// Tables and matrices larger than a binding come in several. (A split table and its norm are not one dispatch,
+/// which adds up in another order.)
+#[test]
+fn weights_larger_than_a_binding_are_split() {
+    for fixture in ["bert-e5", "qwen3-embedding"] {
+        for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+            let batch = batch(&[12, 9]);
+            let whole = Gpu::new(plan(fixture), &GpuSelector::Best, precision).unwrap();
+            let opened = Opened::open(&adapter::select(&GpuSelector::Best).unwrap()).unwrap();
+            // A table of 64 positions and the batch's widest buffer fit; words and most matrices do not.
+            opened.most_bound.store(13_000, Ordering::Relaxed);
+            let split = Gpu::on(plan(fixture), opened, precision).unwrap();
+            assert!(split.dispatches.len() > whole.dispatches.len() + 3, "{fixture}: something is split");
+            let [expected, found] =
+                [&whole, &split].map(|gpu| gpu.run(std::slice::from_ref(&batch), &[0]).unwrap());
+            let cosine = crate::cosine(&found[0][0], &expected[0][0]);
+            let allowed = if precision == Precision::F16 { 0.99999 } else { 0.999_999_9 };
+            assert!(cosine > allowed, "{fixture}, {precision:?}: {cosine}");
+        }
+    }
+}
+
 /// A device that does not come back is an error.
 #[test]
 fn a_hang_is_an_error() {
