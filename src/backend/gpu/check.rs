@@ -3,7 +3,7 @@
 
 use super::adapter::Opened;
 use super::pipelines::Pipelines;
-use super::shader::{Form, Formats, MATRIX_TILES, Shader, Values, Weights};
+use super::shader::{Form, Formats, MATRIX_TILES, Shader, Tile, Values, Weights};
 use super::upload::upload;
 use crate::error::Result;
 use half::f16;
@@ -28,8 +28,15 @@ pub(super) fn matrices(gpu: &Opened) -> Matrices {
     if !gpu.matrices {
         return Matrices::default();
     }
-    let right = |tile| Product::run(gpu, tile).is_ok_and(|found| is_close(&found, &Product::expected()));
-    Matrices { linear: (0..MATRIX_TILES.len()).all(right), attention: attention_is_right(gpu) }
+    let room =
+        |tile: &Tile, matrices| tile.workgroup_bytes(Shader::LinearMatrix, matrices) <= gpu.workgroup_bytes();
+    let right = |tile: &Tile, matrices: usize| {
+        let found = Product::run(gpu, tile, matrices);
+        found.is_ok_and(|found| is_close(&found, &Product::expected(matrices)))
+    };
+    let kinds = MATRIX_TILES.iter().flat_map(|tile| [(tile, 1), (tile, 2)]);
+    let linear = kinds.filter(|&(tile, matrices)| room(tile, matrices)).all(|(tile, n)| right(tile, n));
+    Matrices { linear, attention: attention_is_right(gpu) }
 }
 
 /// Results are rounded to f16.
@@ -41,7 +48,7 @@ fn is_close(found: &[f32], expected: &[f32]) -> bool {
             .all(|(found, expected)| (found - expected).abs() <= 4e-3 * expected.abs().max(1.0))
 }
 
-/// A product of small integers, so that f16 has every input and f32 every sum; without symmetry, so that a
+/// A product, or two of which one is the other's gate, of small integers, so that f16 has every input and f32 every sum; without symmetry, so that a
 /// transposed operand shows; of sizes that are no multiples of a block, so that edges are tried too.
 struct Product;
 
@@ -50,30 +57,36 @@ impl Product {
     const INPUTS: usize = 76;
     const COLUMNS: usize = 43;
 
-    /// x and w.
-    fn inputs() -> [Vec<f16>; 2] {
-        let value = |i: usize, j: usize, salt| f16::from_f32(((i * 7 + j * 13 + salt) % 11) as f32 - 5.0);
-        let matrix = |rows: usize, salt: usize| {
-            (0..rows * Self::INPUTS).map(|at| value(at / Self::INPUTS, at % Self::INPUTS, salt)).collect()
+    /// x, w and the gate; the gate's numbers are smaller, so that f16 has the results.
+    fn inputs() -> [Vec<f16>; 3] {
+        let matrix = |rows: usize, salt: usize, most: usize| {
+            let value = |i: usize, j: usize| (i * 7 + j * 13 + i * j % 5 + salt) % (2 * most + 1);
+            let of = |at: usize| value(at / Self::INPUTS, at % Self::INPUTS) as f32 - most as f32;
+            (0..rows * Self::INPUTS).map(|at| f16::from_f32(of(at))).collect()
         };
-        [matrix(Self::ROWS, 3), matrix(Self::COLUMNS, 8)]
+        [matrix(Self::ROWS, 3, 3), matrix(Self::COLUMNS, 8, 3), matrix(Self::COLUMNS, 5, 1)]
     }
 
-    fn expected() -> Vec<f32> {
-        let [x, w] = Self::inputs();
+    /// x · wᵀ, and with a gate (x · gateᵀ) ⊙ (x · wᵀ).
+    fn expected(matrices: usize) -> Vec<f32> {
+        let [x, w, gate] = Self::inputs();
         let row = |matrix: &[f16], i: usize| matrix[i * Self::INPUTS..(i + 1) * Self::INPUTS].to_vec();
-        let result = |at: usize| -> f32 {
-            let pairs = row(&x, at / Self::COLUMNS).into_iter().zip(row(&w, at % Self::COLUMNS));
+        let dot = |matrix: &[f16], at: usize| -> f32 {
+            let pairs = row(&x, at / Self::COLUMNS).into_iter().zip(row(matrix, at % Self::COLUMNS));
             pairs.map(|(a, b)| a.to_f32() * b.to_f32()).sum()
         };
+        let result = |at| dot(&w, at) * if matrices == 2 { dot(&gate, at) } else { 1.0 };
         (0..Self::ROWS * Self::COLUMNS).map(result).collect()
     }
 
-    /// x · wᵀ by linear_matrix.wgsl with one of its tiles.
-    fn run(gpu: &Opened, tile: usize) -> Result<Vec<f32>> {
-        let tile = MATRIX_TILES[tile];
-        let form = Form { shader: Shader::LinearMatrix, formats: HALF, constants: tile.constants(1) };
-        let [x, w] = Self::inputs();
+    /// The same by linear_matrix.wgsl with one of its tiles.
+    fn run(gpu: &Opened, tile: &Tile, matrices: usize) -> Result<Vec<f32>> {
+        Self::run_as(gpu, Shader::LinearMatrix, tile, matrices)
+    }
+
+    fn run_as(gpu: &Opened, shader: Shader, tile: &Tile, matrices: usize) -> Result<Vec<f32>> {
+        let form = Form { shader, formats: HALF, constants: tile.constants(matrices as u32) };
+        let [x, w, gate] = Self::inputs();
         let (inputs, columns) = (Self::INPUTS as u32, Self::COLUMNS as u32);
         let unused = [0u8; 16];
         run(
@@ -85,7 +98,7 @@ impl Product {
                 bytemuck::cast_slice(&x),
                 bytemuck::cast_slice(&w),
                 &unused,
-                &unused,
+                bytemuck::cast_slice(&gate),
                 &unused,
                 &unused,
                 &unused,
@@ -193,11 +206,12 @@ fn run(
 mod tests {
     use super::*;
     use crate::backend::gpu::adapter::select;
+    use crate::backend::gpu::shader::TILES;
 
     /// What the check would not see is of no use: a transposed product, or one row left out.
     #[test]
     fn a_wrong_product_is_seen() {
-        let right = Product::expected();
+        let right = Product::expected(1);
         let (rows, columns) = (Product::ROWS, Product::COLUMNS);
         assert!(is_close(&right, &right));
         let transposed: Vec<f32> =
@@ -206,6 +220,18 @@ mod tests {
         let mut short = right.clone();
         short[(rows - 1) * columns..].fill(0.0);
         assert!(!is_close(&short, &right));
+    }
+
+    /// The inputs of the check, by the shader that needs no matrices: with all its tiles, with a gate too.
+    #[test]
+    fn products_of_the_check_are_right() {
+        let gpu = Opened::open(&select(&crate::GpuSelector::Best).expect("a Vulkan driver")).expect("opens");
+        for (tile, matrices) in TILES.iter().flat_map(|tile| [(tile, 1), (tile, 2)]) {
+            let found = Product::run_as(&gpu, Shader::Linear { by_four: true }, tile, matrices);
+            let expected = Product::expected(matrices);
+            assert!(expected.iter().all(|value| value.abs() < 60_000.0), "f16 has no such numbers");
+            assert!(is_close(&found.expect("it runs"), &expected), "{tile:?}, {matrices}");
+        }
     }
 
     /// What attention on matrices is held against is right: the same in f64 on the host.
