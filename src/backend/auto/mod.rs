@@ -21,7 +21,8 @@ const LOOK_FROM: usize = 512;
 /// Sizes of calls, in tokens, on which both devices are timed.
 const SIZES: [usize; 4] = [64, 256, 1024, 4096];
 
-/// A GPU that takes longer for one of these is not timed further.
+/// Where a device takes longer for one of these, larger ones are not timed: what was faster so far is taken to
+/// stay so.
 const SLOW: Duration = Duration::from_secs(1);
 
 /// Where crossovers are remembered.
@@ -91,15 +92,15 @@ impl Auto {
         format!("{} | {} | {}", gpu.name(), self.cpu.name(), &shape.to_hex()[..16])
     }
 
-    /// The smallest of [`SIZES`] from which the GPU is faster at all sizes; `usize::MAX`: at none.
+    /// The smallest of [`SIZES`] from which the GPU is faster at all sizes that were timed; `usize::MAX`: at none.
     fn crossover(&self, gpu: &dyn Backend) -> Result<usize> {
         let mut from = usize::MAX;
         for size in SIZES {
             let (on_gpu, on_cpu) = (self.time(gpu, size)?, self.time(&*self.cpu, size)?);
-            if on_gpu > SLOW {
-                return Ok(usize::MAX);
-            }
             from = if on_gpu < on_cpu { from.min(size) } else { usize::MAX };
+            if on_gpu.max(on_cpu) > SLOW {
+                break;
+            }
         }
         Ok(from)
     }

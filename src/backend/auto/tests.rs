@@ -112,6 +112,22 @@ fn a_gpu_is_used_from_where_it_was_faster_and_that_is_remembered() {
     });
 }
 
+/// A large model takes seconds for few tokens: it is not made to take minutes for many.
+#[test]
+fn slow_devices_are_timed_on_the_smallest_call_only() {
+    with_cache(|| {
+        let plan = plan();
+        let (cpu_of_gpu, calls) = (cpu(&plan), AtomicUsize::new(0));
+        let takes = SLOW + Duration::from_millis(100);
+        let gpu = Arc::new(Pretended { cpu: cpu_of_gpu, takes, fails_at: NEVER, calls, fault: lost });
+        let opened = gpu.clone();
+        let open = move || -> Result<Arc<dyn Backend>> { Ok(opened.clone()) };
+        let slow = Auto::new(plan.clone(), Box::new(cpu(&plan)), Box::new(open));
+        assert!(slow.gpu_for(4096).is_none());
+        assert_eq!(gpu.calls.load(Ordering::Relaxed), 1);
+    });
+}
+
 /// Whatever is in the file, a model opens.
 #[test]
 fn a_damaged_file_of_crossovers_is_made_anew() {
