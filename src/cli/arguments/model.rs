@@ -16,7 +16,7 @@ pub(crate) struct ModelArguments {
     /// A file of prompts that come before the model's own and the built-in ones
     #[arg(long, value_name = "FILE")]
     registry: Option<PathBuf>,
-    /// Where to compute; auto takes a hardware GPU if there is one
+    /// Where to compute; auto takes the CPU, and for calls of many tokens a hardware GPU if it is faster
     #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
     device: DeviceName,
     /// The GPU: its number or a part of its name, as `taskvec devices` lists them; vulkan, metal or dx12 for the
