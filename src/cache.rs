@@ -2,6 +2,7 @@
 //! `TASKVEC_CACHE` names. What is in it can be deleted at any time.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[cfg(test)]
 thread_local! {
@@ -45,7 +46,10 @@ pub(crate) fn read(name: &str) -> Option<Vec<u8>> {
 /// cannot be done is no error: the cache is there to save time.
 pub(crate) fn write(name: &str, bytes: &[u8]) {
     let Some(folder) = folder() else { return };
-    let own = folder.join(format!("{name}.{}", std::process::id()));
+    // Other processes, and other threads of this one, write to files of their own.
+    static WRITES: AtomicUsize = AtomicUsize::new(0);
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
+    let own = folder.join(format!("{name}.{}.{write}", std::process::id()));
     let written = std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(&own, bytes))
         .and_then(|()| std::fs::rename(&own, folder.join(name)));

@@ -59,8 +59,8 @@ pub struct DeviceReport {
     pub name: String,
     /// Why [`Device::Auto`] took this device; `None` where it was asked for by name.
     pub reason: Option<String>,
-    /// Why a GPU was given up, where [`Device::Auto`] did that. What it had been given was then done on
-    /// the CPU.
+    /// Why a GPU was given up: by [`Device::Auto`], which did its work on the CPU, or by
+    /// [`Device::Gpus`], whose others did it.
     pub fault: Option<String>,
 }
 

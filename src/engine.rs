@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::device::{self, DeviceReport};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelFiles, Purpose, Tensor};
-use crate::options::EmbedderBuilder;
+use crate::options::{EmbedderBuilder, Precision};
 use crate::plan::Plan;
 use crate::tokens::{RaggedBatch, TextTokenizer, TokenizedText, pack};
 use rayon::ThreadPool;
@@ -135,10 +135,12 @@ impl Engine {
     /// The weight that is to blame for a result that is not finite, if one is.
     fn explain_non_finite(&self, index: usize) -> Error {
         let blame = self.model.tensors().into_iter().find_map(Tensor::first_non_finite);
-        blame.unwrap_or(Error::NonFiniteResult {
-            index,
-            cause: "the model's weights are finite, so its arithmetic overflowed".to_owned(),
-        })
+        let remedy = match self.options.precision {
+            Precision::F16 | Precision::Auto => "; f16 overflows at 65504: use bf16 or f32",
+            _ => "",
+        };
+        let cause = format!("the model's weights are finite, so its arithmetic overflowed{remedy}");
+        blame.unwrap_or(Error::NonFiniteResult { index, cause })
     }
 }
 

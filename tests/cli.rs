@@ -139,6 +139,20 @@ fn every_format_prints_the_same_vectors_on_every_device() {
     }
 }
 
+/// A GPU goes by its whole name, whatever characters that has; several are asked for one by one.
+#[cfg(feature = "gpu")]
+#[test]
+fn gpus_are_asked_for_by_name() {
+    let name = taskvec::gpu_adapters()[0].name.clone();
+    for (adapters, count) in [(vec!["--adapter", &name], 1), (vec!["--adapter", &name, "--adapter", "0"], 2)]
+    {
+        let output = run(&[&["embed", "hello world", "--format", "json"][..], &adapters].concat());
+        let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let device = json["device"].as_str().unwrap();
+        assert_eq!(device.matches(&name).count(), count, "{device}");
+    }
+}
+
 #[test]
 fn bad_input_says_where() {
     let cpu = ["embed", "--device", "cpu", "--input", "-"];

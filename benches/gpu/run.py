@@ -127,7 +127,7 @@ def model_of_taskvec(binary, adapter, model, texts, folder):
     return run_of["p50"], run_of["device"]
 
 
-def check_on_gpu(arguments):
+def check_on_gpu():
     """The tests that run on a GPU, where they can be built."""
     if shutil.which("cargo") is None:
         return "not run: there is no cargo here"
@@ -162,7 +162,7 @@ def main():
     report = {
         "command": "benches/gpu/run.py",
         "machine": {"cpu": platform.processor() or platform.machine(), "devices": output(binary, "devices")},
-        "tests": "left out" if arguments.no_tests else check_on_gpu(arguments),
+        "tests": "left out" if arguments.no_tests else check_on_gpu(),
     }
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)

@@ -3,11 +3,11 @@
 
 use super::{Backend, Results};
 use crate::backend::auto::is_the_gpus;
+use crate::device::DeviceReport;
 use crate::error::{Error, Result};
 use crate::tokens::RaggedBatch;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Batches that a GPU takes at once: as many as it has under way.
 const TAKEN: usize = 2;
@@ -18,8 +18,8 @@ pub(crate) struct Gpus {
 
 struct Member {
     gpu: Box<dyn Backend>,
-    /// It failed, and is given nothing any more.
-    failed: AtomicBool,
+    /// Why it failed, if it did: it is given nothing any more.
+    fault: OnceLock<String>,
 }
 
 /// What is left to do of a call, and what is done.
@@ -35,12 +35,12 @@ struct Work {
 impl Gpus {
     /// GPUs that hold the same model. There must be one.
     pub(crate) fn new(gpus: Vec<Box<dyn Backend>>) -> Gpus {
-        let member = |gpu| Member { gpu, failed: AtomicBool::new(false) };
+        let member = |gpu| Member { gpu, fault: OnceLock::new() };
         Gpus { gpus: gpus.into_iter().map(member).collect() }
     }
 
     fn working(&self) -> impl Iterator<Item = &Member> {
-        self.gpus.iter().filter(|member| !member.failed.load(Ordering::Relaxed))
+        self.gpus.iter().filter(|member| member.fault.get().is_none())
     }
 }
 
@@ -58,7 +58,7 @@ impl Member {
                 Err(problem) => {
                     let mut work = lock();
                     if is_the_gpus(&problem) {
-                        self.failed.store(true, Ordering::Relaxed);
+                        self.fault.get_or_init(|| problem.to_string());
                         work.left.push(taken);
                     } else {
                         work.left.clear(); // it is the same on the others
@@ -75,6 +75,11 @@ impl Backend for Gpus {
     fn name(&self) -> String {
         let names: Vec<String> = self.working().map(|member| member.gpu.name()).collect();
         names.join(" and ")
+    }
+
+    fn report(&self) -> DeviceReport {
+        let fault = self.gpus.iter().find_map(|member| member.fault.get().cloned());
+        DeviceReport { name: self.name(), reason: None, fault }
     }
 
     fn batch_tokens(&self, total: usize) -> usize {
@@ -125,7 +130,7 @@ impl Backend for Gpus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Gives each text's tokens, after a while; fails at the call of some number.
     struct Counting {
@@ -202,9 +207,11 @@ mod tests {
     fn a_gpu_that_is_lost_leaves_its_work_to_the_others() {
         let (good, bad) = (counting(1, usize::MAX, lost), counting(1, 1, lost));
         let both = gpus(&[&good, &bad]);
+        assert_eq!(both.report().fault, None);
         for _ in 0..3 {
             assert_eq!(both.run(&batches(30), &[0]).unwrap(), expected(30));
         }
+        assert_eq!(both.report().fault, Some(lost().to_string()));
         assert_eq!(both.name(), "counting");
         let (one, other) = (counting(1, 2, lost), counting(1, 1, lost));
         let both = gpus(&[&one, &other]);

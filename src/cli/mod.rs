@@ -110,8 +110,9 @@ impl Warnings {
     }
 
     fn print(&self, embedder: &Embedder) {
-        if let Some(fault) = embedder.device().fault {
-            eprintln!("taskvec: warning: the GPU failed, and the work was done on the CPU: {fault}");
+        let device = embedder.device();
+        if let Some(fault) = device.fault {
+            eprintln!("taskvec: warning: a GPU failed, and {} did its work: {fault}", device.name);
         }
         if let Some(note) = &self.note {
             eprintln!("taskvec: warning: {note}");

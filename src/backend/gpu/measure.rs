@@ -253,7 +253,7 @@ impl Gpu {
         let dispatches = self.plan.steps_for(&[0]).map(|(place, _)| self.of_steps[place].len()).sum();
         Ok(GpuMeasurement {
             device: self.gpu.name.clone(),
-            peaks: GpuPeaks::measure(&self.gpu)?,
+            peaks: self.measured_peaks()?,
             kernels,
             texts: batch.keys.len(),
             tokens: batch.tokens(),
@@ -263,6 +263,16 @@ impl Gpu {
             batch_seconds: median(whole),
             vectors,
         })
+    }
+
+    /// The device's peaks, measured at the first call.
+    fn measured_peaks(&self) -> Result<GpuPeaks> {
+        let mut known = self.peaks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let peaks = match known.take() {
+            Some(peaks) => peaks,
+            None => GpuPeaks::measure(&self.gpu)?,
+        };
+        Ok(known.insert(peaks).clone())
     }
 
     /// Each kernel of a batch that was run in this arena, once for each of its sizes.

@@ -49,6 +49,8 @@ pub(crate) struct Gpu {
     stretched: Vec<Arc<RotaryTable>>,
     queries: usize,
     weight_bytes: usize,
+    /// What the device does at best, once that was measured.
+    peaks: Mutex<Option<GpuPeaks>>,
     /// One call runs at a time, in these.
     arenas: Mutex<[Option<Arena>; SLOTS]>,
 }
@@ -97,8 +99,8 @@ impl Gpu {
         if let Some(cache) = &gpu.cache {
             cache.save();
         }
-        let arenas = Mutex::default();
-        Ok(Gpu { plan, gpu, formats, dispatches, of_steps, stretched, queries, weight_bytes, arenas })
+        let (peaks, arenas) = (Mutex::default(), Mutex::default());
+        Ok(Gpu { plan, gpu, formats, dispatches, of_steps, stretched, queries, weight_bytes, peaks, arenas })
     }
 
     fn layout(&self) -> Layout<'_> {

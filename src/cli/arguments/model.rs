@@ -20,10 +20,10 @@ pub(crate) struct ModelArguments {
     #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
     device: DeviceName,
     /// The GPU: its number or a part of its name, as `taskvec devices` lists them; vulkan, metal or dx12 for the
-    /// best of these; fastest for the one that does most multiply-adds; several with
-    /// commas between
+    /// best of these; fastest for the one that does most multiply-adds. Given
+    /// several times: these share the work
     #[arg(long, value_name = "GPU")]
-    adapter: Option<String>,
+    adapter: Vec<String>,
     /// CPU threads [default: all]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -81,7 +81,7 @@ impl ModelArguments {
 
     /// Whether a GPU is asked for.
     pub(crate) fn is_on_gpu(&self) -> bool {
-        self.device == DeviceName::Gpu || self.adapter.is_some()
+        self.device == DeviceName::Gpu || !self.adapter.is_empty()
     }
 
     /// The model on the CPU in f32, to hold a GPU's vectors against.
@@ -156,20 +156,16 @@ impl ModelArguments {
     }
 
     fn device(&self) -> Outcome<Device> {
-        let Some(adapter) = &self.adapter else {
-            return Ok(match self.device {
-                DeviceName::Auto => Device::Auto,
-                DeviceName::Cpu => Device::Cpu,
-                DeviceName::Gpu => Device::Gpu(GpuSelector::Best),
-                DeviceName::Reference => Device::Reference,
-            });
-        };
-        if matches!(self.device, DeviceName::Cpu | DeviceName::Reference) {
+        if !self.adapter.is_empty() && matches!(self.device, DeviceName::Cpu | DeviceName::Reference) {
             return Err(Failure::Usage("--adapter names a GPU, so it needs --device gpu".to_owned()));
         }
-        Ok(match adapter.split(',').map(selector).collect::<Vec<_>>() {
-            mut one if one.len() == 1 => Device::Gpu(one.remove(0)),
-            several => Device::Gpus(several),
+        Ok(match (&self.adapter[..], self.device) {
+            ([], DeviceName::Auto) => Device::Auto,
+            ([], DeviceName::Cpu) => Device::Cpu,
+            ([], DeviceName::Gpu) => Device::Gpu(GpuSelector::Best),
+            ([], DeviceName::Reference) => Device::Reference,
+            ([adapter], _) => Device::Gpu(selector(adapter)),
+            (adapters, _) => Device::Gpus(adapters.iter().map(|adapter| selector(adapter)).collect()),
         })
     }
 }
