@@ -147,7 +147,7 @@ fn gpus_are_asked_for_by_name() {
     for (adapters, count) in [(vec!["--adapter", &name], 1), (vec!["--adapter", &name, "--adapter", "0"], 2)]
     {
         let output = run(&[&["embed", "hello world", "--format", "json"][..], &adapters].concat());
-        let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let json: Value = serde_json::from_str(stdout(&output)).unwrap();
         let device = json["device"].as_str().unwrap();
         assert_eq!(device.matches(&name).count(), count, "{device}");
     }

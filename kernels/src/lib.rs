@@ -7,10 +7,10 @@
 //! | file | operation |
 //! |---|---|
 //! | `gemm/` | `x · Wᵀ` with packed weights and a fused epilogue; the SIMD tiles |
-//! | `attention.rs` | softmax attention of one head, tiled, with an online softmax |
+//! | `attention/` | softmax attention of one head in f32 or bf16, tiled, with an online softmax |
 //! | `norm.rs` | LayerNorm, RMSNorm |
 //! | `activation.rs` | GELU (erf and tanh), SiLU, ReLU, tanh |
-//! | `math.rs` | exp, tanh, the tail of the normal distribution |
+//! | `math.rs` | exp, 2^x, tanh, the tail of the normal distribution |
 //! | `vector/` | the registers that all of these are written in |
 //! | `rotary.rs` | rotary position embedding |
 //!

@@ -1,4 +1,4 @@
-//! exp, tanh and the tail of the normal distribution without branches, a register at a time.
+//! exp, 2^x, tanh and the tail of the normal distribution without branches, a register at a time.
 //!
 //! Errors, over every f32 input (the tests sweep them): see the constants. NaN gives NaN.
 
@@ -7,6 +7,9 @@ use crate::vector::Vector;
 /// Bound on the error of [`exp`] in units in the last place of the exact result.
 #[cfg(test)]
 pub(crate) const EXP_ULP: f64 = 2.0;
+/// Bound on the error of [`exp2_without_overflow`] in units in the last place of the exact result.
+#[cfg(test)]
+pub(crate) const EXP2_ULP: f64 = 2.0;
 /// Bound on the error of [`tanh`] in units in the last place of the exact result.
 #[cfg(test)]
 pub(crate) const TANH_ULP: f64 = 3.0;
@@ -18,6 +21,8 @@ pub(crate) const NORMAL_TAIL_ERROR: f64 = 7.5e-8;
 const ROUND: f32 = 12_582_912.0;
 /// ln of the smallest normal f32.
 const LOWEST: f32 = -87.336_54;
+/// log₂ of the smallest normal f32.
+const LOWEST_POWER: f32 = -126.0;
 /// ln of the largest f32.
 const HIGHEST: f32 = 88.722_83;
 
@@ -52,6 +57,20 @@ pub(crate) fn exp_without_overflow<V: Vector>(x: V) -> V {
         polynomial(r, [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
     let p = p.mul_add(r * r, r) + V::splat(1.0);
     V::splat(LOWEST).select_greater(x, V::splat(0.0), p.scale(n))
+}
+
+/// 2^x where x is known to be at most 126; results below 2^[`LOWEST_POWER`] are 0, and 2^0 is 1.
+///
+/// x = n + r with |r| <= 1/2; 2^r by the degree-6 polynomial of Cephes' `exp2f`.
+#[inline(always)]
+pub(crate) fn exp2_without_overflow<V: Vector>(x: V) -> V {
+    let clamped = V::splat(LOWEST_POWER).max(x);
+    let n = (clamped + V::splat(ROUND)) - V::splat(ROUND);
+    let p = polynomial(
+        clamped - n,
+        [1.535_336_2e-4, 1.339_887_4e-3, 9.618_437e-3, 5.550_332_5e-2, 2.402_264_8e-1, 6.931_472e-1, 1.0],
+    );
+    V::splat(LOWEST_POWER).select_greater(x, V::splat(0.0), p.scale(n))
 }
 
 /// tanh x: Cephes' odd polynomial below 0.625, `1 - 2/(e^2|x| + 1)` above.
@@ -108,12 +127,18 @@ mod tests {
     use crate::vector::map;
 
     dispatch! { pub fn exps(values: &mut [f32]) = exps_body }
+    dispatch! { pub fn powers(values: &mut [f32]) = powers_body }
     dispatch! { pub fn tanhs(values: &mut [f32]) = tanhs_body }
     dispatch! { pub fn tails(values: &mut [f32]) = tails_body }
 
     #[inline(always)]
     fn exps_body<K: Kernel>(values: &mut [f32]) {
         map!(K::Row, values, |x| exp(x));
+    }
+
+    #[inline(always)]
+    fn powers_body<K: Kernel>(values: &mut [f32]) {
+        map!(K::Row, values, |x| exp2_without_overflow(x));
     }
 
     #[inline(always)]
@@ -179,6 +204,21 @@ mod tests {
     }
 
     #[test]
+    fn powers_of_two_are_within_their_bound() {
+        let inputs: Vec<f32> = (-1_300_000..=1_260_000).map(|i| i as f32 / 1e4).collect();
+        for (isa, results) in on_each_isa(powers, &inputs) {
+            for (&x, got) in inputs.iter().zip(results) {
+                let exact = if x < LOWEST_POWER { 0.0 } else { libm::exp2(f64::from(x)) };
+                let error = ulps(got, exact);
+                assert!(error <= EXP2_ULP, "{error} ulp at {x:e} on {isa:?}");
+            }
+        }
+        for (isa, results) in on_each_isa(powers, &[0.0, -0.0, f32::NEG_INFINITY, -1e30]) {
+            assert_eq!(results, [1.0, 1.0, 0.0, 0.0], "{isa:?}");
+        }
+    }
+
+    #[test]
     fn tanh_is_within_its_bound() {
         sweep(TANH_ULP, tanhs, libm::tanh);
     }
@@ -197,7 +237,7 @@ mod tests {
 
     #[test]
     fn nan_stays_nan() {
-        for f in [exps, tanhs, tails] {
+        for f in [exps, powers, tanhs, tails] {
             for (isa, results) in on_each_isa(f, &[f32::NAN; 50]) {
                 assert!(results.iter().all(|value| value.is_nan()), "{isa:?}");
             }

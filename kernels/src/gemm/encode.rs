@@ -75,7 +75,7 @@ pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mu
 }
 
 /// The lanes as 16-bit values.
-fn halves(lanes: &mut [f32]) -> &mut [u16] {
+pub(crate) fn halves(lanes: &mut [f32]) -> &mut [u16] {
     // SAFETY: the same memory, whose alignment is enough; all bit patterns are values of both types.
     unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), 2 * lanes.len()) }
 }
@@ -86,8 +86,9 @@ fn bytes(lanes: &mut [f32]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), 4 * lanes.len()) }
 }
 
+/// A row as bf16, and zeros behind it.
 #[inline(always)]
-fn round_to_bf16<V: Vector>(row: &[f32], out: &mut [u16]) {
+pub(crate) fn round_to_bf16<V: Vector>(row: &[f32], out: &mut [u16]) {
     let (values, padding) = out.split_at_mut(row.len());
     padding.fill(0);
     for (row, out) in row.chunks(V::LANES).zip(values.chunks_mut(V::LANES)) {

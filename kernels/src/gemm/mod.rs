@@ -45,6 +45,7 @@ mod tile;
 pub(crate) mod x86;
 
 pub use encode::{Storage, encode_row};
+pub(crate) use encode::{halves, round_to_bf16};
 pub use epilogue::Epilogue;
 pub use packed::{PackedWeights, pack_panel, packed_len};
 pub use peak::{multiply_in_registers, read_memory};
@@ -65,8 +66,8 @@ pub(crate) const MAX_TILE: usize = 8 * 48;
 /// No instruction set's panel has more columns.
 const MAX_COLUMNS: usize = 48;
 
-/// What an instruction set's registers bring: the lanes that kernels compute with, and the innermost tile of
-/// the matrix product in f32.
+/// What an instruction set's registers bring: the lanes that kernels compute with, and the size of the
+/// innermost tile of the matrix product.
 pub(crate) trait Kernel {
     /// A register.
     type Vector: Vector;
@@ -76,21 +77,17 @@ pub(crate) trait Kernel {
     const ROWS: usize;
     /// Columns of a tile, the width of a panel.
     const COLUMNS: usize;
-    /// See [`Tile`].
-    const TILE: TileFunction;
-    /// Narrower f32 tiles and their columns, for matrices that would pad wide panels.
-    const NARROW_TILES: &'static [(usize, TileFunction)] = &[];
 }
 
 /// `tile[r][c] = Σ_k x[r][k] · panel[k][c]` for the rows of `x`, at most [`Kernel::ROWS`], over the
 /// values that each lane of x and panel holds.
 ///
-/// `panel` is `[lanes, COLUMNS]` with as many lanes as `x` has columns; `tile` is `[ROWS, COLUMNS]`: for
-/// [`Storage::Int8`] the bits of 32-bit integers, else f32.
+/// `panel` is `[lanes, COLUMNS]` with as many lanes as `x` has columns; `tile` has room for
+/// `[ROWS, COLUMNS]`: for [`Storage::Int8`] the bits of 32-bit integers, else f32.
 ///
 /// # Safety
 /// The CPU must have the instruction set.
-pub(crate) type TileFunction = unsafe fn(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]);
+pub(crate) type TileFunction = unsafe fn(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]);
 
 /// The innermost tile for one storage.
 #[derive(Clone, Copy)]
@@ -107,7 +104,56 @@ impl From<TileFunction> for Tile {
     }
 }
 
+/// A tile, and the width of the panels that it reads.
+#[derive(Clone, Copy)]
+pub(crate) struct PanelTile {
+    pub(crate) columns: usize,
+    pub(crate) multiply: TileFunction,
+    /// Time for a column of a panel, relative to other tiles.
+    column_time: usize,
+}
+
+impl PanelTile {
+    const fn new(columns: usize, multiply: TileFunction) -> PanelTile {
+        PanelTile { columns, multiply, column_time: 4 }
+    }
+}
+
 impl Isa {
+    /// The tile whose panels pad a matrix of so many columns least: the one that weights are packed for, or
+    /// a narrower one.
+    pub(crate) fn best_tile(self, storage: Storage, columns: usize) -> PanelTile {
+        let mut best = PanelTile::new(self.panel_columns(), self.tile(storage).run);
+        let time = |tile: &PanelTile| columns.next_multiple_of(tile.columns) * tile.column_time;
+        for tile in self.narrow_tiles(storage) {
+            if time(tile) < time(&best) {
+                best = *tile;
+            }
+        }
+        best
+    }
+
+    fn narrow_tiles(self, storage: Storage) -> &'static [PanelTile] {
+        match self.kind() {
+            Kind::Portable => &[],
+            #[cfg(target_arch = "x86_64")]
+            kind => x86::narrow_tiles(kind, storage),
+            #[cfg(target_arch = "aarch64")]
+            kind => neon::narrow_tiles(kind, storage),
+        }
+    }
+
+    /// Whether it multiplies bf16 faster than f32.
+    pub fn has_fast_bf16(self) -> bool {
+        match self.kind() {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Bf16 => true,
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonI8mm => true,
+            _ => false,
+        }
+    }
+
     /// Columns of a panel of packed weights.
     pub fn panel_columns(self) -> usize {
         match self.kind() {

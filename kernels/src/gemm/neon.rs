@@ -3,7 +3,7 @@
 
 use super::peak::PeakLoop;
 use super::tile::{peak, tile};
-use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
+use super::{Kernel, PanelTile, Storage, Tile, TileFunction};
 use crate::isa::Kind;
 use crate::matrix::Matrix;
 use crate::vector::{Neon4, Wide};
@@ -18,8 +18,6 @@ impl Kernel for Neon {
     type Row = Wide<Neon4, 3>;
     const ROWS: usize = 8;
     const COLUMNS: usize = 3 * 4;
-    const TILE: TileFunction = neon_f32;
-    const NARROW_TILES: &'static [(usize, TileFunction)] = &[(2 * 4, neon_f32_narrow)];
 }
 
 /// The tile of an instruction set that is not [`Kind::Portable`].
@@ -33,6 +31,16 @@ pub(super) fn tile(kind: Kind, storage: Storage) -> Tile {
         (Kind::Neon, Storage::Int8) => signed(neon_int8),
         (Kind::NeonDotprod, Storage::Int8) => signed(dotprod_int8),
         (Kind::NeonI8mm, Storage::Int8) => (matrix_int8 as TileFunction).into(),
+    }
+}
+
+/// Tiles for matrices that would pad wide panels.
+pub(super) fn narrow_tiles(kind: Kind, storage: Storage) -> &'static [PanelTile] {
+    match (kind, storage) {
+        (Kind::Neon | Kind::NeonDotprod | Kind::NeonI8mm, Storage::F32) => {
+            const { &[PanelTile::new(2 * 4, neon_f32_narrow)] }
+        }
+        _ => &[],
     }
 }
 
@@ -158,7 +166,7 @@ macro_rules! matrix_tile {
         }
 
         #[target_feature(enable = $features)]
-        unsafe fn $name(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+        unsafe fn $name(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
             /// Two lanes from `at`; behind the last lane is 0.
             #[inline]
             #[target_feature(enable = $features)]
@@ -173,7 +181,7 @@ macro_rules! matrix_tile {
             /// The tile of P pairs of rows. Of an odd number of rows, the last is its own partner.
             #[inline]
             #[target_feature(enable = $features)]
-            fn pairs<const P: usize>(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+            fn pairs<const P: usize>(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
                 let last = x.rows() - 1;
                 let rows: [[&[f32]; 2]; P] =
                     std::array::from_fn(|p| [x.row(2 * p), x.row((2 * p + 1).min(last))]);

@@ -1,7 +1,7 @@
 //! The tiles in plain Rust: vectorised by the compiler for the target's baseline.
 
 use super::peak::PeakLoop;
-use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
+use super::{Kernel, Storage, Tile, TileFunction};
 use crate::matrix::Matrix;
 use crate::vector::{Portable8, Wide};
 
@@ -13,7 +13,6 @@ impl Kernel for Portable {
     type Row = Wide<Portable8, 1>;
     const ROWS: usize = 4;
     const COLUMNS: usize = 8;
-    const TILE: TileFunction = f32_tile;
 }
 
 /// Fused only where that is one instruction: elsewhere it would be a slow library call.
@@ -54,15 +53,15 @@ fn peak_loop(times: usize, multiply_add: impl Fn(f32, f32, f32) -> f32) {
     std::hint::black_box(sums);
 }
 
-fn f32_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+fn f32_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
     any_rows(x, panel, tile, mul_add);
 }
 
-fn bf16_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+fn bf16_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
     any_rows(x, panel, tile, add_pair);
 }
 
-fn int8_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+fn int8_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
     any_rows(x, panel, tile, add_bytes);
 }
 
@@ -83,12 +82,7 @@ fn add_bytes(a: f32, b: f32, sum: f32) -> f32 {
 }
 
 #[inline(always)]
-fn any_rows(
-    x: Matrix<'_>,
-    panel: &[f32],
-    tile: &mut [f32; MAX_TILE],
-    multiply_add: impl Fn(f32, f32, f32) -> f32,
-) {
+fn any_rows(x: Matrix<'_>, panel: &[f32], tile: &mut [f32], multiply_add: impl Fn(f32, f32, f32) -> f32) {
     assert!(x.rows() <= Portable::ROWS && panel.len() == x.columns() * Portable::COLUMNS);
     match x.rows() {
         4 => rows::<4>(x, panel, tile, multiply_add),
@@ -103,7 +97,7 @@ fn any_rows(
 fn rows<const R: usize>(
     x: Matrix<'_>,
     panel: &[f32],
-    tile: &mut [f32; MAX_TILE],
+    tile: &mut [f32],
     multiply_add: impl Fn(f32, f32, f32) -> f32,
 ) {
     const C: usize = Portable::COLUMNS;

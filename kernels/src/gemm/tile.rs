@@ -12,11 +12,11 @@ macro_rules! tile {
         $(#[$meta])*
         #[inline]
         #[target_feature(enable = $features)]
-        unsafe fn $name(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+        unsafe fn $name(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
             /// The tile of the first R rows, all of it in registers.
             #[inline]
             #[target_feature(enable = $features)]
-            fn rows<const R: usize>(x: Matrix<'_>, panel: &[f32], tile: &mut [f32; MAX_TILE]) {
+            fn rows<const R: usize>(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
                 let depth = x.columns();
                 let x: [*const f32; R] = std::array::from_fn(|r| x.row(r).as_ptr());
                 let mut sums: [[$register; $vectors]; R] = [[$zero(); $vectors]; R];

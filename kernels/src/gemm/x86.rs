@@ -2,7 +2,7 @@
 
 use super::peak::PeakLoop;
 use super::tile::{peak, tile};
-use super::{Kernel, MAX_TILE, Storage, Tile, TileFunction};
+use super::{Kernel, PanelTile, Storage, Tile, TileFunction};
 use crate::isa::Kind;
 use crate::matrix::Matrix;
 use crate::vector::{Avx2x8, Avx512x16, Wide};
@@ -16,7 +16,6 @@ impl Kernel for Avx2 {
     type Row = Wide<Avx2x8, 2>;
     const ROWS: usize = 6;
     const COLUMNS: usize = 2 * 8;
-    const TILE: TileFunction = avx2_f32;
 }
 
 /// AVX-512 (F, VL, BW, DQ): a tile is 24 registers of sums, 3 of weights and 1 of x, of 32.
@@ -27,9 +26,6 @@ impl Kernel for Avx512 {
     type Row = Wide<Avx512x16, 3>;
     const ROWS: usize = 8;
     const COLUMNS: usize = 3 * 16;
-    const TILE: TileFunction = avx512_f32;
-    const NARROW_TILES: &'static [(usize, TileFunction)] =
-        &[(2 * 16, avx512_f32_narrow), (16, avx512_f32_narrowest)];
 }
 
 /// The tile of an instruction set that is not [`Kind::Portable`].
@@ -48,6 +44,23 @@ pub(super) fn tile(kind: Kind, storage: Storage) -> Tile {
         (Avx512Vnni | Avx512Bf16, Storage::Int8) => avx512_vnni_int8,
     };
     run.into()
+}
+
+/// Tiles for matrices that would pad wide panels.
+pub(super) fn narrow_tiles(kind: Kind, storage: Storage) -> &'static [PanelTile] {
+    /// A panel of one register needs more loads than it multiplies.
+    const fn one_register(multiply: TileFunction) -> PanelTile {
+        PanelTile { column_time: 5, ..PanelTile::new(16, multiply) }
+    }
+    match (kind, storage) {
+        (Kind::Avx512 | Kind::Avx512Vnni | Kind::Avx512Bf16, Storage::F32) => {
+            const { &[PanelTile::new(2 * 16, avx512_f32_narrow), one_register(avx512_f32_narrowest)] }
+        }
+        (Kind::Avx512Bf16, Storage::Bf16) => {
+            const { &[PanelTile::new(2 * 16, avx512_bf16_narrow), one_register(avx512_bf16_narrowest)] }
+        }
+        _ => &[],
+    }
 }
 
 /// The loop for the instruction at the heart of a tile.
@@ -146,6 +159,8 @@ avx512_tile!(avx512_f32_narrow, 2, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"
 avx512_tile!(avx512_f32_narrowest, 1, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", _mm512_fmadd_ps);
 avx512_tile!(avx512_bf16_widened, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", widen_pairs_avx512);
 avx512_tile!(avx512_bf16, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", dot_pairs);
+avx512_tile!(avx512_bf16_narrow, 2, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", dot_pairs);
+avx512_tile!(avx512_bf16_narrowest, 1, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", dot_pairs);
 avx512_tile!(avx512_int8, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", multiply_bytes_avx512);
 avx512_tile!(avx512_vnni_int8, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma", dot_bytes_avx512);
 

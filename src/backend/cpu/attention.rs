@@ -3,7 +3,9 @@
 use crate::plan::Step;
 use crate::tokens::RaggedBatch;
 use std::ops::Range;
-use taskvec_kernels::{Attention, AttentionScratch, Isa, KeyValuePanels, Matrix, MatrixMut, attention};
+use taskvec_kernels::{
+    Attention, AttentionScratch, Isa, KeyValuePanels, Matrix, MatrixMut, Storage, attention,
+};
 
 /// What one thread needs to compute heads.
 #[derive(Default)]
@@ -12,9 +14,33 @@ pub(super) struct HeadScratch {
     attention: AttentionScratch,
 }
 
+/// How heads are computed.
+#[derive(Clone, Copy)]
+pub(super) struct Kernel {
+    isa: Isa,
+    storage: Storage,
+}
+
+impl Kernel {
+    /// With weights stored as `weights`, queries, keys and values rounded to bf16 do little more; where
+    /// products of bf16 are no faster than those of f32, f32 is taken.
+    pub(super) fn new(isa: Isa, weights: Storage) -> Kernel {
+        let storage = match weights {
+            Storage::Bf16 | Storage::Int8 if isa.has_fast_bf16() => Storage::Bf16,
+            _ => Storage::F32,
+        };
+        Kernel { isa, storage }
+    }
+
+    /// Scores that are not scaled down, as in T5, are so large that bf16 would shift their weights.
+    fn storage_at(self, scale: f32) -> Storage {
+        if scale < 1.0 { self.storage } else { Storage::F32 }
+    }
+}
+
 /// Runs the step with as many threads as there are scratches.
 pub(super) fn run(
-    isa: Isa,
+    kernel: Kernel,
     step: &Step,
     batch: &RaggedBatch,
     input: Matrix<'_>,
@@ -30,15 +56,15 @@ pub(super) fn run(
         rest = others;
         let text = input.row_range(range.start, range.len());
         match scratches {
-            [scratch] => run_heads(isa, step, text, keys, 0..*kv_heads, text_out, scratch),
-            _ => share_heads(isa, step, text, keys, *kv_heads, text_out, scratches),
+            [scratch] => run_heads(kernel, step, text, keys, 0..*kv_heads, text_out, scratch),
+            _ => share_heads(kernel, step, text, keys, *kv_heads, text_out, scratches),
         }
     }
 }
 
 /// One text's key heads, and the query heads they serve, split between threads.
 fn share_heads(
-    isa: Isa,
+    kernel: Kernel,
     step: &Step,
     text: Matrix<'_>,
     visible_keys: usize,
@@ -54,14 +80,14 @@ fn share_heads(
             let kv_range = first..(first + share).min(kv_heads);
             let (part, others) = rest.split_columns(kv_range.len() * columns_per_kv_head);
             rest = others;
-            scope.spawn(move |_| run_heads(isa, step, text, visible_keys, kv_range, part, scratch));
+            scope.spawn(move |_| run_heads(kernel, step, text, visible_keys, kv_range, part, scratch));
         }
     });
 }
 
 /// The key heads `kv_range` of one text, of which the first `visible_keys` tokens are seen. `out` holds the columns of the query heads they serve.
 fn run_heads(
-    isa: Isa,
+    kernel: Kernel,
     step: &Step,
     text: Matrix<'_>,
     visible_keys: usize,
@@ -77,14 +103,15 @@ fn run_heads(
     for kv_head in kv_range {
         let keys = text.column_range((heads + kv_head) * head_dim, *head_dim);
         let values = text.column_range((heads + kv_heads + kv_head) * head_dim, *head_dim);
-        scratch.panels.pack(isa, keys.row_range(0, visible_keys), values.row_range(0, visible_keys));
+        let (keys, values) = (keys.row_range(0, visible_keys), values.row_range(0, visible_keys));
+        scratch.panels.pack(kernel.isa, kernel.storage_at(*scale), keys, values);
         for head in kv_head * group..(kv_head + 1) * group {
             let (part, others) = rest.split_columns(*head_dim);
             rest = others;
             let queries = text.column_range(head * head_dim, *head_dim);
             let bias = bias.as_ref().map_or(&[][..], |bias| bias.head(head));
             let parameters = Attention { scale: *scale, before: visible.before, after: visible.after, bias };
-            attention(isa, queries, &scratch.panels, &parameters, part, &mut scratch.attention);
+            attention(kernel.isa, queries, &scratch.panels, &parameters, part, &mut scratch.attention);
         }
     }
 }

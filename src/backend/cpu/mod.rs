@@ -35,6 +35,7 @@ pub(crate) struct Cpu {
     plan: Arc<Plan>,
     isa: Isa,
     precision: Precision,
+    attention: attention::Kernel,
     threads: Arc<ThreadPool>,
     /// The weights of each step, in the kernels' layout.
     weights: Vec<StepWeights>,
@@ -75,6 +76,7 @@ impl Cpu {
             plan,
             isa,
             precision,
+            attention: attention::Kernel::new(isa, storage),
             threads,
             weights,
             calls: AtomicUsize::new(0),
@@ -156,7 +158,7 @@ impl Cpu {
             (Step::Attention { input, .. }, _) => {
                 let input = Matrix::new(&buffers[input.0], batch.tokens(), width(*input), width(*input));
                 let out = MatrixMut::new(&mut out, batch.tokens(), width(*output), width(*output));
-                attention::run(isa, step, batch, input, out, &mut heads[..lanes]);
+                attention::run(self.attention, step, batch, input, out, &mut heads[..lanes]);
             }
             (Step::Pool { modes, input, .. }, _) => {
                 let size = width(*input);

@@ -148,9 +148,11 @@ fn kernels(shapes: &[KernelShape], rows: &[usize]) -> Vec<Kernel> {
             }
             KernelShape::Attention { heads, kv_heads, head_dim, .. } => {
                 for &tokens in rows {
-                    let name = format!("attention {tokens} tokens, {heads} heads of {head_dim}");
-                    let work = Work::Attention { tokens, heads, kv_heads, head_dim };
-                    all.push(Kernel { name, storage: STORAGES[0], work });
+                    for storage in &STORAGES[..2] {
+                        let name = format!("attention {tokens} tokens, {heads} heads of {head_dim}");
+                        let work = Work::Attention { tokens, heads, kv_heads, head_dim };
+                        all.push(Kernel { name, storage: *storage, work });
+                    }
                 }
             }
             _ => {}
@@ -170,7 +172,7 @@ impl Kernel {
                 product(isa, storage, (rows, outputs, inputs), activation, gated)
             }
             Work::Attention { tokens, heads, kv_heads, head_dim } => {
-                attention_of_heads(isa, tokens, heads, kv_heads, head_dim)
+                attention_of_heads(isa, storage, tokens, (heads, kv_heads, head_dim))
             }
             Work::LayerNorm { rows, width } => {
                 let (weight, bias) = (values(1, width), values(2, width));
@@ -268,7 +270,12 @@ fn product(
     (seconds, operations, bytes, error)
 }
 
-fn attention_of_heads(isa: Isa, tokens: usize, heads: usize, kv_heads: usize, head_dim: usize) -> Measured {
+fn attention_of_heads(
+    isa: Isa,
+    storage: Storage,
+    tokens: usize,
+    (heads, kv_heads, head_dim): (usize, usize, usize),
+) -> Measured {
     let columns = (heads + 2 * kv_heads) * head_dim;
     let qkv = values(5, tokens * columns);
     let qkv = Matrix::new(&qkv, tokens, columns, columns);
@@ -282,7 +289,7 @@ fn attention_of_heads(isa: Isa, tokens: usize, heads: usize, kv_heads: usize, he
         for head in 0..heads {
             let kv_head = head * kv_heads / heads;
             if head == 0 || kv_head != (head - 1) * kv_heads / heads {
-                panels.pack(isa, head_of(heads + kv_head), head_of(heads + kv_heads + kv_head));
+                panels.pack(isa, storage, head_of(heads + kv_head), head_of(heads + kv_heads + kv_head));
             }
             let (part, others) = rest.split_columns(head_dim);
             rest = others;
