@@ -1,6 +1,6 @@
 //! CPU kernels for transformer inference: what taskvec runs on.
 //!
-//! No model, no I/O and no threads: each function works on slices that the caller splits as it
+//! No model, no I/O and no threads of its own: each function works on slices that the caller splits as it
 //! likes. Each kernel is written once and compiled for every instruction set, save the innermost
 //! GEMM tile, which is written by hand for each; [`Isa`] says which of them this CPU can run.
 //!
@@ -13,6 +13,7 @@
 //! | `math.rs` | exp, 2^x, tanh, the tail of the normal distribution |
 //! | `vector/` | the registers that all of these are written in |
 //! | `rotary.rs` | rotary position embedding |
+//! | `team.rs` | threads that share one piece of work after the other |
 //!
 //! Each row of a result depends on the same row of the input alone, and is computed by the same
 //! operations in the same order wherever it stands in a matrix: a text's vector has the same bits
@@ -30,6 +31,7 @@ mod matrix;
 mod memory;
 mod norm;
 mod rotary;
+mod team;
 mod vector;
 
 pub use activation::{Activation, activate};
@@ -44,3 +46,4 @@ pub use matrix::{Matrix, MatrixMut};
 pub use memory::WeightMemory;
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::rotate_half;
+pub use team::Team;

@@ -1,5 +1,6 @@
 //! The attention step on the CPU: heads of texts, one after the other or shared between threads.
 
+use super::lanes::Lanes;
 use crate::plan::Step;
 use crate::tokens::RaggedBatch;
 use std::ops::Range;
@@ -38,14 +39,14 @@ impl Kernel {
     }
 }
 
-/// Runs the step with as many threads as there are scratches.
+/// Runs the step. There are as many scratches as lanes.
 pub(super) fn run(
     kernel: Kernel,
     step: &Step,
     batch: &RaggedBatch,
     input: Matrix<'_>,
     out: MatrixMut<'_>,
-    scratches: &mut [HeadScratch],
+    (lanes, scratches): (&Lanes, &mut [HeadScratch]),
 ) {
     let Step::Attention { kv_heads, .. } = step else {
         unreachable!("called for attention steps");
@@ -55,37 +56,24 @@ pub(super) fn run(
         let (text_out, others) = rest.split_rows(range.len());
         rest = others;
         let text = input.row_range(range.start, range.len());
-        match scratches {
-            [scratch] => run_heads(kernel, step, text, keys, 0..*kv_heads, text_out, scratch),
-            _ => share_heads(kernel, step, text, keys, *kv_heads, text_out, scratches),
-        }
+        // Each lane takes some key heads, and the query heads they serve.
+        let share = kv_heads.div_ceil(scratches.len());
+        let columns_per_kv_head = text_out.columns() / kv_heads;
+        let mut rest = Some(text_out);
+        let parts = (0..*kv_heads).step_by(share).zip(&mut *scratches).map(|(first, scratch)| {
+            let kv_range = first..(first + share).min(*kv_heads);
+            let (part, others) = rest.take()?.split_columns(kv_range.len() * columns_per_kv_head);
+            rest = Some(others);
+            Some((kv_range, part, scratch))
+        });
+        lanes.share(parts.flatten(), |(kv_range, part, scratch)| {
+            run_heads(kernel, step, text, keys, kv_range, part, scratch);
+        });
     }
 }
 
-/// One text's key heads, and the query heads they serve, split between threads.
-fn share_heads(
-    kernel: Kernel,
-    step: &Step,
-    text: Matrix<'_>,
-    visible_keys: usize,
-    kv_heads: usize,
-    out: MatrixMut<'_>,
-    scratches: &mut [HeadScratch],
-) {
-    let share = kv_heads.div_ceil(scratches.len());
-    let columns_per_kv_head = out.columns() / kv_heads;
-    rayon::scope(|scope| {
-        let mut rest = out;
-        for (first, scratch) in (0..kv_heads).step_by(share).zip(scratches) {
-            let kv_range = first..(first + share).min(kv_heads);
-            let (part, others) = rest.split_columns(kv_range.len() * columns_per_kv_head);
-            rest = others;
-            scope.spawn(move |_| run_heads(kernel, step, text, visible_keys, kv_range, part, scratch));
-        }
-    });
-}
-
-/// The key heads `kv_range` of one text, of which the first `visible_keys` tokens are seen. `out` holds the columns of the query heads they serve.
+/// The key heads `kv_range` of one text, of which the first `visible_keys` tokens are seen. `out` holds the
+/// columns of the query heads they serve.
 fn run_heads(
     kernel: Kernel,
     step: &Step,

@@ -2,10 +2,12 @@
 //!
 //! Two ways to use the cores. Many batches, or calls from many threads: each thread carries a batch of its
 //! own through the whole network, with nothing to wait for inside. Fewer batches than threads: one after the
-//! other, the columns of each linear layer and the heads of each attention shared out.
+//! other, led by the caller's thread, the columns of each linear layer and the heads of each attention shared
+//! with threads that stay awake from the first layer to the last (`lanes.rs`).
 
 mod attention;
 mod experts;
+mod lanes;
 mod weights;
 
 use super::{Backend, Results};
@@ -16,6 +18,7 @@ use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
 use crate::pooling::pool;
 use crate::tokens::RaggedBatch;
 use attention::HeadScratch;
+use lanes::Lanes;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -25,6 +28,10 @@ use taskvec_kernels::{
     Epilogue, GemmScratch, Isa, Matrix, MatrixMut, Storage, gemm, layer_norm, rms_norm, rotate_half,
 };
 use weights::{LinearWeights, NormWeights, Packer, StepWeights};
+
+/// Multiply-adds that are worth another thread for a batch: some 0.2 ms of a core in f32, where waking a thread
+/// costs some 5 µs.
+const LANE_WORK: usize = 20_000_000;
 
 /// Tokens of a batch, where there are enough: each weight is used that often, and a BERT-sized layer's
 /// widest activations (192 · 1536 values) stay within reach of the L2 cache. Of 64 to 512, measured on the
@@ -84,12 +91,22 @@ impl Cpu {
         })
     }
 
-    /// Runs one batch on `lanes` threads.
-    fn run_batch(&self, batch: &RaggedBatch, ends: &[usize], lanes: usize) -> Results {
+    /// Multiply-adds with weights: each weight is used once for a token.
+    fn products_of_a_token(&self) -> usize {
+        let weight = match self.precision {
+            Precision::F32 | Precision::F16 | Precision::Auto => 4,
+            Precision::Bf16 => 2,
+            Precision::Int8 => 1,
+        };
+        self.weight_bytes() / weight
+    }
+
+    /// Runs one batch.
+    fn run_batch(&self, batch: &RaggedBatch, ends: &[usize], lanes: &Lanes) -> Results {
         let mut workspaces = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         let mut workspace = workspaces.pop().unwrap_or_default();
         drop(workspaces);
-        workspace.fit(&self.plan, batch, lanes);
+        workspace.fit(&self.plan, batch, lanes.count());
         for (place, step) in self.plan.steps_for(ends) {
             self.run_step(step, &self.weights[place], batch, &mut workspace, lanes);
         }
@@ -105,7 +122,7 @@ impl Cpu {
         weights: &StepWeights,
         batch: &RaggedBatch,
         workspace: &mut Workspace,
-        lanes: usize,
+        lanes: &Lanes,
     ) {
         let isa = self.isa;
         let width = |id: BufferId| self.plan.width(id);
@@ -150,7 +167,14 @@ impl Cpu {
                 let factor = factor.map(|(id, first)| matrix(id).column_range(first, width(*output)));
                 let epilogue = Epilogue { factor, residual: residual.map(matrix), ..linear.epilogue() };
                 let out = MatrixMut::new(&mut out, rows, width(*output), width(*output));
-                run_linear(isa, linear, matrix(*input), &epilogue, out, &mut products[..lanes]);
+                run_linear(
+                    isa,
+                    linear,
+                    matrix(*input),
+                    &epilogue,
+                    out,
+                    (lanes, &mut products[..lanes.count()]),
+                );
             }
             (Step::Rotary { table, columns, .. }, _) => {
                 rotate(isa, table, batch, &mut out, width(*output), columns)
@@ -158,7 +182,7 @@ impl Cpu {
             (Step::Attention { input, .. }, _) => {
                 let input = Matrix::new(&buffers[input.0], batch.tokens(), width(*input), width(*input));
                 let out = MatrixMut::new(&mut out, batch.tokens(), width(*output), width(*output));
-                attention::run(self.attention, step, batch, input, out, &mut heads[..lanes]);
+                attention::run(self.attention, step, batch, input, out, (lanes, &mut heads[..lanes.count()]));
             }
             (Step::Pool { modes, input, .. }, _) => {
                 let size = width(*input);
@@ -235,13 +259,14 @@ impl Backend for Cpu {
     fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
         let threads = self.threads.current_num_threads();
         let call = Call::start(&self.calls);
-        Ok(self.threads.install(|| {
-            if batches.len() + call.others >= threads {
-                batches.par_iter().with_max_len(1).map(|batch| self.run_batch(batch, ends, 1)).collect()
-            } else {
-                batches.iter().map(|batch| self.run_batch(batch, ends, threads)).collect()
-            }
-        }))
+        if batches.len() + call.others >= threads {
+            let alone = |batch| self.run_batch(batch, ends, &Lanes::default());
+            Ok(self.threads.install(|| batches.par_iter().with_max_len(1).map(alone).collect()))
+        } else {
+            let work = batches.iter().map(|batch| batch.tokens() * self.products_of_a_token()).max();
+            let lanes = Lanes::new(threads.min(1 + work.unwrap_or(0) / LANE_WORK), &self.threads);
+            Ok(batches.iter().map(|batch| self.run_batch(batch, ends, &lanes)).collect())
+        }
     }
 }
 
@@ -300,30 +325,29 @@ fn normalize_row(isa: Isa, norm: &NormWeights, row: &mut [f32]) {
     }
 }
 
-/// One linear layer on as many threads as there are scratches, each with a share of the columns.
+/// One linear layer, of which each lane takes a share of the columns. There are as many scratches as lanes.
 fn run_linear(
     isa: Isa,
     linear: &LinearWeights,
     x: Matrix<'_>,
     epilogue: &Epilogue<'_>,
     out: MatrixMut<'_>,
-    scratches: &mut [GemmScratch],
+    (lanes, scratches): (&Lanes, &mut [GemmScratch]),
 ) {
     let weights = &linear.weights;
     let panels = weights.panels();
-    if let ([scratch], _) | ([scratch, ..], 1) = (&mut *scratches, panels) {
-        return gemm(isa, x, weights, 0..panels, epilogue, out, scratch);
-    }
     let share = panels.div_ceil(scratches.len());
-    rayon::scope(|scope| {
-        let mut rest = out;
-        for (first, scratch) in (0..panels).step_by(share).zip(scratches) {
-            let range = first..(first + share).min(panels);
-            let columns = (range.len() * isa.panel_columns()).min(rest.columns());
-            let (part, others) = rest.split_columns(columns);
-            rest = others;
-            scope.spawn(move |_| gemm(isa, x, weights, range, epilogue, part, scratch));
-        }
+    let mut rest = Some(out);
+    let parts = (0..panels).step_by(share).zip(scratches).map(|(first, scratch)| {
+        let range = first..(first + share).min(panels);
+        let all = rest.take()?;
+        let columns = (range.len() * isa.panel_columns()).min(all.columns());
+        let (part, others) = all.split_columns(columns);
+        rest = Some(others);
+        Some((range, part, scratch))
+    });
+    lanes.share(parts.flatten(), |(range, part, scratch)| {
+        gemm(isa, x, weights, range, epilogue, part, scratch);
     });
 }
 

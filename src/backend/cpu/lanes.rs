@@ -1,0 +1,48 @@
+//! The threads that carry one batch through the network.
+
+use rayon::ThreadPool;
+use std::sync::{Arc, Mutex, PoisonError};
+use taskvec_kernels::Team;
+
+/// One thread, or several that share each layer.
+#[derive(Default)]
+pub(super) struct Lanes {
+    helpers: usize,
+    team: Arc<Team>,
+}
+
+impl Lanes {
+    /// This thread leads, and threads of the pool stay awake to help until the lanes are dropped. Those that
+    /// are busy elsewhere are not waited for.
+    pub(super) fn new(count: usize, pool: &ThreadPool) -> Lanes {
+        let lanes = Lanes { helpers: count.saturating_sub(1), team: Arc::default() };
+        for _ in 0..lanes.helpers {
+            let team = Arc::clone(&lanes.team);
+            pool.spawn(move || team.help());
+        }
+        lanes
+    }
+
+    /// Their number.
+    pub(super) fn count(&self) -> usize {
+        self.helpers + 1
+    }
+
+    /// Does the work of each part.
+    pub(super) fn share<T: Send>(&self, parts: impl Iterator<Item = T>, work: impl Fn(T) + Sync) {
+        if self.helpers == 0 {
+            return parts.for_each(work);
+        }
+        let parts: Vec<_> = parts.map(|part| Mutex::new(Some(part))).collect();
+        self.team.share(parts.len(), &|i| {
+            let part = parts[i].lock().unwrap_or_else(PoisonError::into_inner).take();
+            part.into_iter().for_each(&work);
+        });
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.team.dismiss();
+    }
+}
