@@ -6,7 +6,7 @@ use crate::backend::reference::Reference;
 use crate::error::{Error, Result};
 use crate::options::{EmbedderBuilder, Precision};
 use crate::plan::Plan;
-use rayon::ThreadPool;
+use crate::threads::Threads;
 use std::sync::Arc;
 use taskvec_kernels::Isa;
 
@@ -74,7 +74,7 @@ impl DeviceReport {
 pub(crate) fn start(
     options: &EmbedderBuilder,
     plan: &Arc<Plan>,
-    threads: &Arc<ThreadPool>,
+    threads: &Arc<Threads>,
 ) -> Result<(Box<dyn Backend>, Option<String>)> {
     let precision = options.precision;
     let refused = |expected: &str| Error::InvalidOption {
@@ -104,7 +104,7 @@ pub(crate) fn start(
 fn start_auto(
     options: &EmbedderBuilder,
     plan: &Arc<Plan>,
-    threads: &Arc<ThreadPool>,
+    threads: &Arc<Threads>,
 ) -> Result<(Box<dyn Backend>, Option<String>)> {
     let cpu = start_cpu(options, plan, threads)?;
     let (of_gpu, precision) = (plan.clone(), options.precision);
@@ -116,7 +116,7 @@ fn start_auto(
 fn start_auto(
     options: &EmbedderBuilder,
     plan: &Arc<Plan>,
-    threads: &Arc<ThreadPool>,
+    threads: &Arc<Threads>,
 ) -> Result<(Box<dyn Backend>, Option<String>)> {
     Ok((start_cpu(options, plan, threads)?, Some(Error::GpuNotBuilt.to_string())))
 }
@@ -124,7 +124,7 @@ fn start_auto(
 fn start_cpu(
     options: &EmbedderBuilder,
     plan: &Arc<Plan>,
-    threads: &Arc<ThreadPool>,
+    threads: &Arc<Threads>,
 ) -> Result<Box<dyn Backend>> {
     let isa = match &options.instruction_set {
         None => Isa::best(),

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::model::{Model, ModelFiles, Purpose, Tensor};
 use crate::options::{EmbedderBuilder, Precision};
 use crate::plan::Plan;
+use crate::threads::Threads;
 use crate::tokens::{RaggedBatch, TextTokenizer, TokenizedText, pack};
-use rayon::ThreadPool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the model gives for one text, for each end that was asked for: rows for what is pooled, or
@@ -20,7 +20,7 @@ pub(crate) struct Engine {
     pub(crate) plan: Arc<Plan>,
     /// Why the device was taken, where that was settled when the model was opened.
     reason: Option<String>,
-    pub(crate) threads: Arc<ThreadPool>,
+    pub(crate) threads: Arc<Threads>,
     pub(crate) max_tokens: usize,
     plan_tokens: usize,
     options: EmbedderBuilder,
@@ -33,7 +33,7 @@ impl Engine {
     pub(crate) fn open(files: &ModelFiles, options: &EmbedderBuilder, purpose: Purpose) -> Result<Engine> {
         let model = Model::open(files, purpose, options.dimensions, options.registry.as_ref())?;
         let max_tokens = token_limit(&model, options.max_tokens)?;
-        let threads = start_threads(options.threads)?;
+        let threads = Arc::new(Threads::start(options.threads, options.cores.as_deref())?);
         let plan_tokens = longest_sequence(&model, max_tokens);
         let plan = Arc::new(Plan::new(&model.encoder, &model.ends, plan_tokens)?);
         let (tokenizer, started) = threads.install(|| {
@@ -167,19 +167,4 @@ fn token_limit(model: &Model, wanted: Option<usize>) -> Result<usize> {
             expected: format!("1 to {architecture}, the positions of the model"),
         }),
     }
-}
-
-fn start_threads(wanted: Option<usize>) -> Result<Arc<ThreadPool>> {
-    const MOST: usize = 4096;
-    let threads = match wanted {
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-        Some(threads) if (1..=MOST).contains(&threads) => threads,
-        Some(threads) => {
-            let expected = format!("1 to {MOST}");
-            return Err(Error::InvalidOption { option: "threads", found: threads.to_string(), expected });
-        }
-    };
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("taskvec-{i}")).build();
-    pool.map(Arc::new).map_err(|e| Error::Threads { threads, problem: e.to_string() })
 }

@@ -59,6 +59,7 @@ mod space;
 #[cfg(feature = "split")]
 mod split;
 mod task;
+mod threads;
 mod tokens;
 
 #[cfg(feature = "gpu")]

@@ -205,6 +205,9 @@ fn options_that_do_not_fit_the_model_are_errors() {
     fails(&cpu(&["--max-tokens", "513"]), 1, &["max_tokens", "512"]);
     fails(&cpu(&["--max-tokens", "1"]), 1, &["limit is 1"]);
     fails(&cpu(&["--threads", "0"]), 1, &["threads"]);
+    fails(&cpu(&["--cores", "0,60000"]), 1, &["cores", "core 60000"]);
+    fails(&cpu(&["--cores", "0", "--threads", "2"]), 1, &["threads", "number of cores"]);
+    fails(&cpu(&["--cores", "3-1"]), 2, &["3-1", "range"]);
     fails(&cpu(&["--instruction-set", "mmx"]), 1, &["mmx", "portable"]);
     fails(&cpu(&["--prompt-name", "query"]), 1, &["no prompt named `query`"]);
     fails(&cpu(&["--instruction", "Find it"]), 1, &["instruction", "all-MiniLM-L6-v2"]);

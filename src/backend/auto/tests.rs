@@ -51,7 +51,7 @@ fn plan() -> Arc<Plan> {
 }
 
 fn cpu(plan: &Arc<Plan>) -> Cpu {
-    let threads = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
+    let threads = Arc::new(crate::threads::Threads::start(Some(1), None).unwrap());
     Cpu::new(plan.clone(), taskvec_kernels::Isa::best(), Precision::F32, threads).unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! The threads that carry one batch through the network.
 
-use rayon::ThreadPool;
+use crate::threads::Threads;
 use std::sync::{Arc, Mutex, PoisonError};
 use taskvec_kernels::Team;
 
@@ -12,13 +12,13 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// This thread leads, and threads of the pool stay awake to help until the lanes are dropped. Those that
+    /// This thread leads, and other threads stay awake to help until the lanes are dropped. Those that
     /// are busy elsewhere are not waited for.
-    pub(super) fn new(count: usize, pool: &ThreadPool) -> Lanes {
+    pub(super) fn new(count: usize, threads: &Threads) -> Lanes {
         let lanes = Lanes { helpers: count.saturating_sub(1), team: Arc::default() };
         for _ in 0..lanes.helpers {
             let team = Arc::clone(&lanes.team);
-            pool.spawn(move || team.help());
+            threads.spawn(move || team.help());
         }
         lanes
     }

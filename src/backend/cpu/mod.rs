@@ -16,10 +16,10 @@ use crate::model::{NormKind, Tensor};
 use crate::options::Precision;
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
 use crate::pooling::pool;
+use crate::threads::Threads;
 use crate::tokens::RaggedBatch;
 use attention::HeadScratch;
 use lanes::Lanes;
-use rayon::ThreadPool;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ pub(crate) struct Cpu {
     isa: Isa,
     precision: Precision,
     attention: attention::Kernel,
-    threads: Arc<ThreadPool>,
+    threads: Arc<Threads>,
     /// The weights of each step, in the kernels' layout.
     weights: Vec<StepWeights>,
     /// How many calls of `run` are under way.
@@ -65,12 +65,7 @@ struct Workspace {
 
 impl Cpu {
     /// Packs the plan's weights, in parallel.
-    pub(crate) fn new(
-        plan: Arc<Plan>,
-        isa: Isa,
-        precision: Precision,
-        threads: Arc<ThreadPool>,
-    ) -> Result<Cpu> {
+    pub(crate) fn new(plan: Arc<Plan>, isa: Isa, precision: Precision, threads: Arc<Threads>) -> Result<Cpu> {
         let storage = match precision {
             Precision::F32 | Precision::F16 | Precision::Auto => Storage::F32,
             Precision::Bf16 => Storage::Bf16,
@@ -239,13 +234,13 @@ impl Backend for Cpu {
             Precision::Bf16 => ", bf16",
             Precision::Int8 => ", int8",
         };
-        format!("cpu ({}{precision}, {} threads)", self.isa.name(), self.threads.current_num_threads())
+        format!("cpu ({}{precision}, {} threads)", self.isa.name(), self.threads.count())
     }
 
     /// Enough rows to use each weight often, few enough that their activations stay in the cache
     /// and that each thread gets some.
     fn batch_tokens(&self, total: usize) -> usize {
-        total.div_ceil(self.threads.current_num_threads()).clamp(1, BATCH_TOKENS)
+        total.div_ceil(self.threads.count()).clamp(1, BATCH_TOKENS)
     }
 
     fn weight_bytes(&self) -> usize {
@@ -257,15 +252,18 @@ impl Backend for Cpu {
     }
 
     fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
-        let threads = self.threads.current_num_threads();
+        let threads = self.threads.count();
         let call = Call::start(&self.calls);
         if batches.len() + call.others >= threads {
             let alone = |batch| self.run_batch(batch, ends, &Lanes::default());
             Ok(self.threads.install(|| batches.par_iter().with_max_len(1).map(alone).collect()))
         } else {
             let work = batches.iter().map(|batch| batch.tokens() * self.products_of_a_token()).max();
-            let lanes = Lanes::new(threads.min(1 + work.unwrap_or(0) / LANE_WORK), &self.threads);
-            Ok(batches.iter().map(|batch| self.run_batch(batch, ends, &lanes)).collect())
+            let count = threads.min(1 + work.unwrap_or(0) / LANE_WORK);
+            Ok(self.threads.lead(|| {
+                let lanes = Lanes::new(count, &self.threads);
+                batches.iter().map(|batch| self.run_batch(batch, ends, &lanes)).collect()
+            }))
         }
     }
 }

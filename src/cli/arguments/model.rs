@@ -3,6 +3,7 @@
 use crate::cli::{Failure, Outcome, hub};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+use std::str::FromStr;
 use taskvec::{Device, Embedder, EmbedderBuilder, GpuSelector, Precision, Reranker};
 
 /// Which model, on what.
@@ -27,6 +28,10 @@ pub(crate) struct ModelArguments {
     /// CPU threads [default: all]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// The cores that the CPU threads stay on, one each: numbers and ranges with commas between, as 0-3,8
+    /// [default: the system moves them]
+    #[arg(long, value_name = "LIST")]
+    cores: Option<CoreList>,
     /// The most tokens of a text, its prompt included [default: the model's own limit]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
@@ -37,6 +42,27 @@ pub(crate) struct ModelArguments {
     /// The CPU's instruction set, as `taskvec devices` lists them [default: the fastest]
     #[arg(long, visible_alias = "isa", value_name = "NAME")]
     pub(crate) instruction_set: Option<String>,
+}
+
+/// `0-3,8`
+#[derive(Clone)]
+struct CoreList(Vec<usize>);
+
+impl FromStr for CoreList {
+    type Err = String;
+
+    fn from_str(list: &str) -> Result<CoreList, String> {
+        let number = |text: &str| text.trim().parse::<u16>().map(usize::from).ok();
+        let mut cores = Vec::new();
+        for part in list.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            match (number(first), number(last)) {
+                (Some(first), Some(last)) if first <= last => cores.extend(first..=last),
+                _ => return Err(format!("{part:?} is not a core's number or a range as 0-3")),
+            }
+        }
+        Ok(CoreList(cores))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -142,6 +168,9 @@ impl ModelArguments {
         let mut builder = Embedder::builder().device(self.device()?).precision(self.precision.into());
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
+        }
+        if let Some(CoreList(cores)) = &self.cores {
+            builder = builder.cores(cores.iter().copied());
         }
         if let Some(tokens) = self.max_tokens {
             builder = builder.max_tokens(tokens);
