@@ -2,6 +2,7 @@
 
 use super::measure;
 use super::pipelines::PipelineCache;
+use super::shader::{Shader, Sums};
 use crate::device::GpuSelector;
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,9 @@ use std::time::Duration;
 use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor, InstanceFlags};
 
 /// A batch that takes longer has hung. Software adapters need minutes for large models.
-const HANG: Duration = Duration::from_secs(600);
+fn longest_batch(kind: DeviceType) -> Duration {
+    Duration::from_secs(if kind == DeviceType::Cpu { 600 } else { 60 })
+}
 
 /// A GPU of this machine: what `taskvec devices` lists.
 #[derive(Clone, Debug)]
@@ -131,6 +134,8 @@ pub(super) struct Opened {
     pub(super) queue: wgpu::Queue,
     /// Whether shaders may use f16.
     pub(super) f16: bool,
+    /// Whether shaders may use subgroup operations.
+    pub(super) subgroups: bool,
     /// Whether there are cooperative matrices of the one kind that linear_matrix.wgsl uses.
     pub(super) matrices: bool,
     limits: wgpu::Limits,
@@ -139,9 +144,8 @@ pub(super) struct Opened {
     faults: Arc<Mutex<Faults>>,
     /// Buffers and bind groups made so far.
     made: AtomicUsize,
-    /// Milliseconds after which a device hangs.
-    #[cfg(test)]
-    pub(super) patience: std::sync::atomic::AtomicU64,
+    /// After how long a batch has hung.
+    pub(super) patience: Duration,
     /// As if the adapter's bindings were of this many bytes at most.
     #[cfg(test)]
     pub(super) most_bound: std::sync::atomic::AtomicU64,
@@ -177,11 +181,13 @@ struct Faults {
 
 impl Opened {
     pub(super) fn open(adapter: &Adapter) -> Result<Opened> {
-        let name = adapter.get_info().name;
+        let wgpu::AdapterInfo { name, device_type, .. } = adapter.get_info();
         let (f16, matrices) =
             (adapter.features().contains(wgpu::Features::SHADER_F16), has_matrices(adapter));
-        let wanted =
-            wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        let wanted = wgpu::Features::SHADER_F16
+            | wgpu::Features::SUBGROUP
+            | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::PIPELINE_CACHE;
         let mut features = adapter.features() & wanted;
         if matrices {
             features |= MATRIX_FEATURES;
@@ -217,13 +223,13 @@ impl Opened {
             device,
             queue,
             f16,
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
             matrices,
             limits,
             cache,
             faults,
             made: AtomicUsize::new(0),
-            #[cfg(test)]
-            patience: std::sync::atomic::AtomicU64::new(HANG.as_millis() as u64),
+            patience: longest_batch(device_type),
             #[cfg(test)]
             most_bound: std::sync::atomic::AtomicU64::new(u64::MAX),
             #[cfg(test)]
@@ -231,12 +237,15 @@ impl Opened {
         })
     }
 
+    /// How this device's shaders add up.
+    pub(super) fn sums(&self, shader: Shader) -> Sums {
+        if shader.has_sums() && self.subgroups { Sums::BySubgroup } else { Sums::InMemory }
+    }
+
     /// Waits until what was submitted is done. A device that takes too long hangs.
     pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let patience = HANG;
-        #[cfg(test)]
-        let patience = patience.min(Duration::from_millis(self.patience.load(Ordering::Relaxed)));
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(patience) };
+        let timeout = Some(self.patience);
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout };
         let waited = self.device.poll(wait);
         self.check()?;
         waited.map(drop).map_err(|e| self.explain(format!("a batch did not finish: {e}")))

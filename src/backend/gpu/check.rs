@@ -85,7 +85,7 @@ impl Product {
     }
 
     fn run_as(gpu: &Opened, shader: Shader, tile: &Tile, matrices: usize) -> Result<Vec<f32>> {
-        let form = Form { shader, formats: HALF, constants: tile.constants(matrices as u32) };
+        let form = Form::new(shader, HALF, tile.constants(matrices as u32));
         let [x, w, gate] = Self::inputs();
         let (inputs, columns) = (Self::INPUTS as u32, Self::COLUMNS as u32);
         let unused = [0u8; 16];
@@ -145,7 +145,7 @@ impl Heads {
         let scale = 0.5f32;
         run(
             gpu,
-            &Form { shader, formats: HALF, constants },
+            &Form::new(shader, HALF, constants),
             [Self::tokens() as u32, 2, tiles.len() as u32],
             &[Self::HEADS as u32, Self::KV_HEADS as u32, scale.to_bits(), Self::BEFORE, u32::MAX, 0],
             &[bytemuck::cast_slice(&tiles), &[0; 16], bytemuck::cast_slice(&Self::inputs())],

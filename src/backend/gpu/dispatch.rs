@@ -161,7 +161,7 @@ impl<'a> Recorder<'a> {
         bindings: Vec<Binding>,
         grid: Grid,
     ) -> Result<()> {
-        let form = Form { shader, formats, constants: Vec::new() };
+        let form = Form { shader, formats, sums: self.gpu.sums(shader), constants: Vec::new() };
         self.push_forms(vec![(form, grid)], params, bindings)
     }
 
@@ -394,7 +394,7 @@ impl<'a> Recorder<'a> {
         let on_matrices = attention_matrix_bytes(*head_dim, self.queries)
             .is_some_and(|bytes| self.matrices.attention && bytes <= self.gpu.workgroup_bytes());
         let shader = if on_matrices { Shader::AttentionMatrix } else { Shader::Attention };
-        let form = Form { shader, formats: self.values(Rows::Tokens), constants };
+        let form = Form::new(shader, self.values(Rows::Tokens), constants);
         self.push_forms(vec![(form, Grid::PerQueryTile(*heads))], &params, bindings)?;
         Ok(1)
     }

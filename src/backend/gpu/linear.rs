@@ -103,7 +103,7 @@ impl Recorder<'_> {
         let room = self.gpu.workgroup_bytes();
         let fits = |tile: &&Tile| tile.workgroup_bytes(shader, matrices) <= room;
         let form = |tile: &Tile| {
-            let form = Form { shader, formats, constants: tile.constants(matrices as u32) };
+            let form = Form::new(shader, formats, tile.constants(matrices as u32));
             (form, Grid::Tiles { rows, columns, tile: [tile.rows, tile.columns] })
         };
         tiles.iter().filter(fits).map(form).collect()

@@ -190,7 +190,7 @@ fn long_enough(gpu: &Opened, form: &Form, bound: &[&wgpu::Buffer], groups: u32) 
 fn peak_form(shader: Shader) -> Form {
     let values = if shader == Shader::PeakMatrix { Values::F16 } else { Values::F32 };
     let formats = Formats { values, weights: Weights::F32 };
-    Form { shader, formats, constants: Vec::new() }
+    Form::new(shader, formats, Vec::new())
 }
 
 fn fma_peak(gpu: &Opened) -> Result<f64> {

@@ -28,6 +28,11 @@ pub(super) enum Shader {
 }
 
 impl Shader {
+    /// Whether it is joined with a file of sums, of which there are two.
+    pub(super) fn has_sums(self) -> bool {
+        matches!(self, Shader::Embed | Shader::Norm | Shader::HeadNorm | Shader::Pool | Shader::Normalize)
+    }
+
     /// Whether it needs cooperative matrices.
     pub(super) fn is_on_matrices(self) -> bool {
         matches!(self, Shader::LinearMatrix | Shader::AttentionMatrix | Shader::PeakMatrix)
@@ -71,11 +76,21 @@ impl Formats {
     pub(super) const EXACT: Formats = Formats { values: Values::F32, weights: Weights::F32 };
 }
 
+/// How the threads of a workgroup add up what each has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Sums {
+    /// In halves, through workgroup memory.
+    InMemory,
+    /// With subgroup operations.
+    BySubgroup,
+}
+
 /// A shader in one of its forms.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Form {
     pub(super) shader: Shader,
     pub(super) formats: Formats,
+    pub(super) sums: Sums,
     /// Constants that the file leaves to the host.
     pub(super) constants: Vec<(&'static str, u32)>,
 }
@@ -91,12 +106,21 @@ macro_rules! file {
 const ENABLE_MATRICES: &str = "enable wgpu_cooperative_matrix;\n";
 
 impl Form {
+    /// A form that has no sums, or has them in memory.
+    pub(super) fn new(shader: Shader, formats: Formats, constants: Vec<(&'static str, u32)>) -> Form {
+        Form { shader, formats, sums: Sums::InMemory, constants }
+    }
+
     /// Its name, for messages.
     pub(super) fn name(&self) -> String {
         let Formats { values, weights } = self.formats;
         let constants: Vec<String> =
             self.constants.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        format!("{:?}, values {values:?}, weights {weights:?}, {}", self.shader, constants.join(", "))
+        let constants = constants.join(", ");
+        format!(
+            "{:?}, values {values:?}, weights {weights:?}, sums {:?}, {constants}",
+            self.shader, self.sums
+        )
     }
 
     /// Its text.
@@ -116,7 +140,11 @@ impl Form {
         for (name, value) in &self.constants {
             source += &format!("const {name}: u32 = {value}u;\n");
         }
-        let (activation, reduce) = (file!("activation"), file!("reduce"));
+        let activation = file!("activation");
+        let reduce = match self.sums {
+            Sums::InMemory => file!("reduce"),
+            Sums::BySubgroup => file!("reduce_subgroups"),
+        };
         let files: &[&str] = match self.shader {
             Shader::Embed => &[weights, reduce, file!("embed")],
             Shader::Norm => &[reduce, file!("norm")],
@@ -218,7 +246,7 @@ pub(super) fn attention_matrix_bytes(head_dim: usize, queries: usize) -> Option<
 mod tests {
     use super::*;
     use naga::back::{hlsl, msl, spv};
-    use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+    use naga::valid::{Capabilities, ModuleInfo, SubgroupOperationSet, ValidationFlags, Validator};
 
     /// Every form that a device may be given.
     fn forms() -> Vec<Form> {
@@ -230,7 +258,13 @@ mod tests {
         ];
         let mut forms = Vec::new();
         for formats in all {
-            let mut add = |shader, constants: Vec<_>| forms.push(Form { shader, formats, constants });
+            let mut add = |shader: Shader, constants: Vec<_>| {
+                if shader.has_sums() {
+                    let sums = Sums::BySubgroup;
+                    forms.push(Form { shader, formats, sums, constants: constants.clone() });
+                }
+                forms.push(Form::new(shader, formats, constants));
+            };
             for shader in [
                 Shader::Embed,
                 Shader::Norm,
@@ -283,7 +317,12 @@ mod tests {
         if form.shader.is_on_matrices() {
             capabilities |= Capabilities::COOPERATIVE_MATRIX;
         }
-        let info = Validator::new(ValidationFlags::all(), capabilities)
+        let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+        if form.sums == Sums::BySubgroup {
+            validator = Validator::new(ValidationFlags::all(), capabilities | Capabilities::SUBGROUP);
+            validator.subgroup_operations(SubgroupOperationSet::all());
+        }
+        let info = validator
             .validate(&module)
             .unwrap_or_else(|e| panic!("{}: {}", form.name(), e.emit_to_string(&source)));
         (module, info)

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{Device, Embedder, Error, Task};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 #[test]
 fn grids_are_folded_within_the_limit() {
@@ -104,8 +105,8 @@ fn weights_larger_than_a_binding_are_split() {
 /// A device that does not come back is an error.
 #[test]
 fn a_hang_is_an_error() {
-    let gpu = start("bert-e5");
-    gpu.gpu.patience.store(0, Ordering::Relaxed);
+    let mut gpu = start("bert-e5");
+    gpu.gpu.patience = Duration::ZERO;
     let error = gpu.run(&[batch(&[60; 60])], &[0]).unwrap_err();
     assert!(matches!(error, Error::Gpu { .. }), "{error}");
     assert!(error.to_string().contains("did not finish"), "{error}");
@@ -136,6 +137,41 @@ fn a_steady_state_makes_nothing_on_the_device() {
         gpu.run(&batches[1..2], &[0]).unwrap();
     }
     assert_eq!(gpu.gpu.count_made(), made);
+}
+
+/// What the host does for a batch stays small: below 0.1 ms a dispatch in a build with all checks, at its
+/// fastest of some. (As it was written, a tenth of that.)
+#[test]
+fn the_host_hands_a_batch_over_quickly() {
+    let gpu = start("bert-e5");
+    let batch = batch(&[9, 30, 2]);
+    let mut arenas = gpu.arenas.lock().unwrap();
+    gpu.make_room(&mut arenas[0], &batch).unwrap();
+    let fastest = (0..30).map(|_| {
+        let start = std::time::Instant::now();
+        let pending = gpu.submit(arenas[0].as_ref().unwrap(), 0, &batch, &[0]).unwrap();
+        let time = start.elapsed();
+        gpu.finish(&arenas, pending).unwrap();
+        time
+    });
+    let (fastest, dispatches) = (fastest.min().unwrap(), gpu.dispatches.len() as u32);
+    assert!(fastest < Duration::from_micros(100) * dispatches, "{fastest:?} for {dispatches} dispatches");
+}
+
+/// Subgroups add up what workgroup memory does, in whatever order.
+#[test]
+fn sums_by_subgroups_are_those_in_memory() {
+    let [by_subgroup, in_memory] = [true, false].map(|subgroups| {
+        let mut opened = Opened::open(&adapter::select(&GpuSelector::Best).unwrap()).unwrap();
+        assert!(opened.subgroups, "the adapter that tests run on has subgroups");
+        opened.subgroups = subgroups;
+        let gpu = Gpu::on(plan("bert-e5"), opened, Precision::F32).unwrap();
+        gpu.run(&[batch(&[9, 30, 2])], &[0]).unwrap()
+    });
+    for (a, b) in by_subgroup[0].iter().zip(&in_memory[0]) {
+        let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 1e-5, "{difference}");
+    }
 }
 
 /// Batches for which memory is short are run in halves, to the same bits; a text for which it is short is an
