@@ -43,6 +43,9 @@ pub struct Inspection {
     pub plan: Vec<String>,
     /// The sizes of its kernels, each once.
     pub kernels: Vec<KernelShape>,
+    /// Multiply-adds with weight matrices that each token needs: for all tokens of a text they are nearly all
+    /// of a model's arithmetic, unless the text is long (attention) or pooled by large projections.
+    pub products_of_token: usize,
     /// Bytes of the weights in the model's files.
     pub stored_bytes: usize,
     /// Bytes that the device holds for weights.
@@ -79,6 +82,7 @@ impl Inspection {
             tasks: model.prompts.tasks(),
             plan: plan.steps.iter().map(|step| Described(plan, step).to_string()).collect(),
             kernels: kernels(plan),
+            products_of_token: plan.steps[..plan.shared].iter().map(|step| products(plan, step)).sum(),
             stored_bytes: tensors.iter().map(|t| t.stored_bytes()).sum(),
             weight_bytes: backend.weight_bytes(),
             batch_bytes: backend.batch_bytes(tokens, tokens),
@@ -114,6 +118,19 @@ pub enum KernelShape {
         /// Size of a head.
         head_dim: usize,
     },
+}
+
+/// Multiply-adds with weights that a step needs for a token.
+fn products(plan: &Plan, step: &Step) -> usize {
+    match step {
+        Step::Linear { linear, gate, .. } => {
+            linear.outputs() * linear.inputs() * if gate.is_some() { 2 } else { 1 }
+        }
+        // Of the experts' matrices, a row uses those of its choice.
+        Step::ExpertUp { input, output, .. } => plan.width(*input) * plan.width(*output),
+        Step::ExpertDown { input, output, .. } => plan.width(*input) * plan.width(*output),
+        _ => 0,
+    }
 }
 
 fn kernels(plan: &Plan) -> Vec<KernelShape> {

@@ -122,6 +122,13 @@ impl ModelArguments {
         open_from(&self.builder()?.precision(precision), self.folder()?)
     }
 
+    /// CPU threads that are asked for, or else all.
+    pub(crate) fn cpu_threads(&self) -> usize {
+        let of_cores = self.cores.as_ref().map(|CoreList(cores)| cores.len());
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.or(of_cores).unwrap_or_else(all)
+    }
+
     /// These precisions, or else the one of --precision.
     pub(crate) fn precisions(&self, names: &[PrecisionName]) -> Vec<Precision> {
         match names {

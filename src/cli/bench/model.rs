@@ -1,6 +1,7 @@
-//! `taskvec bench model`: latency and throughput of a model, from texts to vectors.
+//! `taskvec bench model`: latency and throughput of a model, from texts to vectors, and on a CPU the share of
+//! what it could do if it did nothing but multiply with the model's weights.
 
-use super::measure::percentile;
+use super::measure::{percentile, seconds_of};
 use super::{warn_of_debug_build, write_file};
 use crate::cli::arguments::{BenchModelArguments, InputFormat};
 use crate::cli::input;
@@ -8,7 +9,8 @@ use crate::cli::sink::Sink;
 use crate::cli::{Failure, Outcome};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use taskvec::{EmbedOptions, Embedder};
+use taskvec::{EmbedOptions, Embedder, Precision};
+use taskvec_kernels::{Isa, Storage, multiply_in_registers};
 
 pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
     warn_of_debug_build();
@@ -18,26 +20,32 @@ pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
     for precision in precisions {
         let embedder = arguments.model.open_with(precision)?;
         let device = embedder.device().name;
-        let head = ["tokens", "texts", "p50 ms", "p90 ms", "p99 ms", "texts/s", "tokens/s"];
-        let [tokens, texts, p50, p90, p99, texts_rate, tokens_rate] = head;
+        let head = ["tokens", "texts", "p50 ms", "p90 ms", "p99 ms", "texts/s", "tokens/s", "of peak"];
+        let [tokens, texts, p50, p90, p99, texts_rate, tokens_rate, share] = head;
         sink.write(
             format!(
-                "{device}\n{tokens:>8} {texts:>6} {p50:>10} {p90:>10} {p99:>10} {texts_rate:>10} {tokens_rate:>10}\n"
+                "{device}\n{tokens:>8} {texts:>6} {p50:>10} {p90:>10} {p99:>10} {texts_rate:>10} {tokens_rate:>10} \
+                 {share:>8}\n"
             )
             .as_bytes(),
         )?;
+        let peak = Peak::of(arguments, &embedder, precision)?;
         for work in work(arguments, &embedder)? {
+            let before = peak.as_ref().map(Peak::tokens_per_second);
             let mut seconds = latencies(&embedder, &work.texts, arguments.seconds)?;
+            let after = peak.as_ref().map(Peak::tokens_per_second);
             let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|share| percentile(&mut seconds, share));
             let (texts_rate, tokens_rate) = (work.texts.len() as f64 / p50, work.tokens as f64 / p50);
+            let share = before.zip(after).map(|(before, after)| tokens_rate / (0.5 * (before + after)));
             sink.write(
                 format!(
-                    "{:>8} {:>6} {:>10.3} {:>10.3} {:>10.3} {texts_rate:>10.1} {tokens_rate:>10.0}\n",
+                    "{:>8} {:>6} {:>10.3} {:>10.3} {:>10.3} {texts_rate:>10.1} {tokens_rate:>10.0} {:>8}\n",
                     work.length.map_or("ragged".to_owned(), |length| length.to_string()),
                     work.texts.len(),
                     p50 * 1e3,
                     p90 * 1e3,
-                    p99 * 1e3
+                    p99 * 1e3,
+                    share.map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0))
                 )
                 .as_bytes(),
             )?;
@@ -45,7 +53,7 @@ pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
                 // As it is after the work: which device Auto takes shows only then.
                 "device": embedder.device().name, "precision": precision.name(), "tokens": work.length,
                 "texts": work.texts.len(), "all_tokens": work.tokens, "calls": seconds.len(), "p50": p50,
-                "p90": p90, "p99": p99,
+                "p90": p90, "p99": p99, "share_of_peak": share,
             }));
         }
     }
@@ -56,6 +64,47 @@ pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
             write_file(path, &(report.to_string() + "\n"))
         }
         None => Ok(()),
+    }
+}
+
+/// What the CPU could do if it did nothing but multiply the model's weight matrices, from registers.
+struct Peak {
+    isa: Isa,
+    storage: Storage,
+    threads: usize,
+    products_of_token: usize,
+}
+
+impl Peak {
+    /// `None` on a GPU.
+    fn of(
+        arguments: &BenchModelArguments,
+        embedder: &Embedder,
+        precision: Precision,
+    ) -> Outcome<Option<Peak>> {
+        if !embedder.device().name.starts_with("cpu") {
+            return Ok(None);
+        }
+        let storage = match precision {
+            Precision::Bf16 => Storage::Bf16,
+            Precision::Int8 => Storage::Int8,
+            _ => Storage::F32,
+        };
+        let named = arguments.model.instruction_set.as_deref().and_then(Isa::by_name);
+        let products_of_token = embedder.inspect()?.products_of_token;
+        let isa = named.unwrap_or_else(Isa::best);
+        let threads = arguments.model.cpu_threads();
+        Ok((products_of_token > 0).then_some(Peak { isa, storage, threads, products_of_token }))
+    }
+
+    /// As many times what one core does now as there are threads.
+    fn tokens_per_second(&self) -> f64 {
+        const TIMES: usize = 20_000;
+        let seconds = seconds_of(Duration::from_millis(100), || {
+            multiply_in_registers(self.isa, self.storage, TIMES);
+        });
+        let products = multiply_in_registers(self.isa, self.storage, TIMES) * self.threads;
+        products as f64 / seconds / self.products_of_token as f64
     }
 }
 
