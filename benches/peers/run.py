@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""taskvec and its peers on the same work, interleaved: benches/peers/run.py [--texts FILE]
+"""taskvec and its peers on the same work, interleaved: benches/peers/run.py [--texts FILE] [--model FOLDER]
 
 One command sets up what is needed (a virtual environment with the Python peers and a build of the Rust
 ones, both under target/peers) and writes a table and benches/results/peers.json. All run on the CPU with
@@ -9,6 +9,10 @@ time from the start of a process to the first vector.
 
 Workloads: 32 texts of 128 tokens; one query of 16 tokens; FILE, one text a line (without it: package
 descriptions and manual pages of this machine, or the documentation of its Rust toolchain).
+
+Another model than the built-in one (benches/shapes.py makes some) is for BERT run by all of these, else by
+those that read its folder as it is: taskvec and sentence-transformers. Its numbers are in
+benches/results/peers-NAME.json.
 """
 
 import argparse
@@ -35,10 +39,11 @@ PEERS = [
     ("sentence-transformers", "f32"), ("sentence-transformers", "bf16"),
     ("candle", "f32"),
 ]
+READ_ANY_FOLDER = ["taskvec", "sentence-transformers"]
 RUST = {"taskvec": "taskvec-peer", "candle": "candle-peer", "fastembed-rs": "fastembed-peer"}
 
 
-def set_up(python, texts):
+def set_up(python, source, texts):
     """The interpreter of the peers, the model in their forms, the Rust programs."""
     WORK.mkdir(parents=True, exist_ok=True)
     if python is None:
@@ -46,15 +51,21 @@ def set_up(python, texts):
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", WORK / "venv"], check=True)
             subprocess.run([python, "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"], check=True)
-    model = WORK / "model"
-    if not (model / "openvino" / "int8.xml").exists():
-        subprocess.run([python, HERE / "prepare.py", MODEL, model, texts], check=True)
+    model = source
+    if is_bert(source):
+        model = WORK / ("model" if source == MODEL else f"model-{source.name}")
+        if not (model / "openvino" / "int8.xml").exists():
+            subprocess.run([python, HERE / "prepare.py", source, model, texts], check=True)
     environment = dict(os.environ, CARGO_TARGET_DIR=str(WORK / "rust"))
     subprocess.run(
         ["cargo", "build", "--release", "-q", "--manifest-path", HERE / "rust" / "Cargo.toml"],
         check=True, env=environment,
     )
     return python, model
+
+
+def is_bert(model):
+    return json.loads((model / "config.json").read_text())["model_type"] == "bert"
 
 
 def machine_texts():
@@ -76,10 +87,10 @@ def machine_texts():
     return found
 
 
-def workloads(texts):
+def workloads(model, texts):
     """Files of texts, by name."""
     words = sorted({word for text in texts for word in re.findall(r"[a-z]{3,}", text)})
-    tokens = set(json.load(open(MODEL / "tokenizer.json", encoding="utf-8"))["model"]["vocab"])
+    tokens = set(json.load(open(model / "tokenizer.json", encoding="utf-8"))["model"]["vocab"])
     words = [word for word in words if word in tokens]
     pick = lambda n, at: " ".join(words[(at * 131 + i * 37) % len(words)] for i in range(n))
     files = {
@@ -163,8 +174,9 @@ def measure(options, python, model):
     env = environment(python, options.threads)
     file = lambda name: WORK / f"{name}.txt"
     peers, results = {}, {}
+    only = options.only or (None if is_bert(model) else READ_ANY_FOLDER)
     for name, precision in PEERS:
-        if options.only and name not in options.only:
+        if only and name not in only:
             continue
         arguments = command(name, precision, python, model, options.threads)
         key = f"{name} {precision}"
@@ -237,6 +249,7 @@ def table(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=pathlib.Path, help="texts, one a line")
+    parser.add_argument("--model", type=pathlib.Path, default=MODEL, help="another model's folder")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="these peers only (taskvec must be among them)")
@@ -250,17 +263,18 @@ def main():
         texts = machine_texts()
         origin = f"{len(texts)} package descriptions and manual pages of this machine"
     print(f"corpus: {origin}", file=sys.stderr)
-    workloads(texts)
-    python, model = set_up(options.python, WORK / "corpus.txt")
+    workloads(options.model, texts)
+    python, model = set_up(options.python, options.model, WORK / "corpus.txt")
     results = measure(options, python, model)
     report = {
         "command": "python " + " ".join(
             ["benches/peers/run.py", *(pathlib.Path(a).name if "/" in a else a for a in sys.argv[1:])]
         ),
         "machine": {"cpu": cpu(), "cores": os.cpu_count(), "system": platform.platform()},
-        "versions": versions(python), "corpus": origin, "threads": options.threads, "seconds": results,
+        "versions": versions(python), "model": options.model.name, "corpus": origin, "threads": options.threads, "seconds": results,
     }
-    out = ROOT / "benches" / "results" / "peers.json"
+    name = "peers" if options.model == MODEL else f"peers-{options.model.name}"
+    out = ROOT / "benches" / "results" / f"{name}.json"
     out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(table(results))
 
