@@ -119,8 +119,8 @@ impl RowState {
     /// Before the first key.
     pub(super) const START: RowState = RowState { largest: f32::NEG_INFINITY, total: 0.0 };
 
-    /// Turns the scores of a row into weights relative to the largest score so far. Returns what was summed
-    /// before is to be multiplied with.
+    /// Turns the scores of a row into weights relative to the largest score so far. Returns the factor that
+    /// brings what was summed before to the same scale.
     #[inline(always)]
     pub(super) fn soften<K: Kernel>(&mut self, scores: &Scores<'_>, row: usize, weights: Weights<'_>) -> f32 {
         // Several registers in step, where panels are that wide: see `vector/wide.rs`.
