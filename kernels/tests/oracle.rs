@@ -2,6 +2,7 @@
 //! tails, single rows and columns, strided views.
 
 use proptest::prelude::*;
+use std::ops::Range;
 use taskvec_kernels::*;
 
 /// Deterministic values in -1..1.
@@ -108,12 +109,24 @@ fn quantized_weights(row: &[f32]) -> (Vec<i32>, f32) {
     (row.iter().map(quantize).collect(), scale)
 }
 
+/// The largest size that is tried; Miri interprets each step.
+fn most(size: usize) -> usize {
+    if cfg!(miri) { size.min(14) } else { size }
+}
+
+/// Rows, outputs and inputs of a product.
+fn sizes(rows: Range<usize>, outputs: usize, inputs: usize) -> impl Strategy<Value = (usize, usize, usize)> {
+    (rows.start..most(rows.end), 1..most(outputs), 1..most(inputs))
+}
+
+const CASES: u32 = if cfg!(miri) { 2 } else { 96 };
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn gemm_with_its_epilogue(
-        (rows, outputs, inputs) in (1usize..40, 1usize..150, 1usize..70),
+        (rows, outputs, inputs) in sizes(1..40, 150, 70),
         seed in any::<u64>(),
         activation in any_activation(),
         (has_bias, has_gate, has_factor, has_residual) in any::<(bool, bool, bool, bool)>(),
@@ -179,7 +192,7 @@ proptest! {
     /// Against f64 products of the same rounded values: only the order of the sums differs.
     #[test]
     fn gemm_of_bf16(
-        (rows, outputs, inputs) in (1usize..40, 1usize..150, 1usize..90),
+        (rows, outputs, inputs) in sizes(1..40, 150, 90),
         seed in any::<u64>(),
         has_gate in any::<bool>(),
     ) {
@@ -204,7 +217,7 @@ proptest! {
     /// Bit for bit: the sums are integers, and what is left are two products in f32.
     #[test]
     fn gemm_of_int8(
-        (rows, outputs, inputs) in (1usize..40, 1usize..150, 1usize..90),
+        (rows, outputs, inputs) in sizes(1..40, 150, 90),
         seed in any::<u64>(),
         (shift, range) in (-1f32..1.0, 0.01f32..50.0),
         (has_gate, empty_row) in any::<(bool, bool)>(),
@@ -262,7 +275,7 @@ proptest! {
 
     #[test]
     fn a_row_has_the_same_bits_in_any_batch(
-        (rows, outputs, inputs) in (2usize..130, 1usize..100, 1usize..40),
+        (rows, outputs, inputs) in sizes(2..130, 100, 40),
         seed in any::<u64>(),
         row in any::<prop::sample::Index>(),
     ) {
@@ -285,8 +298,8 @@ proptest! {
 
     #[test]
     fn attention_of_one_head(
-        tokens in 1usize..240,
-        head_dim in 1usize..100,
+        tokens in 1..most(240),
+        head_dim in 1..most(100),
         seed in any::<u64>(),
         before in prop::option::of(0usize..120),
         after in prop::option::of(0usize..120),
@@ -302,8 +315,8 @@ proptest! {
         for (isa, storage) in Isa::available().into_iter().flat_map(|isa| [(isa, Storage::F32), (isa, Storage::Bf16)]) {
             let mut panels = KeyValuePanels::default();
             // Whatever a longer text left behind must not be seen.
-            let junk = vec![f32::NAN; 300 * head_dim];
-            let junk = Matrix::new(&junk, 300, head_dim, head_dim);
+            let junk = vec![f32::NAN; most(300) * head_dim];
+            let junk = Matrix::new(&junk, most(300), head_dim, head_dim);
             panels.pack(isa, storage, junk, junk);
             panels.pack(isa, storage, k, v);
             let mut out = vec![f32::NAN; tokens * head_dim];
@@ -338,7 +351,7 @@ proptest! {
     }
 
     #[test]
-    fn norms_of_a_row(width in 1usize..200, seed in any::<u64>(), shift in -5f32..5.0, has_bias in any::<bool>()) {
+    fn norms_of_a_row(width in 1..most(200), seed in any::<u64>(), shift in -5f32..5.0, has_bias in any::<bool>()) {
         let row: Vec<f32> = values(seed, width).iter().map(|v| v + shift).collect();
         let weight = values(seed ^ 1, width);
         let bias = if has_bias { values(seed ^ 2, width) } else { Vec::new() };
@@ -364,7 +377,7 @@ proptest! {
     }
 
     #[test]
-    fn rotation_of_a_head(half in 1usize..70, seed in any::<u64>()) {
+    fn rotation_of_a_head(half in 1..most(70), seed in any::<u64>()) {
         let head = values(seed, 2 * half);
         let angles = values(seed ^ 1, half);
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
@@ -381,7 +394,7 @@ proptest! {
     }
 
     #[test]
-    fn activations_of_a_row(count in 0usize..70, seed in any::<u64>(), activation in any_activation(), range in 0.1f32..30.0) {
+    fn activations_of_a_row(count in 0..most(70), seed in any::<u64>(), activation in any_activation(), range in 0.1f32..30.0) {
         let inputs: Vec<f32> = values(seed, count).iter().map(|v| v * range).collect();
         for isa in Isa::available() {
             let mut got = inputs.clone();
