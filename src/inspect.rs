@@ -82,7 +82,7 @@ impl Inspection {
             tasks: model.prompts.tasks(),
             plan: plan.steps.iter().map(|step| Described(plan, step).to_string()).collect(),
             kernels: kernels(plan),
-            products_of_token: plan.steps[..plan.shared].iter().map(|step| products(plan, step)).sum(),
+            products_of_token: plan.products_of_token(),
             stored_bytes: tensors.iter().map(|t| t.stored_bytes()).sum(),
             weight_bytes: backend.weight_bytes(),
             batch_bytes: backend.batch_bytes(tokens, tokens),
@@ -118,19 +118,6 @@ pub enum KernelShape {
         /// Size of a head.
         head_dim: usize,
     },
-}
-
-/// Multiply-adds with weights that a step needs for a token.
-fn products(plan: &Plan, step: &Step) -> usize {
-    match step {
-        Step::Linear { linear, gate, .. } => {
-            linear.outputs() * linear.inputs() * if gate.is_some() { 2 } else { 1 }
-        }
-        // Of the experts' matrices, a row uses those of its choice.
-        Step::ExpertUp { input, output, .. } => plan.width(*input) * plan.width(*output),
-        Step::ExpertDown { input, output, .. } => plan.width(*input) * plan.width(*output),
-        _ => 0,
-    }
 }
 
 fn kernels(plan: &Plan) -> Vec<KernelShape> {

@@ -307,6 +307,21 @@ impl Plan {
         self.ends.iter().any(|end| end.output == buffer)
     }
 
+    /// Multiply-adds with weight matrices that each token needs, those of the ends apart.
+    pub(crate) fn products_of_token(&self) -> usize {
+        let products = |step: &Step| match step {
+            Step::Linear { linear, gate, .. } => {
+                linear.outputs() * linear.inputs() * if gate.is_some() { 2 } else { 1 }
+            }
+            // Of the experts' matrices, a row uses those of its choice.
+            Step::ExpertUp { input, output, .. } | Step::ExpertDown { input, output, .. } => {
+                self.width(*input) * self.width(*output)
+            }
+            _ => 0,
+        };
+        self.steps[..self.shared].iter().map(products).sum()
+    }
+
     /// Values of a row of `buffer`.
     pub(crate) fn width(&self, buffer: BufferId) -> usize {
         self.buffers[buffer.0].width

@@ -86,16 +86,6 @@ impl Cpu {
         })
     }
 
-    /// Multiply-adds with weights: each weight is used once for a token.
-    fn products_of_a_token(&self) -> usize {
-        let weight = match self.precision {
-            Precision::F32 | Precision::F16 | Precision::Auto => 4,
-            Precision::Bf16 => 2,
-            Precision::Int8 => 1,
-        };
-        self.weight_bytes() / weight
-    }
-
     /// Runs one batch.
     fn run_batch(&self, batch: &RaggedBatch, ends: &[usize], lanes: &Lanes) -> Results {
         let mut workspaces = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
@@ -258,7 +248,7 @@ impl Backend for Cpu {
             let alone = |batch| self.run_batch(batch, ends, &Lanes::default());
             Ok(self.threads.install(|| batches.par_iter().with_max_len(1).map(alone).collect()))
         } else {
-            let work = batches.iter().map(|batch| batch.tokens() * self.products_of_a_token()).max();
+            let work = batches.iter().map(|batch| batch.tokens() * self.plan.products_of_token()).max();
             let count = threads.min(1 + work.unwrap_or(0) / LANE_WORK);
             Ok(self.threads.lead(|| {
                 let lanes = Lanes::new(count, &self.threads);

@@ -48,7 +48,8 @@ fn is_close(found: &[f32], expected: &[f32]) -> bool {
             .all(|(found, expected)| (found - expected).abs() <= 4e-3 * expected.abs().max(1.0))
 }
 
-/// A product, or two of which one is the other's gate, of small integers, so that f16 has every input and f32 every sum; without symmetry, so that a
+/// A product, or two of which one is the other's gate, of small integers, so that f16 has every input and f32
+/// every sum; without symmetry, so that a
 /// transposed operand shows; of sizes that are no multiples of a block, so that edges are tried too.
 struct Product;
 
