@@ -70,20 +70,29 @@ impl<'a> TokenizerFile<'a> {
 
     /// The file's text, its long parts put back.
     pub(super) fn text(&self) -> String {
-        let Some(root) = self.value.as_object() else { return self.value.to_string() };
-        object(root.iter().map(|(name, value)| match (name.as_str(), value) {
-            ("model", Value::Object(model)) => (name, object(model.iter().map(|part| self.model_part(part)))),
-            _ => (name, value.to_string()),
-        }))
+        self.written(self.vocabulary.is_some().then(|| self.vocabulary.text()))
     }
 
-    fn model_part<'s>(&self, (name, value): (&'s String, &Value)) -> (&'s String, String) {
-        let text = match (name.as_str(), self.merges) {
-            ("vocab", _) if self.vocabulary.is_some() => self.vocabulary.text().to_owned(),
-            ("merges", Some(merges)) => merges.get().to_owned(),
-            _ => value.to_string(),
+    /// The file's text with another vocabulary.
+    pub(super) fn text_with(&self, vocabulary: &Value) -> String {
+        self.written(Some(&vocabulary.to_string()))
+    }
+
+    fn written(&self, vocabulary: Option<&str>) -> String {
+        let Some(root) = self.value.as_object() else { return self.value.to_string() };
+        let model_part = |(name, value): (&'_ String, &Value)| -> String {
+            match (name.as_str(), vocabulary, self.merges) {
+                ("vocab", Some(vocabulary), _) => vocabulary.to_owned(),
+                ("merges", _, Some(merges)) => merges.get().to_owned(),
+                _ => value.to_string(),
+            }
         };
-        (name, text)
+        object(root.iter().map(|(name, value)| match (name.as_str(), value) {
+            ("model", Value::Object(model)) => {
+                (name, object(model.iter().map(|part| (part.0, model_part(part)))))
+            }
+            _ => (name, value.to_string()),
+        }))
     }
 }
 

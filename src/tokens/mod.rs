@@ -4,7 +4,9 @@
 mod batch;
 mod file;
 mod lookup;
+mod pipeline;
 mod vocabulary;
+mod wordpiece;
 
 #[cfg(feature = "gpu")]
 pub(crate) use batch::Pool;
@@ -14,10 +16,11 @@ use crate::error::{Error, Result};
 use crate::model::{Expansion, Json};
 use file::TokenizerFile;
 use lookup::{asked_for, check_model_type, check_vocabulary, id_of, named, register_marker};
+use pipeline::Pipeline;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
-use tokenizers::pipeline::{EncodeOptions, Override, PipelineTokenizer, Template};
+use tokenizers::pipeline::Template;
 
 /// What a model wants of its tokenizer beyond its file.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +43,7 @@ pub(crate) struct TokenizerRules {
 /// A model's tokenizer, without the truncation and padding that its file may carry.
 pub(crate) struct TextTokenizer {
     path: PathBuf,
-    pipeline: PipelineTokenizer,
+    pipeline: Pipeline,
     rules: TokenizerRules,
     /// Special tokens before and after a text.
     prefix: Vec<u32>,
@@ -125,8 +128,8 @@ impl TextTokenizer {
         rules.markers.iter().for_each(|marker| register_marker(&mut file, marker));
         file.canonicalize().map_err(invalid)?;
         check_model_type(&path, &file)?;
-        let pipeline = tokenizers::from_json(&file.text()).map_err(|e| invalid(e.to_string()))?;
-        let processor = pipeline.get_post_processor();
+        let pipeline = Pipeline::new(&file).map_err(invalid)?;
+        let processor = pipeline.post_processor();
         let pair = processor.pair.clone();
         let (mut prefix, mut suffix) = (ids(&processor.single.prefix), ids(&processor.single.suffix));
         if let Some(settings) = settings {
@@ -144,8 +147,7 @@ impl TextTokenizer {
                 vocabulary - 1
             )));
         }
-        let added = pipeline.get_added_vocabulary().get_added_tokens_decoder();
-        let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
+        let special = pipeline.special();
         let unknown = lookup::unknown_token(&file);
         let mask = match rules.expansion.as_ref().and_then(|expansion| expansion.token.as_deref()) {
             Some(token) => id_of(&file, token),
@@ -373,7 +375,7 @@ impl TextTokenizer {
 
     /// A token as it stands in the vocabulary.
     pub(crate) fn token(&self, id: u32) -> String {
-        self.pipeline.decode_tokens(&[id], false).pop().unwrap_or_default()
+        self.pipeline.token(id)
     }
 
     fn joined(&self, prompt: &TokenizedPrompt<'_>, text: &str, index: usize) -> Result<Vec<u32>> {
@@ -431,21 +433,11 @@ impl TextTokenizer {
 
     /// Ids of a text without special tokens around it.
     fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
-        let options = EncodeOptions {
-            truncation: Override::Off,
-            padding: Override::Off,
-            ..EncodeOptions::no_specials()
-        };
-        let lowered;
-        let text = if self.rules.lowercase {
-            lowered = text.to_lowercase();
-            &lowered
+        if self.rules.lowercase {
+            self.pipeline.encode(&text.to_lowercase())
         } else {
-            text
-        };
-        let mut tokens = Vec::new();
-        self.pipeline.encode_into(text, &options, &mut tokens).map_err(|e| e.to_string())?;
-        Ok(tokens.into_iter().map(u32::from).collect())
+            self.pipeline.encode(text)
+        }
     }
 }
 

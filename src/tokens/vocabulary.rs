@@ -55,7 +55,8 @@ impl<'a> Vocabulary<'a> {
         lengths
     }
 
-    fn each(&self, visit: impl FnMut(&str, Option<u64>)) {
+    /// Calls `visit` with each token and its id, where it has one.
+    pub(super) fn each(&self, visit: impl FnMut(&str, Option<u64>)) {
         // `new` went through the same text, or there would be no vocabulary.
         let _ = each_token(self.text, visit);
     }

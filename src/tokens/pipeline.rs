@@ -1,0 +1,246 @@
+//! From a text to ids: added tokens, normalizers and words are the tokenizer library's; the model that
+//! spells the words is the library's too, but for WordPiece.
+
+use super::file::TokenizerFile;
+use super::wordpiece::WordPiece;
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+use tokenizers::pipeline::{
+    EncodeOptions, Override, PipelinePostProcessor, PipelineTokenizer, PreTokenizer, PreTokenizerScratch,
+    Segment, SpecialSegmentIterator, normalize_all,
+};
+
+/// A tokenizer.json at work.
+pub(super) struct Pipeline {
+    library: PipelineTokenizer,
+    /// The model, where it is not the library's.
+    words: Option<WordPiece>,
+}
+
+impl Pipeline {
+    /// Makes a tokenizer of a file in the library's own form.
+    pub(super) fn new(file: &TokenizerFile<'_>) -> Result<Pipeline, String> {
+        let words = WordPiece::read(file);
+        let added = words.as_ref().and_then(|words| known_tokens(file, words));
+        match (words, added) {
+            (Some(words), Some(added)) => {
+                Ok(Pipeline { library: read(&file.text_with(&Value::Object(added)))?, words: Some(words) })
+            }
+            _ => Pipeline::of_library(file),
+        }
+    }
+
+    fn of_library(file: &TokenizerFile<'_>) -> Result<Pipeline, String> {
+        Ok(Pipeline { library: read(&file.text())?, words: None })
+    }
+
+    /// Special tokens around one text and around two.
+    pub(super) fn post_processor(&self) -> &PipelinePostProcessor {
+        self.library.get_post_processor()
+    }
+
+    /// Ids of the special tokens that are found in a text.
+    pub(super) fn special(&self) -> HashSet<u32> {
+        let added = self.library.get_added_vocabulary().get_added_tokens_decoder();
+        added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect()
+    }
+
+    /// A token as it stands in the vocabulary.
+    pub(super) fn token(&self, id: u32) -> String {
+        match &self.words {
+            Some(words) => words.token(id).unwrap_or_default().to_owned(),
+            None => self.library.decode_tokens(&[id], false).pop().unwrap_or_default(),
+        }
+    }
+
+    /// Ids of a text without special tokens around it.
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        match &self.words {
+            Some(words) => self.encode_words(words, text),
+            None => {
+                let options = EncodeOptions {
+                    truncation: Override::Off,
+                    padding: Override::Off,
+                    ..EncodeOptions::no_specials()
+                };
+                let mut tokens = Vec::new();
+                self.library.encode_into(text, &options, &mut tokens).map_err(|e| e.to_string())?;
+                Ok(tokens.into_iter().map(u32::from).collect())
+            }
+        }
+    }
+
+    /// The library's own steps (`encode_sequence_into`), up to the model: added tokens are cut out of
+    /// the text as it is, then out of its normalized form, and what is between them becomes words.
+    fn encode_words(&self, words: &WordPiece, text: &str) -> Result<Vec<u32>, String> {
+        let added = self.library.get_added_vocabulary();
+        let mut ids = Vec::with_capacity(text.len() / 4);
+        let (mut scratch, mut spans) = (PreTokenizerScratch::default(), Vec::new());
+        for segment in SpecialSegmentIterator::new(text, added, false, false) {
+            let (text, offset) = match segment {
+                Segment::SpecialToken(id) => {
+                    ids.push(id);
+                    continue;
+                }
+                Segment::Text { text, input_offset } => (text, input_offset),
+            };
+            let normalized =
+                normalize_all(self.library.get_normalizers(), text, offset).map_err(|e| e.to_string())?;
+            for segment in SpecialSegmentIterator::new(&normalized, added, true, false) {
+                let text = match segment {
+                    Segment::SpecialToken(id) => {
+                        ids.push(id);
+                        continue;
+                    }
+                    Segment::Text { text, .. } => text,
+                };
+                if u32::try_from(text.len()).is_err() {
+                    return Err(format!("it has {} bytes; a text may have 4 GiB", text.len()));
+                }
+                spans.clear();
+                let pre_tokenizer = self.library.get_pre_tokenizer();
+                pre_tokenizer.pre_tokenize(text, &mut scratch, &mut spans).map_err(|e| e.to_string())?;
+                spans.iter().try_for_each(|span| words.add_word(&text[span.range()], &mut ids))?;
+            }
+        }
+        Ok(ids)
+    }
+}
+
+fn read(text: &str) -> Result<PipelineTokenizer, String> {
+    tokenizers::from_json(text).map_err(|e| e.to_string())
+}
+
+/// The tokens that the library must know to find them in a text, with their ids in the vocabulary.
+/// `None`: one is not there, and the library numbers it by the tokens that it has read.
+fn known_tokens(file: &TokenizerFile<'_>, words: &WordPiece) -> Option<Map<String, Value>> {
+    let added = file.get("added_tokens").and_then(Value::as_array).into_iter().flatten();
+    let added = added.filter_map(|token| token.get("content").and_then(Value::as_str));
+    let mut known = added
+        .filter(|token| !token.is_empty())
+        .map(|token| Some((token.to_owned(), Value::from(words.id_of(token)?))))
+        .collect::<Option<Map<_, _>>>()?;
+    if known.is_empty() {
+        // The library takes no empty vocabulary.
+        let (token, id) = words.any()?;
+        known.insert(token.to_owned(), Value::from(id));
+    }
+    Some(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    /// A tokenizer of one's own vocabulary, by the engine's model and by the library's.
+    fn both(text: &str) -> (Pipeline, Pipeline) {
+        let mut file = TokenizerFile::parse(text).expect("an object");
+        file.canonicalize().expect("a tokenizer");
+        (Pipeline::new(&file).expect("a tokenizer"), Pipeline::of_library(&file).expect("a tokenizer"))
+    }
+
+    fn bert(vocabulary: &[String], added: &[&str], unknown: &str, most: usize) -> String {
+        let ids: Map<String, Value> = vocabulary.iter().cloned().zip((0..).map(Value::from)).collect();
+        let added = added.iter().enumerate().map(|(id, content)| {
+            json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": id % 2 == 1, "special": id % 2 == 0})
+        });
+        json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added.collect::<Vec<_>>(),
+            "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                "strip_accents": null, "lowercase": true},
+            "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null, "decoder": null,
+            "model": {"type": "WordPiece", "unk_token": unknown, "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": most, "vocab": ids}
+        })
+        .to_string()
+    }
+
+    proptest! {
+        /// Over few characters, so that pieces overlap, words are unknown and tokens are in a text.
+        #[test]
+        fn wordpiece_gives_the_librarys_ids(
+            tokens in prop::collection::hash_set("(##)?[abé漢#]{0,4}", 1..40),
+            text in "[abcÉ漢# \\[\\]UNK.]{0,60}",
+            most in 1..8usize,
+            added in 0..3usize,
+        ) {
+            let mut vocabulary = vec!["[UNK]".to_owned(), "ab".to_owned()];
+            vocabulary.extend(tokens.into_iter().filter(|token| token != "ab"));
+            let (own, library) = both(&bert(&vocabulary, &["[UNK]", "ab"][..added], "[UNK]", most));
+            prop_assert!(own.words.is_some());
+            prop_assert_eq!(own.encode(&text), library.encode(&text));
+            for id in 0..vocabulary.len() as u32 + 1 {
+                prop_assert_eq!(own.token(id), library.token(id), "token {}", id);
+            }
+            prop_assert_eq!(own.special(), library.special());
+        }
+    }
+
+    /// Real vocabularies, on text in many scripts and on what is no text.
+    #[test]
+    fn wordpiece_gives_the_librarys_ids_with_real_files() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let fixtures = folder.join("tests/fixtures").read_dir().expect("fixtures");
+        let mut files: Vec<_> = fixtures.map(|entry| entry.expect("a folder").path()).collect();
+        files.push(folder.join("models/all-MiniLM-L6-v2"));
+        let texts = [
+            "How do transformers work?",
+            "  Tabs\tand\r\nlines\u{a0}and \u{200b}nothing\u{0} ",
+            "naïve Ångström ÀÉÎÕÜ İstanbul ß ﬁ e\u{301} Ω≈ç√",
+            "東京は日本の首都です。 서울은 한국의 수도입니다 สวัสดี नमस्ते مرحبا שלום Ελλάδα Москва",
+            "🤗👩‍👩‍👧‍👦 ¼ ① ‰ ©®™ [CLS] [SEP] [MASK] [UNK] [PAD] <s> </s> ##ing ## #",
+            "antidisestablishmentarianism pneumonoultramicroscopicsilicovolcanoconiosis xyzzyqwrtplkj",
+            "don't stop-believing; it's 3.14159e-10 (or http://example.com/a?b=c&d=%20)...",
+        ];
+        let long = "a".repeat(300);
+        let mut met = 0;
+        for path in files.iter().map(|folder| folder.join("tokenizer.json")) {
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            let (own, library) = both(&text);
+            let Some(words) = &own.words else { continue };
+            met += 1;
+            for text in texts.into_iter().chain([long.as_str()]) {
+                assert_eq!(own.encode(text), library.encode(text), "{}: {text}", path.display());
+            }
+            for id in 0..31_000 {
+                // The library shows an added token as it is after normalization.
+                let [own, library] = [&own, &library].map(|pipeline| pipeline.token(id).to_lowercase());
+                assert_eq!(own, library, "{}", path.display());
+                assert!(words.token(id).is_none_or(|token| words.id_of(token) == Some(id)));
+            }
+        }
+        assert!(met >= 5, "{met} of the files have WordPiece");
+    }
+
+    /// What the engine's model does not cover is left to the library, with its numbers and its words.
+    #[test]
+    fn what_is_odd_is_left_to_the_library() {
+        let vocabulary = ["[UNK]", "a"].map(String::from);
+        let (own, library) = both(&bert(&vocabulary, &["[UNK]", "new"], "[UNK]", 100));
+        assert!(own.words.is_none());
+        assert_eq!(own.encode("a new a"), Ok(vec![1, 2, 1]));
+        assert_eq!(own.encode("a new a"), library.encode("a new a"));
+        for (vocabulary, problem) in [(json!({}), "no non-empty token"), (json!({"a": "b"}), "bad id")] {
+            let text = bert(&[], &[], "[UNK]", 100);
+            let mut text: Value = serde_json::from_str(&text).expect("JSON");
+            text["model"]["vocab"] = vocabulary;
+            let text = text.to_string();
+            let mut file = TokenizerFile::parse(&text).expect("an object");
+            file.canonicalize().expect("a tokenizer");
+            let error = Pipeline::new(&file).err().expect("a vocabulary that is none");
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_cannot_be_spelled_needs_the_unknown_token() {
+        let (own, library) = both(&bert(&["a".to_owned()], &[], "[UNK]", 100));
+        assert!(own.words.is_some());
+        assert_eq!(own.encode("a a"), Ok(vec![0, 0]));
+        assert!(own.encode("a b").is_err_and(|problem| problem.contains("unk_token")));
+        assert!(library.encode("a b").is_err());
+    }
+}
