@@ -1,6 +1,7 @@
 //! Views of row-major matrices whose rows may lie further apart than they are long.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// A shared view of `[rows, columns]` f32 values; row `i` starts at `i * stride`.
 #[derive(Clone, Copy)]
@@ -48,6 +49,17 @@ impl<'a> Matrix<'a> {
     pub fn row(&self, row: usize) -> &'a [f32] {
         assert!(row < self.rows);
         &self.data[row * self.stride..][..self.columns]
+    }
+
+    /// The first `columns` values of row `row`, unchecked.
+    ///
+    /// # Safety
+    /// The view must have that row, and so many columns.
+    #[inline(always)]
+    pub(crate) unsafe fn row_unchecked(&self, row: usize, columns: usize) -> &'a [f32] {
+        debug_assert!(row < self.rows && columns <= self.columns);
+        // SAFETY: as the caller says; `new` found all rows to lie within `data`.
+        unsafe { self.data.get_unchecked(row * self.stride..row * self.stride + columns) }
     }
 
     /// Rows `first..first + count`.
@@ -123,6 +135,26 @@ impl<'a> MatrixMut<'a> {
         // views disjoint, so this view alone reaches these elements, and `&mut self` keeps a
         // second row from being borrowed at the same time.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride), self.columns) }
+    }
+
+    /// The first `columns` values of row `row`, unchecked.
+    ///
+    /// # Safety
+    /// The view must have that row, and so many columns.
+    #[inline(always)]
+    pub(crate) unsafe fn row_unchecked(&mut self, row: usize, columns: usize) -> &mut [f32] {
+        debug_assert!(row < self.rows && columns <= self.columns);
+        // SAFETY: as in `row_mut`, and as the caller says.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride), columns) }
+    }
+
+    /// A view of some columns.
+    ///
+    /// # Panics
+    /// If they are not all there.
+    #[inline]
+    pub(crate) fn columns_mut(&mut self, columns: Range<usize>) -> MatrixMut<'_> {
+        self.reborrow().split_columns(columns.end).0.split_columns(columns.start).1
     }
 
     /// A shorter borrow of the same view.

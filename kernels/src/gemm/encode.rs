@@ -68,7 +68,7 @@ pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mu
         Storage::Bf16 => round_to_bf16::<K::Row>(row, halves(out)),
         Storage::Int8 => {
             let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
-            let (scale, zero) = quantize_row::<K::Row>(row, bytes(values));
+            let (scale, zero) = quantize_row::<K>(row, bytes(values));
             meaning.copy_from_slice(&[scale, f32::from_bits(zero)]);
         }
     }
@@ -104,8 +104,8 @@ pub(crate) fn round_to_bf16<V: Vector>(row: &[f32], out: &mut [u16]) {
 
 /// A row as bytes `q` with `value ≈ scale · (q - zero)`; returns scale and zero.
 #[inline(always)]
-fn quantize_row<V: Vector>(row: &[f32], out: &mut [u8]) -> (f32, u32) {
-    let (lowest, highest, nothing) = extent::<V>(row);
+fn quantize_row<K: Kernel>(row: &[f32], out: &mut [u8]) -> (f32, u32) {
+    let (lowest, highest, nothing) = extent::<K::Row>(row);
     let width = highest - lowest;
     // Below this, 255 / width would be infinite: such a row is as good as 0.
     let (scale, steps) = if width < 1e-35 { (0.0, 0.0) } else { (width / 255.0, 255.0 / width) };
@@ -113,15 +113,21 @@ fn quantize_row<V: Vector>(row: &[f32], out: &mut [u8]) -> (f32, u32) {
     let (values, padding) = out.split_at_mut(row.len());
     padding.fill(0);
     // Not fused, so that every instruction set rounds alike.
-    let (steps, offset) = (V::splat(steps), V::splat(zero));
-    for (row, out) in row.chunks(V::LANES).zip(values.chunks_mut(V::LANES)) {
-        if row.len() == V::LANES {
-            (V::load(row) * steps + offset).store_bytes(out);
-        } else {
-            let mut bytes = [0; MAX_LANES];
-            (V::load_part(row, 0.0) * steps + offset).store_bytes(&mut bytes);
-            out.copy_from_slice(&bytes[..row.len()]);
+    let (steps, offset) = (K::Vector::splat(steps), K::Vector::splat(zero));
+    let mut fours = row.chunks_exact(4 * K::Vector::LANES);
+    let mut out = values.chunks_exact_mut(4 * K::Vector::LANES);
+    for (row, out) in (&mut fours).zip(&mut out) {
+        let mut registers = [offset; 4];
+        for i in 0..4 {
+            registers[i] = K::Vector::load(&row[i * K::Vector::LANES..]) * steps + offset;
         }
+        K::Vector::store_bytes_of_four(registers, out);
+    }
+    let rest = fours.remainder().chunks(K::Vector::LANES);
+    for (row, out) in rest.zip(out.into_remainder().chunks_mut(K::Vector::LANES)) {
+        let mut bytes = [0; MAX_LANES];
+        (K::Vector::load_part(row, 0.0) * steps + offset).store_bytes(&mut bytes);
+        out.copy_from_slice(&bytes[..row.len()]);
     }
     (scale + nothing, zero as u32)
 }
@@ -131,8 +137,15 @@ fn quantize_row<V: Vector>(row: &[f32], out: &mut [u8]) -> (f32, u32) {
 fn extent<V: Vector>(row: &[f32]) -> (f32, f32, f32) {
     let none = V::splat(0.0);
     let (mut low, mut high, mut nothing) = (none, none, none);
-    for chunk in row.chunks(V::LANES) {
-        let x = V::load_part(chunk, 0.0);
+    let mut chunks = row.chunks_exact(V::LANES);
+    for chunk in &mut chunks {
+        let x = V::load(chunk);
+        low = x.min(low);
+        high = x.max(high);
+        nothing = x.mul_add(none, nothing);
+    }
+    if !chunks.remainder().is_empty() {
+        let x = V::load_part(chunks.remainder(), 0.0);
         low = x.min(low);
         high = x.max(high);
         nothing = x.mul_add(none, nothing);

@@ -54,7 +54,7 @@ use crate::aligned::{AlignedBuffer, reserved};
 use crate::isa::{Isa, Kind, dispatch};
 use crate::matrix::{Matrix, MatrixMut};
 use crate::vector::Vector;
-use epilogue::{PanelProduct, TilePlace, finish_tile};
+use epilogue::{PanelEnd, PanelProduct};
 use std::ops::Range;
 
 /// Rows of x whose products with all panels are computed before the next rows are touched.
@@ -232,6 +232,9 @@ fn gemm_body<K: Kernel>(
             let columns = start..(start + K::COLUMNS).min(weights.outputs());
             let mut main = PanelProduct::new::<K>(weights, epilogue.bias, panel);
             let mut gate = epilogue.gate.map(|(gate, bias)| PanelProduct::new::<K>(gate, bias, panel));
+            let out_column = start - panels.start * K::COLUMNS;
+            let out = out.columns_mut(out_column..out_column + columns.len());
+            let mut end = PanelEnd::new(epilogue, columns, out);
             for first in (0..encoded.rows()).step_by(K::ROWS) {
                 let rows = encoded.row_range(first, K::ROWS.min(encoded.rows() - first));
                 // SAFETY: this body is compiled for K's instruction set only where `dispatch!`
@@ -241,9 +244,7 @@ fn gemm_body<K: Kernel>(
                     // SAFETY: as above.
                     unsafe { gate.multiply(rows) };
                 }
-                let out_column = start - panels.start * K::COLUMNS;
-                let place = TilePlace { row: block + first, columns: columns.clone(), out_column };
-                finish_tile::<K>(epilogue, &main, gate.as_ref(), rows, place, &mut out);
+                end.finish::<K>(&main, gate.as_ref(), rows, block + first);
             }
         }
     }

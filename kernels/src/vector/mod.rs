@@ -57,6 +57,14 @@ pub(crate) trait Vector:
     fn largest(self) -> f32;
     /// Writes each lane rounded to the nearest of 0..=255, ties to even, to the start of a slice.
     fn store_bytes(self, bytes: &mut [u8]);
+    /// The same for four registers, one behind the other.
+    #[inline(always)]
+    fn store_bytes_of_four(registers: [Self; 4], bytes: &mut [u8]) {
+        let bytes = &mut bytes[..4 * Self::LANES];
+        for i in 0..4 {
+            registers[i].store_bytes(&mut bytes[i * Self::LANES..]);
+        }
+    }
     /// Writes each lane rounded to bf16, ties to even, to the start of a slice.
     fn store_bf16(self, halves: &mut [u16]);
     /// `sum - zero · weights` of 32-bit integers whose bits the first lanes of two slices are.

@@ -124,6 +124,23 @@ register!(
             halve(self, |a, b| if a > b { a } else { b })
         }
 
+        fn store_bytes_of_four(registers: [Self; 4], bytes: &mut [u8]) {
+            let bytes = &mut bytes[..32];
+            // SAFETY: the instruction set as in `splat`; the slice has 32 bytes.
+            unsafe {
+                let [a, b, c, d] = [
+                    _mm256_cvtps_epi32(registers[0].0),
+                    _mm256_cvtps_epi32(registers[1].0),
+                    _mm256_cvtps_epi32(registers[2].0),
+                    _mm256_cvtps_epi32(registers[3].0),
+                ];
+                // Each 128 bits get four bytes of a, b, c and d.
+                let mixed = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+                let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+                _mm256_storeu_si256(bytes.as_mut_ptr().cast(), _mm256_permutevar8x32_epi32(mixed, order));
+            }
+        }
+
         fn store_bytes(self, bytes: &mut [u8]) {
             let bytes = &mut bytes[..8];
             // SAFETY: the instruction set as in `splat`; the slice has 8 bytes.
@@ -216,6 +233,23 @@ register!(
         fn largest(self) -> f32 {
             // SAFETY: the instruction set as in `splat`.
             unsafe { _mm512_reduce_max_ps(self.0) }
+        }
+
+        fn store_bytes_of_four(registers: [Self; 4], bytes: &mut [u8]) {
+            let bytes = &mut bytes[..64];
+            // SAFETY: the instruction set as in `splat`; the slice has 64 bytes.
+            unsafe {
+                let [a, b, c, d] = [
+                    _mm512_cvtps_epi32(registers[0].0),
+                    _mm512_cvtps_epi32(registers[1].0),
+                    _mm512_cvtps_epi32(registers[2].0),
+                    _mm512_cvtps_epi32(registers[3].0),
+                ];
+                // Each 128 bits get four bytes of a, b, c and d.
+                let mixed = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+                let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+                _mm512_storeu_si512(bytes.as_mut_ptr().cast(), _mm512_permutexvar_epi32(order, mixed));
+            }
         }
 
         fn store_bytes(self, bytes: &mut [u8]) {
