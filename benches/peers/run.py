@@ -37,10 +37,12 @@ PEERS = [
     ("onnxruntime", "f32"), ("onnxruntime", "int8"),
     ("fastembed-rs", "f32"), ("fastembed-rs", "int8"),
     ("sentence-transformers", "f32"), ("sentence-transformers", "bf16"),
+    ("rten", "f32"), ("rten", "int8"),
     ("candle", "f32"),
+    ("llama.cpp", "f32"), ("llama.cpp", "bf16"), ("llama.cpp", "int8"),
 ]
 READ_ANY_FOLDER = ["taskvec", "sentence-transformers"]
-RUST = {"taskvec": "taskvec-peer", "candle": "candle-peer", "fastembed-rs": "fastembed-peer"}
+RUST = {"taskvec": "taskvec-peer", "candle": "candle-peer", "fastembed-rs": "fastembed-peer", "rten": "rten-peer"}
 
 
 def set_up(python, source, texts):
@@ -56,6 +58,10 @@ def set_up(python, source, texts):
         model = WORK / ("model" if source == MODEL else f"model-{source.name}")
         if not (model / "openvino" / "int8.xml").exists():
             subprocess.run([python, HERE / "prepare.py", source, model, texts], check=True)
+        if not (model / "gguf" / "int8.gguf").exists():
+            # Its Python package is built from source here, which not every machine can do.
+            if subprocess.run([python, HERE / "prepare_llama.py", model, WORK / "llama.cpp"]).returncode != 0:
+                print("llama.cpp: not set up here", file=sys.stderr)
     environment = dict(os.environ, CARGO_TARGET_DIR=str(WORK / "rust"))
     subprocess.run(
         ["cargo", "build", "--release", "-q", "--manifest-path", HERE / "rust" / "Cargo.toml"],
@@ -217,7 +223,11 @@ def versions(python):
     )
     found = json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True).stdout)
     lock = (HERE / "rust" / "Cargo.lock").read_text()
-    for crate in ("candle-core", "fastembed", "tokenizers"):
+    llama = subprocess.run(
+        [python, "-c", "import llama_cpp; print(llama_cpp.__version__)"], capture_output=True, text=True
+    )
+    found["llama-cpp-python"] = llama.stdout.strip() or None
+    for crate in ("candle-core", "fastembed", "rten", "tokenizers"):
         found[f"{crate} (crate)"] = ", ".join(re.findall(rf'name = "{crate}"\nversion = "(.*)"', lock))
     found["python"] = platform.python_version()
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()

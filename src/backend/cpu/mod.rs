@@ -130,13 +130,17 @@ impl Cpu {
                 embed(batch, word, *scale, position.as_ref(), token_type, &mut out);
             }
             (Step::Norm { input, residual, scale, .. }, StepWeights::Norm(norm)) => {
-                out.copy_from_slice(&buffers[input.0]);
-                out.chunks_exact_mut(width(*input)).for_each(|row| normalize_row(isa, norm, row));
-                if let Some(residual) = residual {
-                    out.iter_mut().zip(&buffers[residual.0]).for_each(|(o, r)| *o += r);
-                }
-                if *scale != 1.0 {
-                    out.iter_mut().for_each(|o| *o *= scale);
+                let size = width(*input);
+                for (place, row) in out.chunks_exact_mut(size).enumerate() {
+                    let values = place * size..(place + 1) * size;
+                    row.copy_from_slice(&buffers[input.0][values.clone()]);
+                    normalize_row(isa, norm, row);
+                    if let Some(residual) = residual {
+                        row.iter_mut().zip(&buffers[residual.0][values]).for_each(|(o, r)| *o += r);
+                    }
+                    if *scale != 1.0 {
+                        row.iter_mut().for_each(|o| *o *= scale);
+                    }
                 }
             }
             (Step::HeadNorm { columns, .. }, StepWeights::Norm(norm)) => {
