@@ -31,8 +31,11 @@ pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
             let storage = if kernel.on_matrices { "matrix" } else { "f32" };
             let operations = if kernel.operations > 0.0 { kernel.operations } else { kernel.bytes / 8.0 };
             let (name, seconds, bytes) = (kernel.name.clone(), kernel.seconds, kernel.bytes);
-            let point = Point { name, storage, seconds, operations, bytes, error: 0.0 };
-            sink.write(line(&point, &as_peaks(peaks)).as_bytes())?;
+            let peaks = as_peaks(peaks);
+            let own = peaks.arithmetic.iter().find(|(name, _)| *name == storage);
+            let peak = own.map_or(f64::NAN, |(_, peak)| *peak);
+            let point = Point { name, storage, seconds, operations, bytes, peak, error: 0.0 };
+            sink.write(line(&point, &peaks).as_bytes())?;
             points.push(point);
         }
         runs.push(report(&measured, smallest));
@@ -138,11 +141,10 @@ fn line(point: &Point, peaks: &Peaks) -> String {
         );
     }
     let rate = operations / seconds;
-    let peak = peaks.arithmetic.iter().find(|(name, _)| name == storage).map_or(f64::NAN, |(_, peak)| *peak);
     format!(
         "{name:<58} {storage:6} {micros:>10.1} {:>9.1} {:>6.0} % {:>6.0} %\n",
         rate / 2e9,
-        rate / peak * 100.0,
+        rate / point.peak * 100.0,
         rate / peaks.bound(point) * 100.0
     )
 }

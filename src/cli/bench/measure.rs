@@ -1,6 +1,7 @@
 //! Timing.
 
 use std::time::{Duration, Instant};
+use taskvec_kernels::{Isa, Storage, multiply_in_registers};
 
 /// The median of the seconds that one call takes. Calls are timed in samples of at least a millisecond, as many
 /// as fit the time, at least five.
@@ -23,6 +24,15 @@ pub(super) fn seconds_of(time: Duration, mut call: impl FnMut()) -> f64 {
         samples.push(start.elapsed().as_secs_f64() / f64::from(calls));
     }
     percentile(&mut samples, 0.5)
+}
+
+/// Multiply-adds a second of one core that does nothing else.
+pub(super) fn products_per_second(isa: Isa, storage: Storage, time: Duration) -> f64 {
+    const TIMES: usize = 20_000;
+    let seconds = seconds_of(time, || {
+        multiply_in_registers(isa, storage, TIMES);
+    });
+    multiply_in_registers(isa, storage, TIMES) as f64 / seconds
 }
 
 /// The value below which this share of the samples is.

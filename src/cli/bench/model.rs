@@ -1,7 +1,7 @@
 //! `taskvec bench model`: latency and throughput of a model, from texts to vectors, and on a CPU the share of
 //! what it could do if it did nothing but multiply with the model's weights.
 
-use super::measure::{percentile, seconds_of};
+use super::measure::{percentile, products_per_second};
 use super::{warn_of_debug_build, write_file};
 use crate::cli::arguments::{BenchModelArguments, InputFormat};
 use crate::cli::input;
@@ -10,7 +10,7 @@ use crate::cli::{Failure, Outcome};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use taskvec::{EmbedOptions, Embedder, Precision};
-use taskvec_kernels::{Isa, Storage, multiply_in_registers};
+use taskvec_kernels::{Isa, Storage};
 
 pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
     warn_of_debug_build();
@@ -99,12 +99,8 @@ impl Peak {
 
     /// As many times what one core does now as there are threads.
     fn tokens_per_second(&self) -> f64 {
-        const TIMES: usize = 20_000;
-        let seconds = seconds_of(Duration::from_millis(100), || {
-            multiply_in_registers(self.isa, self.storage, TIMES);
-        });
-        let products = multiply_in_registers(self.isa, self.storage, TIMES) * self.threads;
-        products as f64 / seconds / self.products_of_token as f64
+        let products = products_per_second(self.isa, self.storage, Duration::from_millis(100));
+        products * self.threads as f64 / self.products_of_token as f64
     }
 }
 

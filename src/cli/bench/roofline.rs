@@ -14,6 +14,8 @@ pub(super) struct Point {
     pub(super) operations: f64,
     /// Read and written at least.
     pub(super) bytes: f64,
+    /// Operations a second of its arithmetic alone, measured beside it: a machine's speed changes.
+    pub(super) peak: f64,
     /// Of the results that were checked, as a share of the largest.
     pub(super) error: f64,
 }
