@@ -1,6 +1,6 @@
 //! `taskvec bench kernels`: this machine's peaks on one core, and each kernel at a model's sizes beside them.
 
-use super::measure::{products_per_second, seconds_of, values};
+use super::measure::{Stopwatch, Timing, products_per_second, seconds_of, values};
 use super::roofline::{Point, roofline};
 use super::{warn_of_debug_build, write_file};
 use crate::cli::arguments::BenchKernelsArguments;
@@ -156,18 +156,18 @@ impl Kernel {
     /// Checks a few results against f64 arithmetic, then takes the time.
     fn measure(&self, isa: Isa) -> Outcome<Point> {
         let (storage, storage_name) = self.storage;
-        let before = products_per_second(isa, storage, TIME / 5);
-        let (seconds, operations, bytes, error) = match self.work {
+        let stopwatch = Stopwatch { isa, storage };
+        let (timing, operations, bytes, error) = match self.work {
             Work::Product { rows, outputs, inputs, activation, gated } => {
-                product(isa, storage, (rows, outputs, inputs), activation, gated)
+                product(stopwatch, (rows, outputs, inputs), activation, gated)
             }
             Work::Attention { tokens, heads, kv_heads, head_dim } => {
-                attention_of_heads(isa, storage, tokens, (heads, kv_heads, head_dim))
+                attention_of_heads(stopwatch, tokens, (heads, kv_heads, head_dim))
             }
             Work::LayerNorm { rows, width } => {
                 let (weight, bias) = (values(1, width), values(2, width));
                 let exact = |row: &[f32]| exact_layer_norm(row, &weight, &bias);
-                each_row(rows, width, exact, |row, out| {
+                each_row(stopwatch, rows, width, exact, |row, out| {
                     out.copy_from_slice(row);
                     layer_norm(isa, out, &weight, &bias, 1e-5);
                 })
@@ -175,14 +175,15 @@ impl Kernel {
             Work::Activation { rows, width, activation } => {
                 let exact =
                     |row: &[f32]| row.iter().map(|&x| exact_activation(activation, x.into())).collect();
-                each_row(rows, width, exact, |row, out| {
+                each_row(stopwatch, rows, width, exact, |row, out| {
                     out.copy_from_slice(row);
                     activate(isa, activation, out);
                 })
             }
             Work::Encode { rows, width } => {
                 let mut lanes = vec![0.0; storage.stored_lanes(width)];
-                let (seconds, operations, ..) = each_row(
+                let (timing, operations, ..) = each_row(
+                    stopwatch,
                     rows,
                     width,
                     |_| Vec::new(),
@@ -193,7 +194,7 @@ impl Kernel {
                 let bytes = (size_of::<f32>() * rows * (width + lanes.len())) as f64;
                 let row = values(6, width);
                 encode_row(isa, storage, &row, &mut lanes);
-                (seconds, operations, bytes, largest_error(&decoded(storage, &lanes), &row))
+                (timing, operations, bytes, largest_error(&decoded(storage, &lanes), &row))
             }
         };
         let allowed = match storage {
@@ -208,21 +209,21 @@ impl Kernel {
                 isa.name()
             )));
         }
-        let peak = before + products_per_second(isa, storage, TIME / 5); // twice their mean: an addition each
+        let Timing { seconds, peak } = timing;
         Ok(Point { name: self.name.clone(), storage: storage_name, seconds, operations, bytes, peak, error })
     }
 }
 
-/// Seconds, operations, bytes, and the largest error of some results, as a share of the largest result.
-type Measured = (f64, f64, f64, f64);
+/// Time, operations, bytes, and the largest error of some results, as a share of the largest result.
+type Measured = (Timing, f64, f64, f64);
 
 fn product(
-    isa: Isa,
-    storage: Storage,
+    stopwatch: Stopwatch,
     (rows, outputs, inputs): (usize, usize, usize),
     activation: Activation,
     gated: bool,
 ) -> Measured {
+    let Stopwatch { isa, storage } = stopwatch;
     let (x, w, g) = (values(1, rows * inputs), values(2, outputs * inputs), values(3, outputs * inputs));
     let pack = |w: &[f32]| PackedWeights::pack(isa, storage, Matrix::new(w, outputs, inputs, inputs));
     let (weights, gate) = (pack(&w), gated.then(|| pack(&g)));
@@ -254,19 +255,19 @@ fn product(
     let exact: Vec<f64> = places.clone().map(dot).collect();
     let got: Vec<f32> = places.map(|(r, o)| out[r * outputs + o]).collect();
     let error = largest_error(&exact, &got);
-    let seconds = seconds_of(TIME, || run(&epilogue, &mut out));
+    let timing = stopwatch.time(TIME, || run(&epilogue, &mut out));
     let matrices = if gated { 2.0 } else { 1.0 };
     let operations = 2.0 * matrices * (rows * outputs * inputs) as f64;
     let bytes = matrices * weights.bytes() as f64 + (size_of::<f32>() * (rows * (inputs + outputs))) as f64;
-    (seconds, operations, bytes, error)
+    (timing, operations, bytes, error)
 }
 
 fn attention_of_heads(
-    isa: Isa,
-    storage: Storage,
+    stopwatch: Stopwatch,
     tokens: usize,
     (heads, kv_heads, head_dim): (usize, usize, usize),
 ) -> Measured {
+    let Stopwatch { isa, storage } = stopwatch;
     let columns = (heads + 2 * kv_heads) * head_dim;
     let qkv = values(5, tokens * columns);
     let qkv = Matrix::new(&qkv, tokens, columns, columns);
@@ -299,29 +300,30 @@ fn attention_of_heads(
     let sum: f64 = weights.iter().enumerate().map(|(t, weight)| weight * f64::from(value.row(t)[0])).sum();
     let exact = sum / weights.iter().sum::<f64>();
     let error = (f64::from(out[(tokens - 1) * heads * head_dim]) - exact).abs();
-    let seconds = seconds_of(TIME, || run(&mut out));
+    let timing = stopwatch.time(TIME, || run(&mut out));
     let operations = 4.0 * (tokens * tokens * heads * head_dim) as f64;
     let bytes = (size_of::<f32>() * tokens * (columns + heads * head_dim)) as f64;
-    (seconds, operations, bytes, error)
+    (timing, operations, bytes, error)
 }
 
 /// A kernel that makes a row of each row. Its arithmetic is little: it is measured in bytes. The first row is
 /// held against what is exact; an empty list is not.
 fn each_row(
+    stopwatch: Stopwatch,
     rows: usize,
     width: usize,
     exact: impl Fn(&[f32]) -> Vec<f64>,
     mut change: impl FnMut(&[f32], &mut [f32]),
 ) -> Measured {
     let (input, mut out) = (values(6, rows * width), vec![0.0; rows * width]);
-    let seconds = seconds_of(TIME, || {
+    let timing = stopwatch.time(TIME, || {
         for (row, out) in input.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
             change(row, out);
         }
     });
     let error = largest_error(&exact(&input[..width]), &out[..width]);
     let values = (rows * width) as f64;
-    (seconds, values, 2.0 * size_of::<f32>() as f64 * values, error)
+    (timing, values, 2.0 * size_of::<f32>() as f64 * values, error)
 }
 
 /// The largest difference, as a share of the largest value; NaN if one is.
