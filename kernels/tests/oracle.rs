@@ -435,6 +435,26 @@ fn rows_that_are_not_finite_give_nan() {
     }
 }
 
+/// The bias is added to a rounded product, and not in one step where the instruction set has one.
+#[test]
+fn int8_has_the_same_bits_with_a_bias_everywhere() {
+    let (rows, outputs, inputs) = (9, 50, 40);
+    let (x, w, bias) = (values(1, rows * inputs), values(2, outputs * inputs), values(3, outputs));
+    let results = Isa::available().into_iter().map(|isa| {
+        let packed = PackedWeights::pack(isa, Storage::Int8, Matrix::new(&w, outputs, inputs, inputs));
+        let mut out = vec![f32::NAN; rows * outputs];
+        let view = MatrixMut::new(&mut out, rows, outputs, outputs);
+        let epilogue = Epilogue { bias: &bias, ..Epilogue::default() };
+        let x = Matrix::new(&x, rows, inputs, inputs);
+        gemm(isa, x, &packed, 0..packed.panels(), &epilogue, view, &mut GemmScratch::default());
+        (isa, out)
+    });
+    let results: Vec<(Isa, Vec<f32>)> = results.collect();
+    for (isa, out) in &results {
+        assert_eq!(out, &results[0].1, "{isa:?}");
+    }
+}
+
 fn int8_product_with_halves(isa: Isa, x: &[f32]) -> f32 {
     let weights = vec![0.5; x.len()];
     let packed = PackedWeights::pack(isa, Storage::Int8, Matrix::new(&weights, 1, x.len(), x.len()));

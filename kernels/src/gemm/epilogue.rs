@@ -99,7 +99,8 @@ impl<'a> PanelProduct<'a> {
                 let meaning = unsafe { &rows.row_unchecked(row, self.lanes + 2)[self.lanes..] };
                 let zero = meaning[1].to_bits().cast_signed() - self.multiply.byte_offset;
                 let sums = K::Row::int8_sum(sums, zero, weights);
-                sums.mul_add(K::Row::splat(meaning[0]) * columns.scales, columns.bias)
+                // Not fused, so that every instruction set rounds alike.
+                sums * (K::Row::splat(meaning[0]) * columns.scales) + columns.bias
             }
             None => K::Row::load(sums) + columns.bias,
         }
