@@ -157,6 +157,15 @@ impl<'a> MatrixMut<'a> {
         self.reborrow().split_columns(columns.end).0.split_columns(columns.start).1
     }
 
+    /// A view of some rows.
+    ///
+    /// # Panics
+    /// If they are not all there.
+    #[inline]
+    pub(crate) fn rows_mut(&mut self, rows: Range<usize>) -> MatrixMut<'_> {
+        self.reborrow().split_rows(rows.end).0.split_rows(rows.start).1
+    }
+
     /// A shorter borrow of the same view.
     #[inline]
     pub fn reborrow(&mut self) -> MatrixMut<'_> {

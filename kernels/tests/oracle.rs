@@ -297,60 +297,6 @@ proptest! {
     }
 
     #[test]
-    fn attention_of_one_head(
-        tokens in 1..most(240),
-        head_dim in 1..most(100),
-        seed in any::<u64>(),
-        before in prop::option::of(0usize..120),
-        after in prop::option::of(0usize..120),
-        reach in prop::option::of(1usize..40),
-    ) {
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        let qkv = values(seed, tokens * 3 * head_dim);
-        let part = |i: usize| Matrix::new(&qkv, tokens, 3 * head_dim, 3 * head_dim).column_range(i * head_dim, head_dim);
-        let (q, k, v) = (part(0), part(1), part(2));
-        let bias = values(seed ^ 1, reach.map_or(0, |reach| 2 * reach + 1));
-        let parameters = Attention { scale, before, after, bias: &bias };
-        // The oracle of bf16 takes the same rounded numbers, so that what is left is the rounding of weights.
-        for (isa, storage) in Isa::available().into_iter().flat_map(|isa| [(isa, Storage::F32), (isa, Storage::Bf16)]) {
-            let mut panels = KeyValuePanels::default();
-            // Whatever a longer text left behind must not be seen.
-            let junk = vec![f32::NAN; most(300) * head_dim];
-            let junk = Matrix::new(&junk, most(300), head_dim, head_dim);
-            panels.pack(isa, storage, junk, junk);
-            panels.pack(isa, storage, k, v);
-            let mut out = vec![f32::NAN; tokens * head_dim];
-            let view = MatrixMut::new(&mut out, tokens, head_dim, head_dim);
-            attention(isa, q, &panels, &parameters, view, &mut AttentionScratch::default());
-            let bound = if storage == Storage::F32 { 3e-6 } else { 3e-3 };
-            let stored = |x: f32| {
-                f64::from(if storage == Storage::F32 { x } else { half::bf16::from_f32(x).to_f32() })
-            };
-            let in_powers = scale * std::f32::consts::LOG2_E;
-            for i in 0..tokens {
-                let first = before.map_or(0, |before| i.saturating_sub(before));
-                let end = after.map_or(tokens, |after| (i + after + 1).min(tokens));
-                let scores: Vec<f64> = (first..end).map(|j| {
-                    let pairs = q.row(i).iter().zip(k.row(j));
-                    let dot: f64 = pairs.map(|(q, k)| stored(q * in_powers) * stored(*k)).sum();
-                    let bias = reach.map_or(0.0, |reach| {
-                        let distance = (j as i64 - i as i64).clamp(-(reach as i64), reach as i64);
-                        f64::from(bias[(distance + reach as i64) as usize])
-                    });
-                    dot * std::f64::consts::LN_2 + bias
-                }).collect();
-                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
-                let total: f64 = weights.iter().sum();
-                for d in 0..head_dim {
-                    let sum: f64 = (first..end).zip(&weights).map(|(j, w)| w * stored(v.row(j)[d])).sum();
-                    close(out[i * head_dim + d], sum / total, bound, (isa, storage, i, d))?;
-                }
-            }
-        }
-    }
-
-    #[test]
     fn norms_of_a_row(width in 1..most(200), seed in any::<u64>(), shift in -5f32..5.0, has_bias in any::<bool>()) {
         let row: Vec<f32> = values(seed, width).iter().map(|v| v + shift).collect();
         let weight = values(seed ^ 1, width);

@@ -8,8 +8,8 @@
 //! Both products use the GEMM tiles, in f32 or with queries, keys, weights and values rounded to bf16: keys
 //! and values are packed once a text and head into the panels that those read, as wide as pads least: a head
 //! of 32 values is two registers of AVX-512 wide, where a panel of weights is three. The softmax is f32 in
-//! both. Scores are kept in powers of two: `scale · log₂ e` is multiplied into the queries, so that a weight
-//! is one 2^x.
+//! both. Scores are kept in powers of two: `scale · log₂ e` is multiplied into the keys, so that a weight is
+//! one 2^x.
 
 mod panels;
 mod softmax;
@@ -21,21 +21,18 @@ use crate::aligned::{AlignedBuffer, reserved};
 use crate::gemm::{Kernel, MAX_TILE, halves, round_to_bf16};
 use crate::isa::dispatch;
 use crate::matrix::{Matrix, MatrixMut};
-use crate::vector::{Vector, map, zip};
-use panels::Layout;
-use softmax::{RowState, Scores, Weights};
-use std::f32::consts::LOG2_E;
+use crate::vector::{Vector, zip};
+use panels::{Layout, prefetch_next_head};
+use softmax::{RowStates, Scores, soften};
 use std::ops::Range;
 
 /// Keys met at once: a common multiple of all panel widths (4 to 48). Their scores for a tile of queries
 /// stay in the L1 cache.
 const KEY_TILE: usize = 480;
 
-/// What a head's attention is apart from its queries, keys and values.
+/// What a head's attention is apart from its queries, and its keys and values with their scale.
 #[derive(Clone, Copy)]
 pub struct Attention<'a> {
-    /// Multiplies the scores, mostly `1/√head_dim`.
-    pub scale: f32,
     /// How many keys before its own position a query sees; `None`: all.
     pub before: Option<usize>,
     /// How many keys after its own position a query sees; `None`: all. 0 is causal.
@@ -57,7 +54,6 @@ impl Attention<'_> {
 /// Memory that [`attention`] works in, kept from call to call.
 #[derive(Default)]
 pub struct AttentionScratch {
-    scaled: Option<AlignedBuffer>,   // [head_dim]
     queries: Option<AlignedBuffer>,  // [tile rows, lanes of head_dim]
     scores: Option<AlignedBuffer>,   // [key panels, tile rows, key columns]
     weights: Option<AlignedBuffer>,  // [tile rows, KEY_TILE]
@@ -69,7 +65,7 @@ dispatch! {
     /// Attention of all queries of one text and head over its packed keys and values.
     ///
     /// `queries` and `out` are `[tokens, head_dim]`, with as many tokens as there are keys, or more:
-    /// tokens behind the keys see them and are not seen. `isa` must be the one that `panels` was
+    /// tokens behind the keys see them and are not seen. What sees no key is NaN. `isa` must be the one that `panels` was
     /// packed for.
     ///
     /// # Panics
@@ -83,7 +79,7 @@ dispatch! {
     ) = attention_body
 }
 
-/// No instruction set's tile has more rows.
+/// No instruction set's tile has more rows: what [`Vector::sum_of_eight`] takes.
 const MAX_ROWS: usize = 8;
 
 #[inline(always)]
@@ -103,70 +99,55 @@ fn attention_body<K: Kernel>(
     let scores = reserved(&mut scratch.scores, K::ROWS * KEY_TILE);
     let weights = reserved(&mut scratch.weights, K::ROWS * KEY_TILE);
     let width = layout.head_dim.next_multiple_of(layout.value_tile.columns);
-    let sums = reserved(&mut scratch.sums, K::ROWS * width);
-    let products = reserved(&mut scratch.products, MAX_TILE);
+    let mut sums = Sums {
+        values: reserved(&mut scratch.sums, K::ROWS * width),
+        products: reserved(&mut scratch.products, MAX_TILE),
+        columns: layout.value_tile.columns,
+    };
     for first in (0..queries.rows()).step_by(K::ROWS) {
         let rows = queries.row_range(first, K::ROWS.min(queries.rows() - first));
-        let encoded =
-            encode_queries::<K>(&layout, rows, attention.scale, &mut scratch.scaled, &mut scratch.queries);
         let last = first + rows.rows() - 1;
         let seen = attention.visible(first, layout.count).start..attention.visible(last, layout.count).end;
-        let mut states = [RowState::START; MAX_ROWS];
-        let states = &mut states[..rows.rows()];
-        sums.fill(0.0);
-        for keys in key_tiles(&seen, columns) {
-            let values = &mut scores[..K::ROWS * keys.len()];
-            let mut scores = Scores { values, rows: K::ROWS, columns, keys: keys.clone() };
+        let mut out = out.rows_mut(first..first + rows.rows());
+        if seen.is_empty() {
+            (0..rows.rows()).for_each(|r| out.row_mut(r).fill(f32::NAN));
+            continue;
+        }
+        let encoded = encode_queries::<K>(&layout, rows, &mut scratch.queries);
+        let mut states = RowStates::START;
+        for (turn, keys) in key_tiles(&seen, columns).enumerate() {
+            let lanes = layout.storage.lanes(keys.start)..layout.storage.lanes(keys.end.min(layout.count));
+            let mut scores = Scores::new::<K>(scores, rows.rows(), columns, keys);
             // SAFETY: this body runs only where `dispatch!` found K's instruction set, and the keys were
             // packed for one that this CPU has.
             unsafe { score_keys(&layout, panels, encoded, &mut scores) };
-            for (r, state) in states.iter_mut().enumerate() {
-                attention.mask_row::<K>(first + r, layout.count, r, &mut scores);
-                let started = state.total != 0.0;
-                let weights = Weights::new(layout.storage, &mut weights[r * KEY_TILE..][..KEY_TILE]);
-                let correction = K::Vector::splat(state.soften::<K>(&scores, r, weights));
-                if started {
-                    for sums in sums.chunks_exact_mut(layout.value_tile.columns).skip(r).step_by(K::ROWS) {
-                        map!(K::Vector, sums, |sum| sum * correction);
-                    }
-                }
-            }
-            let lanes = layout.storage.lanes(keys.start)..layout.storage.lanes(keys.end.min(layout.count));
+            attention.mask::<K>(first, layout.count, &mut scores);
+            soften::<K>(&scores, &mut states, layout.storage, weights);
             let weights = Matrix::new(weights, rows.rows(), lanes.len(), KEY_TILE);
             // SAFETY: as above.
-            unsafe { add_values::<K>(&layout, panels, weights, lanes, products, sums) };
+            unsafe { sums.add::<K>(turn, &layout, panels, (weights, lanes), &states) };
         }
-        for (r, state) in states.iter().enumerate() {
-            let share = K::Vector::splat(1.0 / state.total);
-            let sums = sums.chunks_exact(layout.value_tile.columns).skip(r).step_by(K::ROWS);
-            for (out, sums) in out.row_mut(first + r).chunks_mut(layout.value_tile.columns).zip(sums) {
-                zip!(K::Vector, out, sums, |_old, sum| sum * share);
-            }
-        }
+        sums.write::<K>(&states, &mut out);
     }
 }
 
-/// The queries of a tile, scaled, as products take them: `[rows, lanes of head_dim]`.
+/// The queries of a tile as products take them: `[rows, lanes of head_dim]`.
 #[inline(always)]
 fn encode_queries<'a, K: Kernel>(
     layout: &Layout,
-    queries: Matrix<'_>,
-    scale: f32,
-    scaled: &mut Option<AlignedBuffer>,
+    queries: Matrix<'a>,
     encoded: &'a mut Option<AlignedBuffer>,
 ) -> Matrix<'a> {
+    for r in 0..queries.rows() {
+        prefetch_next_head::<K::Vector>(queries.row(r));
+    }
+    if layout.storage == Storage::F32 {
+        return queries;
+    }
     let lanes = layout.storage.lanes(layout.head_dim);
-    let scaled = reserved(scaled, layout.head_dim);
     let encoded = reserved(encoded, K::ROWS * lanes);
-    let scale = K::Vector::splat(scale * LOG2_E);
-    for (r, encoded) in encoded.chunks_exact_mut(lanes).enumerate().take(queries.rows()) {
-        match layout.storage {
-            Storage::F32 => zip!(K::Vector, encoded, queries.row(r), |_old, query| query * scale),
-            _ => {
-                zip!(K::Vector, scaled, queries.row(r), |_old, query| query * scale);
-                round_to_bf16::<K::Vector>(scaled, halves(encoded));
-            }
-        }
+    for r in 0..queries.rows() {
+        round_to_bf16::<K::Vector>(queries.row(r), halves(&mut encoded[r * lanes..][..lanes]));
     }
     Matrix::new(encoded, queries.rows(), lanes, lanes)
 }
@@ -187,32 +168,69 @@ fn key_tiles(seen: &Range<usize>, columns: usize) -> impl Iterator<Item = Range<
 /// As [`TileFunction`](crate::gemm::TileFunction).
 #[inline(always)]
 unsafe fn score_keys(layout: &Layout, panels: &KeyValuePanels, queries: Matrix<'_>, scores: &mut Scores<'_>) {
-    let (rows, columns) = (scores.rows, scores.columns);
-    let starts = scores.keys.clone().step_by(columns);
-    for (start, scores) in starts.zip(scores.values.chunks_exact_mut(rows * columns)) {
+    let first = scores.keys.start / scores.columns;
+    for panel in 0..scores.panels {
         // SAFETY: as the caller says.
-        unsafe { (layout.key_tile.multiply)(queries, panels.keys(layout, start / columns), scores) };
+        unsafe {
+            (layout.key_tile.multiply)(queries, panels.keys(layout, first + panel), scores.panel_mut(panel));
+        }
     }
 }
 
-/// `sums[r] += weights[r] · values` over the lanes of some keys.
-///
-/// # Safety
-/// As [`TileFunction`](crate::gemm::TileFunction).
-#[inline(always)]
-unsafe fn add_values<K: Kernel>(
-    layout: &Layout,
-    panels: &KeyValuePanels,
-    weights: Matrix<'_>,
-    lanes: Range<usize>,
-    products: &mut [f32],
-    sums: &mut [f32], // [value panels, tile rows, columns]
-) {
-    let columns = layout.value_tile.columns;
-    for (panel, sums) in sums.chunks_exact_mut(K::ROWS * columns).enumerate() {
-        let values = &panels.values(layout, panel)[lanes.start * columns..lanes.end * columns];
-        // SAFETY: as the caller says.
-        unsafe { (layout.value_tile.multiply)(weights, values, products) };
-        zip!(K::Vector, &mut sums[..weights.rows() * columns], products, |sum, product| sum + product);
+/// The weighted sums of the values for a tile of queries, as far as keys were met.
+struct Sums<'a> {
+    /// `[value panels, tile rows, columns]`
+    values: &'a mut [f32],
+    /// Those of one panel over one tile of keys: `[tile rows, columns]`
+    products: &'a mut [f32],
+    columns: usize,
+}
+
+impl Sums<'_> {
+    /// Adds `weights[r] · values` over the lanes of some keys, in turn.
+    ///
+    /// # Safety
+    /// As [`TileFunction`](crate::gemm::TileFunction).
+    #[inline(always)]
+    unsafe fn add<K: Kernel>(
+        &mut self,
+        turn: usize,
+        layout: &Layout,
+        panels: &KeyValuePanels,
+        (weights, lanes): (Matrix<'_>, Range<usize>),
+        states: &RowStates,
+    ) {
+        let columns = self.columns;
+        for (panel, sums) in self.values.chunks_exact_mut(K::ROWS * columns).enumerate() {
+            let values = &panels.values(layout, panel)[lanes.start * columns..lanes.end * columns];
+            let products = if turn == 0 { &mut *sums } else { &mut *self.products };
+            // SAFETY: as the caller says.
+            unsafe { (layout.value_tile.multiply)(weights, values, products) };
+            if turn == 0 {
+                continue;
+            }
+            for r in 0..weights.rows() {
+                let correction = K::Vector::splat(states.corrections[r]);
+                let row = r * columns..(r + 1) * columns;
+                zip!(K::Vector, &mut sums[row.clone()], self.products[row], |sum, product| {
+                    sum.mul_add(correction, product)
+                });
+            }
+        }
+    }
+
+    /// Divides by the sums of the weights.
+    #[inline(always)]
+    fn write<K: Kernel>(&self, states: &RowStates, out: &mut MatrixMut<'_>) {
+        let shares = states.shares::<K::Vector>();
+        let columns = self.columns;
+        for (r, &share) in shares[..out.rows()].iter().enumerate() {
+            let (share, out) = (K::Vector::splat(share), out.row_mut(r));
+            for (panel, start) in (0..out.len()).step_by(columns).enumerate() {
+                let end = out.len().min(start + columns);
+                let sums = &self.values[(panel * K::ROWS + r) * columns..][..columns];
+                zip!(K::Vector, &mut out[start..end], sums, |_old, sum| sum * share);
+            }
+        }
     }
 }

@@ -5,15 +5,17 @@ use crate::aligned::{AlignedBuffer, reserved};
 use crate::gemm::{Kernel, PanelTile, halves, round_to_bf16};
 use crate::isa::{Isa, dispatch};
 use crate::matrix::Matrix;
-use crate::vector::{MAX_LANES, Vector, zip};
+use crate::vector::{MAX_LANES, MAX_SQUARE, Vector, map, zip};
+use std::f32::consts::LOG2_E;
+
+/// Values of a cache line.
+const LINE: usize = 16;
 
 /// The keys and values of one text and head, packed for one instruction set.
 #[derive(Default)]
 pub struct KeyValuePanels {
     keys: Option<AlignedBuffer>,   // [key panels, lanes of head_dim, key_tile.columns]
     values: Option<AlignedBuffer>, // [head_dim panels, lanes of keys, value_tile.columns]
-    /// A row of keys on its way to a panel.
-    row: Option<AlignedBuffer>,
     layout: Option<Layout>,
 }
 
@@ -21,6 +23,8 @@ pub struct KeyValuePanels {
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     pub(super) storage: Storage,
+    /// Multiplied into the keys: it makes scores powers of two.
+    scale: f32,
     /// Number of keys.
     pub(super) count: usize,
     pub(super) head_dim: usize,
@@ -41,16 +45,16 @@ impl Layout {
 impl KeyValuePanels {
     /// Packs `keys` and `values`, both `[tokens, head_dim]`, reusing the memory of the last text.
     ///
-    /// Both products of attention are computed in `storage`.
+    /// `scale` multiplies the scores, mostly `1/√head_dim`. Both products of attention are computed in `storage`.
     ///
     /// # Panics
     /// If the two have different sizes, or if `storage` is [`Storage::Int8`].
-    pub fn pack(&mut self, isa: Isa, storage: Storage, keys: Matrix<'_>, values: Matrix<'_>) {
+    pub fn pack(&mut self, isa: Isa, storage: Storage, scale: f32, keys: Matrix<'_>, values: Matrix<'_>) {
         assert!(keys.rows() == values.rows() && keys.columns() == values.columns());
         assert!(storage != Storage::Int8, "attention is computed in f32 or bf16");
         let (count, head_dim) = (keys.rows(), keys.columns());
         let (key_tile, value_tile) = (isa.best_tile(storage, count), isa.best_tile(storage, head_dim));
-        let layout = Layout { storage, count, head_dim, key_tile, value_tile };
+        let layout = Layout { storage, scale: scale * LOG2_E, count, head_dim, key_tile, value_tile };
         self.layout = Some(layout);
         pack(isa, &layout, keys, values, self);
     }
@@ -87,27 +91,59 @@ fn pack_body<K: Kernel>(layout: &Layout, keys: Matrix<'_>, values: Matrix<'_>, p
     pack_values::<K>(layout, values, panels);
 }
 
-/// `panel[lane][key] = keys[key][lane]`
+/// `panel[lane][key] = keys[key][lane]`, in squares of registers.
 #[inline(always)]
 fn pack_keys<K: Kernel>(layout: &Layout, keys: Matrix<'_>, panels: &mut KeyValuePanels) {
     let (columns, lanes) = (layout.key_tile.columns, layout.storage.lanes(layout.head_dim));
+    let side = K::Vector::LANES;
     let packed = reserved(&mut panels.keys, layout.count.div_ceil(columns) * layout.key_panel());
-    let encoded = reserved(&mut panels.row, lanes);
-    for (first, packed) in (0..layout.count).step_by(columns).zip(packed.chunks_exact_mut(columns * lanes)) {
-        let width = columns.min(layout.count - first);
-        if width < columns {
-            packed.fill(0.0);
+    let mut square = [0.0; MAX_SQUARE];
+    for (panel, packed) in packed.chunks_exact_mut(columns * lanes).enumerate() {
+        for column in (0..columns).step_by(side) {
+            let first = panel * columns + column;
+            for i in first..layout.count.min(first + side) {
+                prefetch_next_head::<K::Vector>(keys.row(i));
+            }
+            for lane in (0..lanes).step_by(side) {
+                load_square::<K::Vector>(layout, keys, first, lane, &mut square);
+                let end = lanes.min(lane + side);
+                K::Vector::transpose(&square, &mut packed[lane * columns + column..end * columns], columns);
+            }
         }
-        for c in 0..width {
-            let row = match layout.storage {
-                Storage::F32 => keys.row(first + c),
-                _ => {
-                    round_to_bf16::<K::Vector>(keys.row(first + c), halves(encoded));
-                    &*encoded
-                }
-            };
-            packed[c..].iter_mut().step_by(columns).zip(row).for_each(|(place, &value)| *place = value);
+    }
+}
+
+/// `square[i][j] = scale · keys[first + i][lane + j]`, zeros behind the last key and lane.
+#[inline(always)]
+fn load_square<V: Vector>(layout: &Layout, keys: Matrix<'_>, first: usize, lane: usize, square: &mut [f32]) {
+    let values = |lane: usize| (lane * layout.storage.values_of_a_lane()).min(layout.head_dim);
+    let values = values(lane)..values(lane + V::LANES);
+    let scale = V::splat(layout.scale);
+    let mut scaled = [0.0; 2 * MAX_LANES];
+    for i in 0..V::LANES {
+        let row = &mut square[i * V::LANES..][..V::LANES];
+        if first + i >= layout.count {
+            V::splat(0.0).store(row);
+            continue;
         }
+        let key = &keys.row(first + i)[values.clone()];
+        match layout.storage {
+            Storage::F32 => (V::load_part(key, 0.0) * scale).store(row),
+            _ => {
+                let scaled = &mut scaled[..key.len()];
+                zip!(V, scaled, key, |_old, key| key * scale);
+                round_to_bf16::<V>(scaled, halves(row));
+            }
+        }
+    }
+}
+
+/// Asks for the values of the next head, which mostly lie behind those of this one: a head's rows are a few
+/// cache lines each, further apart than the CPU looks ahead by itself.
+#[inline(always)]
+pub(super) fn prefetch_next_head<V: Vector>(row: &[f32]) {
+    for at in (0..row.len()).step_by(LINE) {
+        V::prefetch(row.as_ptr().wrapping_add(row.len() + at));
     }
 }
 
@@ -116,24 +152,24 @@ fn pack_keys<K: Kernel>(layout: &Layout, keys: Matrix<'_>, panels: &mut KeyValue
 fn pack_values<K: Kernel>(layout: &Layout, values: Matrix<'_>, panels: &mut KeyValuePanels) {
     let columns = layout.value_tile.columns;
     let packed = reserved(&mut panels.values, layout.head_dim.div_ceil(columns) * layout.value_panel());
-    for (first, packed) in
-        (0..layout.head_dim).step_by(columns).zip(packed.chunks_exact_mut(layout.value_panel()))
-    {
+    for (panel, packed) in packed.chunks_exact_mut(layout.value_panel()).enumerate() {
+        let first = panel * columns;
         let width = columns.min(layout.head_dim - first);
         for (lane, row) in packed.chunks_exact_mut(columns).enumerate() {
             let (row, padding) = row.split_at_mut(width);
             padding.fill(0.0);
+            let columns = first..first + width;
+            let key = lane * layout.storage.values_of_a_lane();
+            prefetch_next_head::<K::Vector>(values.row(key));
+            zip!(K::Vector, row, values.row(key)[columns.clone()], |_old, value| value);
             if layout.storage == Storage::F32 {
-                zip!(K::Vector, row, values.row(lane)[first..], |_old, value| value);
                 continue;
             }
-            let (mut even, mut odd) = ([0; MAX_LANES], [0; MAX_LANES]);
-            round_to_bf16::<K::Vector>(&values.row(2 * lane)[first..][..width], &mut even);
-            if 2 * lane + 1 < layout.count {
-                round_to_bf16::<K::Vector>(&values.row(2 * lane + 1)[first..][..width], &mut odd);
-            }
-            for (place, (&even, &odd)) in row.iter_mut().zip(even.iter().zip(&odd)) {
-                *place = f32::from_bits(u32::from(even) | u32::from(odd) << 16);
+            if key + 1 < layout.count {
+                prefetch_next_head::<K::Vector>(values.row(key + 1));
+                zip!(K::Vector, row, values.row(key + 1)[columns], |even, odd| even.bf16_pairs(odd));
+            } else {
+                map!(K::Vector, row, |last| last.bf16_pairs(K::Vector::splat(0.0)));
             }
         }
     }

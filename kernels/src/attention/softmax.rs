@@ -1,6 +1,6 @@
 //! The softmax of a row of scores that come tile by tile.
 
-use super::Attention;
+use super::{Attention, KEY_TILE, MAX_ROWS};
 use crate::Storage;
 use crate::gemm::{Kernel, halves};
 use crate::math::exp2_without_overflow;
@@ -11,50 +11,73 @@ use std::ops::Range;
 /// The scores of a few queries with a tile of keys, as the products of their panels left them.
 pub(super) struct Scores<'a> {
     /// `[panels, rows, columns]`
-    pub(super) values: &'a mut [f32],
-    pub(super) rows: usize,
+    values: &'a mut [f32],
+    /// Rows of a tile, and how many of them are queries.
+    rows: usize,
+    queries: usize,
     pub(super) columns: usize,
+    pub(super) panels: usize,
     /// The keys, from a panel's first to a panel's last.
     pub(super) keys: Range<usize>,
 }
 
-impl Scores<'_> {
-    /// The scores of one query with each panel of keys, and the first key of it.
+impl<'a> Scores<'a> {
+    /// Room for the scores of some queries with the keys of whole panels.
+    pub(super) fn new<K: Kernel>(
+        values: &'a mut [f32],
+        queries: usize,
+        columns: usize,
+        keys: Range<usize>,
+    ) -> Self {
+        Scores { values, rows: K::ROWS, queries, columns, panels: keys.len() / columns, keys }
+    }
+
+    /// `[rows, columns]`
     #[inline(always)]
-    pub(super) fn row_mut(&mut self, row: usize) -> impl Iterator<Item = (usize, &mut [f32])> {
-        let columns = self.columns;
-        let panels = self.values.chunks_exact_mut(self.rows * columns);
-        self.keys
-            .clone()
-            .step_by(columns)
-            .zip(panels.map(move |panel| &mut panel[row * columns..][..columns]))
+    pub(super) fn panel_mut(&mut self, panel: usize) -> &mut [f32] {
+        let len = self.rows * self.columns;
+        &mut self.values[panel * len..][..len]
+    }
+
+    /// The scores of one query with a panel of keys.
+    #[inline(always)]
+    fn row(&self, panel: usize, row: usize) -> &[f32] {
+        &self.values[(panel * self.rows + row) * self.columns..][..self.columns]
     }
 
     #[inline(always)]
-    fn row(&self, row: usize) -> impl Iterator<Item = &[f32]> {
-        let panels = self.values.chunks_exact(self.rows * self.columns);
-        panels.map(move |panel| &panel[row * self.columns..][..self.columns])
+    fn row_mut(&mut self, panel: usize, row: usize) -> &mut [f32] {
+        &mut self.values[(panel * self.rows + row) * self.columns..][..self.columns]
     }
 }
 
 impl Attention<'_> {
-    /// Adds the bias, and hides the keys that query `query` does not see. Of `count` keys.
+    /// Adds the bias to the scores of the queries from `first` on, and hides the keys that each does not see. Of
+    /// `count` keys.
     #[inline(always)]
-    pub(super) fn mask_row<K: Kernel>(
-        &self,
-        query: usize,
-        count: usize,
-        row: usize,
-        scores: &mut Scores<'_>,
-    ) {
+    pub(super) fn mask<K: Kernel>(&self, first: usize, count: usize, scores: &mut Scores<'_>) {
+        if !self.bias.is_empty() || self.before.is_some() || self.after.is_some() {
+            for row in 0..scores.queries {
+                self.mask_row::<K>(first + row, count, row, scores);
+            }
+        } else if count < scores.keys.end {
+            // There is nothing behind the last key, for any query.
+            let (last, padding) = (scores.panels - 1, scores.keys.end - count);
+            for row in 0..scores.queries {
+                show_only::<K::Vector>(0..scores.columns - padding, scores.row_mut(last, row));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn mask_row<K: Kernel>(&self, query: usize, count: usize, row: usize, scores: &mut Scores<'_>) {
         let seen = self.visible(query, count);
         let all = scores.keys.clone();
-        if self.bias.is_empty() && seen.start <= all.start && all.end <= seen.end {
-            return;
-        }
-        for (first, scores) in scores.row_mut(row) {
+        for panel in 0..scores.panels {
+            let first = all.start + panel * scores.columns;
+            let end = first + scores.columns;
+            let scores = scores.row_mut(panel, row);
             self.add_bias::<K>(query, first, scores);
-            let end = first + scores.len();
             if first < seen.start || seen.end < end {
                 let shown = seen.start.clamp(first, end) - first..seen.end.clamp(first, end) - first;
                 show_only::<K::Vector>(shown, scores);
@@ -100,98 +123,122 @@ fn show_only<V: Vector>(shown: Range<usize>, scores: &mut [f32]) {
     };
     let (start, end) = (V::splat(shown.start as f32), V::splat(shown.end as f32));
     let hidden = V::splat(f32::NEG_INFINITY);
-    for (scores, places) in scores.chunks_exact_mut(V::LANES).zip(PLACES.chunks_exact(V::LANES)) {
-        let places = V::load(places);
+    for at in (0..scores.len()).step_by(V::LANES) {
+        if shown.start <= at && at + V::LANES <= shown.end {
+            continue;
+        }
+        let (scores, places) = (&mut scores[at..], V::load(&PLACES[at..]));
         let score = end.select_greater(places, V::load(scores), hidden);
         start.select_greater(places, hidden, score).store(scores);
     }
 }
 
-/// What is known of a query's scores so far.
-#[derive(Clone, Copy)]
-pub(super) struct RowState {
-    pub(super) largest: f32,
-    /// The sum of `2^(score - largest)`.
-    pub(super) total: f32,
+/// Room for the rows of a tile, in whole registers of any instruction set.
+const PADDED_ROWS: usize = 16;
+
+/// What is known of the scores of a tile of queries so far.
+pub(super) struct RowStates {
+    largest: [f32; PADDED_ROWS],
+    /// The sums of `2^(score - largest)`.
+    totals: [f32; PADDED_ROWS],
+    /// Bring what was summed before the last tile of keys to the same scale.
+    pub(super) corrections: [f32; PADDED_ROWS],
 }
 
-impl RowState {
+impl RowStates {
     /// Before the first key.
-    pub(super) const START: RowState = RowState { largest: f32::NEG_INFINITY, total: 0.0 };
+    pub(super) const START: RowStates = RowStates {
+        largest: [f32::NEG_INFINITY; PADDED_ROWS],
+        totals: [0.0; PADDED_ROWS],
+        corrections: [0.0; PADDED_ROWS],
+    };
 
-    /// Turns the scores of a row into weights relative to the largest score so far. Returns the factor that
-    /// brings what was summed before to the same scale.
+    /// What the weighted sums are multiplied with in the end.
     #[inline(always)]
-    pub(super) fn soften<K: Kernel>(&mut self, scores: &Scores<'_>, row: usize, weights: Weights<'_>) -> f32 {
-        // Several registers in step, where panels are that wide: see `vector/wide.rs`.
-        if scores.columns.is_multiple_of(K::Row::LANES) {
-            self.soften_in::<K::Row>(scores, row, weights)
-        } else if scores.columns.is_multiple_of(2 * K::Vector::LANES) {
-            self.soften_in::<Wide<K::Vector, 2>>(scores, row, weights)
-        } else {
-            self.soften_in::<K::Vector>(scores, row, weights)
-        }
+    pub(super) fn shares<V: Vector>(&self) -> [f32; PADDED_ROWS] {
+        let mut shares = self.totals;
+        map!(V, shares, |total| V::splat(1.0) / total);
+        shares
     }
 
+    /// Takes note of the largest scores of a tile of keys.
     #[inline(always)]
-    fn soften_in<V: Vector>(&mut self, scores: &Scores<'_>, row: usize, weights: Weights<'_>) -> f32 {
-        let mut largest = V::splat(self.largest);
-        for scores in scores.row(row) {
-            for scores in scores.chunks_exact(V::LANES) {
-                largest = V::load(scores).max(largest);
+    fn meet<V: Vector>(&mut self, largest: [f32; PADDED_ROWS]) {
+        let before = self.largest;
+        zip!(V, &mut self.largest, largest, |before, now| now.max(before));
+        // Where nothing was summed yet, the largest score was -∞ and the correction is 2^-∞ = 0: even where it
+        // still is -∞, as it is taken for a number then.
+        let lowest = V::splat(f32::MIN);
+        self.corrections = before;
+        zip!(V, &mut self.corrections, self.largest, |before, now| {
+            exp2_without_overflow(before - lowest.max(now))
+        });
+    }
+}
+
+/// Turns the scores of each query into weights relative to the largest score so far, `[rows, KEY_TILE]`, two to a
+/// lane in bf16.
+#[inline(always)]
+pub(super) fn soften<K: Kernel>(
+    scores: &Scores<'_>,
+    states: &mut RowStates,
+    storage: Storage,
+    weights: &mut [f32],
+) {
+    // Several registers in step, where panels are that wide: see `vector/wide.rs`.
+    if scores.columns.is_multiple_of(K::Row::LANES) {
+        soften_in::<K, K::Row>(scores, states, storage, weights);
+    } else if scores.columns.is_multiple_of(2 * K::Vector::LANES) {
+        soften_in::<K, Wide<K::Vector, 2>>(scores, states, storage, weights);
+    } else {
+        soften_in::<K, K::Vector>(scores, states, storage, weights);
+    }
+}
+
+/// All queries' largest scores first, then all their exponentials: those wait for the largest, and each step of
+/// that is a chain of its own, which other rows' work hides.
+#[inline(always)]
+fn soften_in<K: Kernel, V: Vector>(
+    scores: &Scores<'_>,
+    states: &mut RowStates,
+    storage: Storage,
+    weights: &mut [f32],
+) {
+    let mut rows = [K::Vector::splat(f32::NEG_INFINITY); MAX_ROWS];
+    for (r, row) in rows[..scores.queries].iter_mut().enumerate() {
+        let mut largest = *row;
+        for panel in 0..scores.panels {
+            let scores = scores.row(panel, r);
+            for at in (0..scores.len()).step_by(K::Vector::LANES) {
+                largest = K::Vector::load(&scores[at..]).max(largest);
             }
         }
-        let largest = largest.largest();
+        *row = largest;
+    }
+    let mut largest = [f32::NEG_INFINITY; PADDED_ROWS];
+    largest[..MAX_ROWS].copy_from_slice(&K::Vector::largest_of_eight(rows));
+    states.meet::<K::Vector>(largest);
+
+    let mut totals = [V::splat(0.0); MAX_ROWS];
+    for r in 0..scores.queries {
+        let weights = &mut weights[r * KEY_TILE..][..KEY_TILE];
+        let largest = states.largest[r];
         // Before the first key that a query sees, all its scores are -∞, and their weights 0.
         let shift = V::splat(if largest == f32::NEG_INFINITY { 0.0 } else { largest });
-        let mut total = V::splat(0.0);
-        match weights {
-            Weights::F32(weights) => {
-                for (scores, weights) in scores.row(row).zip(weights.chunks_exact_mut(scores.columns)) {
-                    for (scores, weights) in
-                        scores.chunks_exact(V::LANES).zip(weights.chunks_exact_mut(V::LANES))
-                    {
-                        let weight = exp2_without_overflow(V::load(scores) - shift);
-                        total = total + weight;
-                        weight.store(weights);
-                    }
-                }
-            }
-            Weights::Bf16(weights) => {
-                let weights = halves(weights);
-                for (scores, weights) in scores.row(row).zip(weights.chunks_exact_mut(scores.columns)) {
-                    for (scores, weights) in
-                        scores.chunks_exact(V::LANES).zip(weights.chunks_exact_mut(V::LANES))
-                    {
-                        let weight = exp2_without_overflow(V::load(scores) - shift);
-                        total = total + weight;
-                        weight.store_bf16(weights);
-                    }
+        for panel in 0..scores.panels {
+            let row = scores.row(panel, r);
+            for at in (0..row.len()).step_by(V::LANES) {
+                let weight = exp2_without_overflow(V::load(&row[at..]) - shift);
+                totals[r] = totals[r] + weight;
+                let place = panel * scores.columns + at;
+                match storage {
+                    Storage::F32 => weight.store(&mut weights[place..]),
+                    _ => weight.store_bf16(&mut halves(weights)[place..]),
                 }
             }
         }
-        let before = self.largest;
-        self.largest = largest;
-        if self.total == 0.0 {
-            self.total = total.sum(); // nothing was summed yet
-            return 0.0;
-        }
-        let correction = exp2_without_overflow(V::splat(before - largest)).largest();
-        self.total = self.total * correction + total.sum();
-        correction
     }
-}
-
-/// Where the weights of a row go.
-pub(super) enum Weights<'a> {
-    F32(&'a mut [f32]),
-    /// Two to a lane.
-    Bf16(&'a mut [f32]),
-}
-
-impl<'a> Weights<'a> {
-    #[inline(always)]
-    pub(super) fn new(storage: Storage, lanes: &'a mut [f32]) -> Weights<'a> {
-        if storage == Storage::F32 { Weights::F32(lanes) } else { Weights::Bf16(lanes) }
+    for (r, sum) in V::sum_of_eight(totals).into_iter().enumerate() {
+        states.totals[r] = states.totals[r] * states.corrections[r] + sum;
     }
 }

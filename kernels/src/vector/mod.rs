@@ -55,6 +55,24 @@ pub(crate) trait Vector:
     fn smallest(self) -> f32;
     /// The largest lane.
     fn largest(self) -> f32;
+    /// [`Vector::sum`] of eight registers, whose order may be another.
+    #[inline(always)]
+    fn sum_of_eight(rows: [Self; 8]) -> [f32; 8] {
+        let mut sums = [0.0; 8];
+        for i in 0..8 {
+            sums[i] = rows[i].sum();
+        }
+        sums
+    }
+    /// [`Vector::largest`] of eight registers.
+    #[inline(always)]
+    fn largest_of_eight(rows: [Self; 8]) -> [f32; 8] {
+        let mut largest = [0.0; 8];
+        for i in 0..8 {
+            largest[i] = rows[i].largest();
+        }
+        largest
+    }
     /// Writes each lane rounded to the nearest of 0..=255, ties to even, to the start of a slice.
     fn store_bytes(self, bytes: &mut [u8]);
     /// The same for four registers, one behind the other.
@@ -67,6 +85,21 @@ pub(crate) trait Vector:
     }
     /// Writes each lane rounded to bf16, ties to even, to the start of a slice.
     fn store_bf16(self, halves: &mut [u16]);
+    /// Both as bf16, rounded to nearest, ties to even: `self` in the lower half of each lane, `odd` in the upper.
+    fn bf16_pairs(self, odd: Self) -> Self;
+    /// Writes the columns of `[LANES, LANES]` values to rows that start `stride` apart, as many as there are:
+    /// `out[column · stride + row] = square[row · LANES + column]`.
+    #[inline(always)]
+    fn transpose(square: &[f32], out: &mut [f32], stride: usize) {
+        for (column, out) in out.chunks_mut(stride).enumerate() {
+            for (row, value) in out[..Self::LANES].iter_mut().enumerate() {
+                *value = square[row * Self::LANES + column];
+            }
+        }
+    }
+    /// Asks for the cache line of an address, which may be any, so that it is near when it is read.
+    #[inline(always)]
+    fn prefetch(_address: *const f32) {}
     /// `sum - zero · weights` of 32-bit integers whose bits the first lanes of two slices are.
     fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self;
 
@@ -95,6 +128,9 @@ pub(crate) trait Vector:
 
 /// No instruction set has more lanes, several registers in step included.
 pub(crate) const MAX_LANES: usize = 48;
+
+/// No instruction set's register has more lanes, squared.
+pub(crate) const MAX_SQUARE: usize = 16 * 16;
 
 /// The value as bf16, rounded to nearest, ties to even.
 #[inline(always)]
@@ -163,3 +199,112 @@ macro_rules! fold {
 }
 
 pub(crate) use {fold, map, zip};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::Kernel;
+    use crate::isa::{Isa, dispatch};
+
+    dispatch! { pub fn transposed(columns: usize, stride: usize, out: &mut Vec<f32>) = transposed_body }
+    dispatch! { pub fn folded(rows: &[f32], sums: &mut [f32; 8], largest: &mut [f32; 8]) = folded_body }
+    dispatch! { pub fn paired(values: &[f32], pairs: &mut Vec<u32>) = paired_body }
+
+    /// Some columns of the square 0, 1, 2, …
+    #[inline(always)]
+    fn transposed_body<K: Kernel>(columns: usize, stride: usize, out: &mut Vec<f32>) {
+        let lanes = K::Vector::LANES;
+        let square: Vec<f32> = (0..lanes * lanes).map(|i| i as f32).collect();
+        // One value before the first row, as in a panel's second block of columns.
+        out.resize(columns.min(lanes) * stride, -1.0);
+        K::Vector::transpose(&square, &mut out[1..], stride);
+        out.push(lanes as f32);
+    }
+
+    #[test]
+    fn a_square_is_transposed_as_far_as_there_is_room() {
+        for isa in Isa::available() {
+            for columns in 1..=16 {
+                for stride in [17, 33] {
+                    let mut out = Vec::new();
+                    transposed(isa, columns, stride, &mut out);
+                    let lanes = out.pop().map_or(0, |lanes| lanes as usize);
+                    for (at, &value) in out.iter().enumerate() {
+                        let (column, row) = (at / stride, (at % stride).wrapping_sub(1));
+                        let expected = if row < lanes { (row * lanes + column) as f32 } else { -1.0 };
+                        assert_eq!(value, expected, "{isa:?}, row {row} of column {column}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn folded_body<K: Kernel>(rows: &[f32], sums: &mut [f32; 8], largest: &mut [f32; 8]) {
+        let (mut narrow, mut wide) = ([K::Vector::splat(0.0); 8], [K::Row::splat(0.0); 8]);
+        for (i, row) in rows.chunks_exact(MAX_LANES).enumerate() {
+            narrow[i] = K::Vector::load(row);
+            wide[i] = K::Row::load(row);
+        }
+        let (narrow_sums, wide_sums) = (K::Vector::sum_of_eight(narrow), K::Row::sum_of_eight(wide));
+        let (narrow, wide) = (K::Vector::largest_of_eight(narrow), K::Row::largest_of_eight(wide));
+        for i in 0..8 {
+            sums[i] = 1000.0 * narrow_sums[i] + wide_sums[i];
+            largest[i] = 1000.0 * narrow[i] + wide[i];
+        }
+    }
+
+    #[test]
+    fn eight_rows_are_folded_each_by_itself() {
+        // Whole numbers, so that sums are exact in any order.
+        let rows: Vec<f32> = (0..8 * MAX_LANES).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
+        for isa in Isa::available() {
+            let (mut sums, mut largest) = ([0.0; 8], [0.0; 8]);
+            folded(isa, &rows, &mut sums, &mut largest);
+            let mut one_by_one = ([0.0; 8], [0.0; 8]);
+            for (i, row) in rows.chunks_exact(MAX_LANES).enumerate() {
+                one_at_a_time(isa, row, &mut one_by_one.0[i], &mut one_by_one.1[i]);
+            }
+            assert_eq!((sums, largest), one_by_one, "{isa:?}");
+        }
+    }
+
+    dispatch! { pub fn one_at_a_time(row: &[f32], sum: &mut f32, largest: &mut f32) = one_at_a_time_body }
+
+    #[inline(always)]
+    fn one_at_a_time_body<K: Kernel>(row: &[f32], sum: &mut f32, largest: &mut f32) {
+        let (narrow, wide) = (&row[..K::Vector::LANES], &row[..K::Row::LANES]);
+        let most = |values: &[f32]| values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        *sum = 1000.0 * narrow.iter().sum::<f32>() + wide.iter().sum::<f32>();
+        *largest = 1000.0 * most(narrow) + most(wide);
+    }
+
+    #[inline(always)]
+    fn paired_body<K: Kernel>(values: &[f32], pairs: &mut Vec<u32>) {
+        let mut out = [0.0; MAX_LANES];
+        for (even, odd) in values.chunks_exact(K::Row::LANES).zip(values.chunks_exact(K::Row::LANES).skip(1))
+        {
+            K::Row::load(even).bf16_pairs(K::Row::load(odd)).store(&mut out);
+            pairs.extend(out[..K::Row::LANES].iter().map(|pair| pair.to_bits()));
+        }
+        pairs.push(K::Row::LANES as u32);
+    }
+
+    #[test]
+    fn pairs_are_rounded_as_single_values_are() {
+        let special = [0.0, -0.0, f32::NAN, f32::INFINITY, f32::MAX, f32::MIN_POSITIVE, 1e-42, 1.003_906_3];
+        let values: Vec<f32> = (0..20 * MAX_LANES)
+            .map(|i| special[i % 8] * if i % 3 == 0 { -1.0 } else { 1.0 } + (i / 64) as f32 * 0.1)
+            .collect();
+        for isa in Isa::available() {
+            let mut pairs = Vec::new();
+            paired(isa, &values, &mut pairs);
+            let lanes = pairs.pop().map_or(0, |lanes| lanes as usize);
+            for (at, &pair) in pairs.iter().enumerate() {
+                let expected =
+                    u32::from(bf16_bits(values[at])) | u32::from(bf16_bits(values[at + lanes])) << 16;
+                assert_eq!(pair, expected, "{isa:?}: {} and {}", values[at], values[at + lanes]);
+            }
+        }
+    }
+}

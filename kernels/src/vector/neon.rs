@@ -123,16 +123,13 @@ impl Vector for Neon4 {
     fn store_bf16(self, halves: &mut [u16]) {
         let halves = &mut halves[..4];
         // SAFETY: the instruction set as in `splat`; the slice has 4 values.
-        unsafe {
-            let bits = vreinterpretq_u32_f32(self.0);
-            let upper = vshrq_n_u32::<16>(bits);
-            let odd = vandq_u32(upper, vdupq_n_u32(1));
-            let rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
-            let quiet = vorrq_u32(upper, vdupq_n_u32(0x40));
-            let number = vceqq_f32(self.0, self.0);
-            let rounded = vbslq_u32(number, vshrq_n_u32::<16>(rounded), quiet);
-            vst1_u16(halves.as_mut_ptr(), vmovn_u32(rounded));
-        }
+        unsafe { vst1_u16(halves.as_mut_ptr(), vmovn_u32(vshrq_n_u32::<16>(self.rounded_bf16()))) }
+    }
+
+    #[inline(always)]
+    fn bf16_pairs(self, odd: Self) -> Self {
+        // SAFETY: the instruction set as in `splat`.
+        unsafe { Neon4(vreinterpretq_f32_u32(vsriq_n_u32::<16>(odd.rounded_bf16(), self.rounded_bf16()))) }
     }
 
     #[inline(always)]
@@ -142,6 +139,21 @@ impl Vector for Neon4 {
         unsafe {
             let weights = vreinterpretq_s32_f32(weights.0);
             Neon4(vcvtq_f32_s32(vmlsq_s32(vreinterpretq_s32_f32(sums.0), vdupq_n_s32(zero), weights)))
+        }
+    }
+}
+
+impl Neon4 {
+    /// bf16 in the upper half of each lane; what is below has no meaning.
+    #[inline(always)]
+    fn rounded_bf16(self) -> uint32x4_t {
+        // SAFETY: the instruction set as in `splat`.
+        unsafe {
+            let bits = vreinterpretq_u32_f32(self.0);
+            let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+            let rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+            let quiet = vorrq_u32(bits, vdupq_n_u32(0x40_0000));
+            vbslq_u32(vceqq_f32(self.0, self.0), rounded, quiet)
         }
     }
 }

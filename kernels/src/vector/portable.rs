@@ -119,6 +119,12 @@ impl Vector for Portable8 {
     }
 
     #[inline(always)]
+    fn bf16_pairs(self, odd: Self) -> Self {
+        let pair = |even, odd| f32::from_bits(u32::from(bf16_bits(even)) | u32::from(bf16_bits(odd)) << 16);
+        self.zip(odd, pair)
+    }
+
+    #[inline(always)]
     fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self {
         let integer = |value: f32| value.to_bits().cast_signed();
         Portable8(from_fn(|i| (integer(sums[i]) - zero * integer(weights[i])) as f32))

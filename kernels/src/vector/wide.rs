@@ -141,6 +141,30 @@ impl<V: Vector, const N: usize> Vector for Wide<V, N> {
     }
 
     #[inline(always)]
+    fn sum_of_eight(rows: [Self; 8]) -> [f32; 8] {
+        let mut sums = [rows[0].0[0]; 8];
+        for i in 0..8 {
+            sums[i] = rows[i].0[0];
+            for part in 1..N {
+                sums[i] = sums[i] + rows[i].0[part];
+            }
+        }
+        V::sum_of_eight(sums)
+    }
+
+    #[inline(always)]
+    fn largest_of_eight(rows: [Self; 8]) -> [f32; 8] {
+        let mut largest = [rows[0].0[0]; 8];
+        for i in 0..8 {
+            largest[i] = rows[i].0[0];
+            for part in 1..N {
+                largest[i] = rows[i].0[part].max(largest[i]);
+            }
+        }
+        V::largest_of_eight(largest)
+    }
+
+    #[inline(always)]
     fn store_bytes(self, bytes: &mut [u8]) {
         let bytes = &mut bytes[..Self::LANES];
         for i in 0..N {
@@ -154,6 +178,14 @@ impl<V: Vector, const N: usize> Vector for Wide<V, N> {
         for i in 0..N {
             self.0[i].store_bf16(&mut halves[i * V::LANES..]);
         }
+    }
+
+    #[inline(always)]
+    fn bf16_pairs(mut self, odd: Self) -> Self {
+        for i in 0..N {
+            self.0[i] = self.0[i].bf16_pairs(odd.0[i]);
+        }
+        self
     }
 
     #[inline(always)]

@@ -156,17 +156,35 @@ register!(
             let halves = &mut halves[..8];
             // SAFETY: the instruction set as in `splat`; the slice has 8 values.
             unsafe {
-                let bits = _mm256_castps_si256(self.0);
-                let upper = _mm256_srli_epi32::<16>(bits);
-                let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
-                let rounding = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
-                let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, rounding));
-                let quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
-                let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
-                let rounded = _mm256_blendv_epi8(rounded, quiet, nan);
+                let rounded = _mm256_srli_epi32::<16>(self.rounded_bf16());
                 let (low, high) = (_mm256_castsi256_si128(rounded), _mm256_extracti128_si256::<1>(rounded));
                 _mm_storeu_si128(halves.as_mut_ptr().cast(), _mm_packus_epi32(low, high));
             }
+        }
+
+        fn bf16_pairs(self, odd: Self) -> Self {
+            // SAFETY: the instruction set as in `splat`.
+            unsafe {
+                let even = _mm256_srli_epi32::<16>(self.rounded_bf16());
+                Avx2x8(_mm256_castsi256_ps(_mm256_blend_epi16::<0b1010_1010>(even, odd.rounded_bf16())))
+            }
+        }
+
+        fn transpose(square: &[f32], out: &mut [f32], stride: usize) {
+            let mut rows = [Self::splat(0.0); 8];
+            for (row, values) in rows.iter_mut().enumerate() {
+                *values = Self::load(&square[row * 8..]);
+            }
+            transpose_avx2(&mut rows);
+            for (column, values) in rows.into_iter().enumerate() {
+                if column * stride + 8 <= out.len() {
+                    values.store(&mut out[column * stride..]);
+                }
+            }
+        }
+
+        fn prefetch(address: *const f32) {
+            prefetch(address);
         }
 
         fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self {
@@ -180,6 +198,22 @@ register!(
     }
 );
 
+impl Avx2x8 {
+    /// bf16 in the upper half of each lane; what is below has no meaning.
+    #[inline(always)]
+    fn rounded_bf16(self) -> __m256i {
+        // SAFETY: the instruction set as in `splat`.
+        unsafe {
+            let bits = _mm256_castps_si256(self.0);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
+            _mm256_blendv_epi8(rounded, quiet, nan)
+        }
+    }
+}
+
 /// The lanes folded in halves.
 #[inline(always)]
 fn halve(vector: Avx2x8, op: impl Fn(f32, f32) -> f32) -> f32 {
@@ -188,6 +222,50 @@ fn halve(vector: Avx2x8, op: impl Fn(f32, f32) -> f32) -> f32 {
     let four: [f32; 4] = std::array::from_fn(|i| op(lanes[i], lanes[i + 4]));
     op(op(four[0], four[2]), op(four[1], four[3]))
 }
+
+/// Folds the lanes of each of eight registers of AVX-512, all in step: whenever their values are halved, two
+/// registers become one.
+macro_rules! fold_eight {
+    ($rows:expr, $fold:ident) => {{
+        let rows = $rows;
+        let mut fours = [rows[0].0; 4];
+        let mut twos = fours;
+        let mut folded = [0.0; 8];
+        // SAFETY: the instruction set as in `splat`; the array has 8 values.
+        unsafe {
+            // Two rows, 8 values each: a a b b, by 128 bits.
+            for i in 0..4 {
+                let (a, b) = (rows[2 * i].0, rows[2 * i + 1].0);
+                let (low, high) = (
+                    _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
+                    _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
+                );
+                fours[i] = $fold(low, high);
+            }
+            // Four rows, 4 values each: a b c d.
+            for i in 0..2 {
+                let (ab, cd) = (fours[2 * i], fours[2 * i + 1]);
+                let (even, odd) = (_mm512_shuffle_f32x4::<EVEN>(ab, cd), _mm512_shuffle_f32x4::<ODD>(ab, cd));
+                twos[i] = $fold(even, odd);
+            }
+            // Eight rows, 2 values each: aaee bbff ccgg ddhh.
+            let (low, high) = (
+                _mm512_shuffle_ps::<0b01_00_01_00>(twos[0], twos[1]),
+                _mm512_shuffle_ps::<0b11_10_11_10>(twos[0], twos[1]),
+            );
+            let pairs = $fold(low, high);
+            let all = $fold(pairs, _mm512_permute_ps::<0b10_11_00_01>(pairs));
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 4, 8, 12, 2, 6, 10, 14);
+            let ordered = _mm512_castps512_ps256(_mm512_permutexvar_ps(order, all));
+            _mm256_storeu_ps(folded.as_mut_ptr(), ordered);
+        }
+        folded
+    }};
+}
+
+/// Of two registers' 128 bits, the even ones and the odd ones.
+const EVEN: i32 = 0b10_00_10_00;
+const ODD: i32 = 0b11_01_11_01;
 
 register!(
     /// AVX-512 (F, VL, BW, DQ).
@@ -235,6 +313,14 @@ register!(
             unsafe { _mm512_reduce_max_ps(self.0) }
         }
 
+        fn sum_of_eight(rows: [Self; 8]) -> [f32; 8] {
+            fold_eight!(rows, _mm512_add_ps)
+        }
+
+        fn largest_of_eight(rows: [Self; 8]) -> [f32; 8] {
+            fold_eight!(rows, _mm512_max_ps)
+        }
+
         fn store_bytes_of_four(registers: [Self; 4], bytes: &mut [u8]) {
             let bytes = &mut bytes[..64];
             // SAFETY: the instruction set as in `splat`; the slice has 64 bytes.
@@ -265,16 +351,35 @@ register!(
             let halves = &mut halves[..16];
             // SAFETY: the instruction set as in `splat`; the slice has 16 values.
             unsafe {
-                let bits = _mm512_castps_si512(self.0);
-                let upper = _mm512_srli_epi32::<16>(bits);
-                let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
-                let rounding = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-                let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, rounding));
-                let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
-                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
-                let rounded = _mm512_mask_blend_epi32(nan, rounded, quiet);
+                let rounded = _mm512_srli_epi32::<16>(self.rounded_bf16());
                 _mm256_storeu_si256(halves.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(rounded));
             }
+        }
+
+        fn bf16_pairs(self, odd: Self) -> Self {
+            const ODD: u32 = 0xaaaa_aaaa;
+            // SAFETY: the instruction set as in `splat`.
+            unsafe {
+                let even = _mm512_srli_epi32::<16>(self.rounded_bf16());
+                Avx512x16(_mm512_castsi512_ps(_mm512_mask_blend_epi16(ODD, even, odd.rounded_bf16())))
+            }
+        }
+
+        fn transpose(square: &[f32], out: &mut [f32], stride: usize) {
+            let mut rows = [Self::splat(0.0); 16];
+            for (row, values) in rows.iter_mut().enumerate() {
+                *values = Self::load(&square[row * 16..]);
+            }
+            transpose_avx512(&mut rows);
+            for (column, values) in rows.into_iter().enumerate() {
+                if column * stride + 16 <= out.len() {
+                    values.store(&mut out[column * stride..]);
+                }
+            }
+        }
+
+        fn prefetch(address: *const f32) {
+            prefetch(address);
         }
 
         fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self {
@@ -287,3 +392,81 @@ register!(
         }
     }
 );
+
+impl Avx512x16 {
+    /// bf16 in the upper half of each lane; what is below has no meaning.
+    #[inline(always)]
+    fn rounded_bf16(self) -> __m512i {
+        // SAFETY: the instruction set as in `splat`.
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x40_0000))
+        }
+    }
+}
+
+/// Asks for a cache line, into the L1 cache.
+#[inline(always)]
+fn prefetch(address: *const f32) {
+    // SAFETY: SSE is part of x86-64, and a prefetch of a bad address does nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+}
+
+// Both transpose the four columns of each 128 bits first, for four rows: what is then column j of the four
+// columns in 128 bits L belongs to column 4L + j. Then they collect a column's 128 bits from all rows.
+
+#[inline(always)]
+fn transpose_avx2(rows: &mut [Avx2x8; 8]) {
+    // SAFETY: the instruction set as in `splat`.
+    unsafe {
+        for rows in rows.chunks_exact_mut(4) {
+            let (low, high) =
+                (_mm256_unpacklo_ps(rows[0].0, rows[1].0), _mm256_unpackhi_ps(rows[0].0, rows[1].0));
+            let (low2, high2) =
+                (_mm256_unpacklo_ps(rows[2].0, rows[3].0), _mm256_unpackhi_ps(rows[2].0, rows[3].0));
+            let (low, low2) = (_mm256_castps_pd(low), _mm256_castps_pd(low2));
+            let (high, high2) = (_mm256_castps_pd(high), _mm256_castps_pd(high2));
+            rows[0].0 = _mm256_castpd_ps(_mm256_unpacklo_pd(low, low2));
+            rows[1].0 = _mm256_castpd_ps(_mm256_unpackhi_pd(low, low2));
+            rows[2].0 = _mm256_castpd_ps(_mm256_unpacklo_pd(high, high2));
+            rows[3].0 = _mm256_castpd_ps(_mm256_unpackhi_pd(high, high2));
+        }
+        for j in 0..4 {
+            let (upper, lower) = (rows[j].0, rows[4 + j].0);
+            rows[j].0 = _mm256_permute2f128_ps::<0x20>(upper, lower);
+            rows[4 + j].0 = _mm256_permute2f128_ps::<0x31>(upper, lower);
+        }
+    }
+}
+
+#[inline(always)]
+fn transpose_avx512(rows: &mut [Avx512x16; 16]) {
+    // SAFETY: the instruction set as in `splat`.
+    unsafe {
+        for rows in rows.chunks_exact_mut(4) {
+            let (low, high) =
+                (_mm512_unpacklo_ps(rows[0].0, rows[1].0), _mm512_unpackhi_ps(rows[0].0, rows[1].0));
+            let (low2, high2) =
+                (_mm512_unpacklo_ps(rows[2].0, rows[3].0), _mm512_unpackhi_ps(rows[2].0, rows[3].0));
+            let (low, low2) = (_mm512_castps_pd(low), _mm512_castps_pd(low2));
+            let (high, high2) = (_mm512_castps_pd(high), _mm512_castps_pd(high2));
+            rows[0].0 = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low2));
+            rows[1].0 = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low2));
+            rows[2].0 = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high2));
+            rows[3].0 = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high2));
+        }
+        for j in 0..4 {
+            let even = _mm512_shuffle_f32x4::<EVEN>(rows[j].0, rows[4 + j].0);
+            let odd = _mm512_shuffle_f32x4::<ODD>(rows[j].0, rows[4 + j].0);
+            let even2 = _mm512_shuffle_f32x4::<EVEN>(rows[8 + j].0, rows[12 + j].0);
+            let odd2 = _mm512_shuffle_f32x4::<ODD>(rows[8 + j].0, rows[12 + j].0);
+            rows[j].0 = _mm512_shuffle_f32x4::<EVEN>(even, even2);
+            rows[4 + j].0 = _mm512_shuffle_f32x4::<EVEN>(odd, odd2);
+            rows[8 + j].0 = _mm512_shuffle_f32x4::<ODD>(even, even2);
+            rows[12 + j].0 = _mm512_shuffle_f32x4::<ODD>(odd, odd2);
+        }
+    }
+}

@@ -92,13 +92,13 @@ fn run_heads(
         let keys = text.column_range((heads + kv_head) * head_dim, *head_dim);
         let values = text.column_range((heads + kv_heads + kv_head) * head_dim, *head_dim);
         let (keys, values) = (keys.row_range(0, visible_keys), values.row_range(0, visible_keys));
-        scratch.panels.pack(kernel.isa, kernel.storage_at(*scale), keys, values);
+        scratch.panels.pack(kernel.isa, kernel.storage_at(*scale), *scale, keys, values);
         for head in kv_head * group..(kv_head + 1) * group {
             let (part, others) = rest.split_columns(*head_dim);
             rest = others;
             let queries = text.column_range(head * head_dim, *head_dim);
             let bias = bias.as_ref().map_or(&[][..], |bias| bias.head(head));
-            let parameters = Attention { scale: *scale, before: visible.before, after: visible.after, bias };
+            let parameters = Attention { before: visible.before, after: visible.after, bias };
             attention(kernel.isa, queries, &scratch.panels, &parameters, part, &mut scratch.attention);
         }
     }

@@ -273,7 +273,7 @@ fn attention_of_heads(
     let qkv = Matrix::new(&qkv, tokens, columns, columns);
     let head_of = |head: usize| qkv.column_range(head * head_dim, head_dim);
     let scale = 1.0 / (head_dim as f32).sqrt();
-    let parameters = Attention { scale, before: None, after: None, bias: &[] };
+    let parameters = Attention { before: None, after: None, bias: &[] };
     let mut out = vec![0.0; tokens * heads * head_dim];
     let (mut panels, mut scratch) = (KeyValuePanels::default(), AttentionScratch::default());
     let mut run = |out: &mut [f32]| {
@@ -281,7 +281,8 @@ fn attention_of_heads(
         for head in 0..heads {
             let kv_head = head * kv_heads / heads;
             if head == 0 || kv_head != (head - 1) * kv_heads / heads {
-                panels.pack(isa, storage, head_of(heads + kv_head), head_of(heads + kv_heads + kv_head));
+                let (keys, values) = (head_of(heads + kv_head), head_of(heads + kv_heads + kv_head));
+                panels.pack(isa, storage, scale, keys, values);
             }
             let (part, others) = rest.split_columns(head_dim);
             rest = others;
