@@ -7,6 +7,11 @@ the same number of threads, from texts to unit vectors, tokenisation included, e
 that stays loaded; workloads go round all of them in turn, and medians are given. Then, also in turn, the
 time from the start of a process to the first vector.
 
+A virtual machine's cores may be one core's two threads for a while, or stand still. So before and after each
+measurement all threads do bare arithmetic, which is compared with one thread's: where they do less than
+UNDISTURBED of as many alone, the measurement is kept but not counted, and taken again, for at most twice as
+many rounds. If fewer than half of a program's measurements are left, all are counted, and the table says so.
+
 Workloads: 32 texts of 128 tokens; one query of 16 tokens; FILE, one text a line (without it: package
 descriptions and manual pages of this machine, or the documentation of its Rust toolchain).
 
@@ -42,6 +47,7 @@ PEERS = [
     ("llama.cpp", "f32"), ("llama.cpp", "bf16"), ("llama.cpp", "int8"),
 ]
 READ_ANY_FOLDER = ["taskvec", "sentence-transformers"]
+UNDISTURBED = 0.85
 RUST = {"taskvec": "taskvec-peer", "candle": "candle-peer", "fastembed-rs": "fastembed-peer", "rten": "rten-peer"}
 
 
@@ -175,11 +181,42 @@ def first_vector(arguments, environment, cores, query):
     return seconds
 
 
+class Machine:
+    """How much of its cores it gives; see `UNDISTURBED`."""
+
+    def __init__(self, threads, env, cores):
+        self.peer = Peer([str(WORK / "rust" / "release" / "arithmetic"), str(threads)], env, cores)
+
+    def measure(self, work):
+        """[seconds, share of the cores]"""
+        before = float(self.peer.ask("share"))
+        seconds = work()
+        return [seconds, min(before, float(self.peer.ask("share")))]
+
+
+def counted(measurements, wanted):
+    """The seconds that count, and whether they are undisturbed ones."""
+    undisturbed = [seconds for seconds, share in measurements if share >= UNDISTURBED]
+    if 2 * len(undisturbed) >= wanted:
+        return undisturbed, True
+    return [seconds for seconds, _ in measurements], False
+
+
+def rounds(count, keys, measure, results):
+    """Goes round the programs in turn, until each has `count` undisturbed measurements."""
+    for _ in range(2 * count):
+        for key in keys:
+            measurements = results[key]
+            if sum(share >= UNDISTURBED for _, share in measurements) < count:
+                measurements.append(measure(key))
+
+
 def measure(options, python, model):
     cores = set(sorted(os.sched_getaffinity(0))[: options.threads])
     env = environment(python, options.threads)
     file = lambda name: WORK / f"{name}.txt"
     peers, results = {}, {}
+    machine = Machine(options.threads, env, cores)
     only = options.only or (None if is_bert(model) else READ_ANY_FOLDER)
     for name, precision in PEERS:
         if only and name not in only:
@@ -191,7 +228,7 @@ def measure(options, python, model):
         except (RuntimeError, OSError) as problem:
             print(f"{key}: does not start here ({problem})", file=sys.stderr)
             continue
-        results[key] = {name: [] for name in ("dense", "query", "corpus", "start")}
+        results[key] = {}
         for warm in ("query", "dense"):
             peers[key][0].ask("time", file(warm), 2)
     for key, (peer, _) in peers.items():
@@ -201,19 +238,24 @@ def measure(options, python, model):
         if key == "taskvec f32":
             reference = vectors
         results[key]["cosine_to_taskvec_f32"] = accuracy(vectors, reference)
+
+    def ask(key, workload, times):
+        time.sleep(0.05)  # threads of the last one may still spin
+        return machine.measure(lambda: float(peers[key][0].ask("time", file(workload), times)))
+
     # A query is the median of some in a row: its weights are in the cache then, as in a busy service.
-    rounds = {"query": (options.rounds * 4, 25), "dense": (options.rounds * 2, 1), "corpus": (options.rounds, 1)}
-    for workload, (count, times) in rounds.items():
-        for _ in range(count):
-            for key, (peer, _) in peers.items():
-                time.sleep(0.05)  # threads of the last one may still spin
-                results[key][workload].append(float(peer.ask("time", file(workload), times)))
+    counts = {"query": 4 * options.rounds, "dense": 2 * options.rounds, "corpus": options.rounds}
+    for workload, count in counts.items():
+        of_workload = {key: result.setdefault(workload, []) for key, result in results.items()}
+        times = 25 if workload == "query" else 1
+        rounds(count, peers, lambda key: ask(key, workload, times), of_workload)
     for key, (peer, _) in peers.items():
         peer.close()
-    for _ in range(options.rounds):
-        for key, (_, arguments) in peers.items():
-            results[key]["start"].append(first_vector(arguments, env, cores, file("query")))
-    return results
+    of_start = {key: result.setdefault("start", []) for key, result in results.items()}
+    start = lambda key: machine.measure(lambda: first_vector(peers[key][1], env, cores, file("query")))
+    rounds(options.rounds, peers, start, of_start)
+    machine.peer.close()
+    return results, counts | {"start": options.rounds}
 
 
 def versions(python):
@@ -242,15 +284,18 @@ def cpu():
     return platform.processor()
 
 
-def table(results):
-    median = lambda values: statistics.median(values)
+def table(results, counts):
+    def cell(result, workload, scale, digits):
+        seconds, undisturbed = counted(result[workload], counts[workload])
+        return f"{statistics.median(seconds) * scale:.{digits}f}" + ("" if undisturbed else " (disturbed)")
+
     rows = ["| | 32 x 128 tokens, ms | 16-token query, ms | corpus, s | first vector, s | cosine: mean, min |"]
     rows.append("|---|---|---|---|---|---|")
     for key, result in results.items():
         cosine = result["cosine_to_taskvec_f32"]
         rows.append(
-            f"| {key} | {median(result['dense']) * 1e3:.0f} | {median(result['query']) * 1e3:.2f} "
-            f"| {median(result['corpus']):.2f} | {median(result['start']):.3f} "
+            f"| {key} | {cell(result, 'dense', 1e3, 0)} | {cell(result, 'query', 1e3, 2)} "
+            f"| {cell(result, 'corpus', 1, 2)} | {cell(result, 'start', 1, 3)} "
             f"| {cosine['mean']:.5f}, {cosine['min']:.4f} |"
         )
     return "\n".join(rows)
@@ -275,18 +320,19 @@ def main():
     print(f"corpus: {origin}", file=sys.stderr)
     workloads(options.model, texts)
     python, model = set_up(options.python, options.model, WORK / "corpus.txt")
-    results = measure(options, python, model)
+    results, counts = measure(options, python, model)
     report = {
         "command": "python " + " ".join(
             ["benches/peers/run.py", *(pathlib.Path(a).name if "/" in a else a for a in sys.argv[1:])]
         ),
         "machine": {"cpu": cpu(), "cores": os.cpu_count(), "system": platform.platform()},
-        "versions": versions(python), "model": options.model.name, "corpus": origin, "threads": options.threads, "seconds": results,
+        "versions": versions(python), "model": options.model.name, "corpus": origin, "threads": options.threads,
+        "undisturbed_from": UNDISTURBED, "wanted": counts, "seconds_and_share_of_cores": results,
     }
     name = "peers" if options.model == MODEL else f"peers-{options.model.name}"
     out = ROOT / "benches" / "results" / f"{name}.json"
     out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(table(results))
+    print(table(results, counts))
 
 
 main()

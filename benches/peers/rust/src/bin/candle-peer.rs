@@ -12,7 +12,8 @@ fn main() -> Result<()> {
     let folder = Path::new(&folder);
     let read = |name: &str| std::fs::read(folder.join(name)).context(name.to_owned());
     let config: Config = serde_json::from_slice(&read("config.json")?)?;
-    let weights = VarBuilder::from_buffered_safetensors(read("model.safetensors")?, DType::F32, &Device::Cpu)?;
+    let weights =
+        VarBuilder::from_buffered_safetensors(read("model.safetensors")?, DType::F32, &Device::Cpu)?;
     let model = BertModel::load(weights, &config)?;
     serve_batches(folder, |batch| embed(&model, batch))
 }

@@ -2,9 +2,7 @@
 //! hidden states.
 
 use anyhow::{Context, Result};
-use fastembed::{
-    InitOptionsUserDefined, Pooling, TextEmbedding, TokenizerFiles, UserDefinedEmbeddingModel,
-};
+use fastembed::{InitOptionsUserDefined, Pooling, TextEmbedding, TokenizerFiles, UserDefinedEmbeddingModel};
 use taskvec_peers::{Arguments, serve};
 
 fn main() -> Result<()> {
