@@ -1,7 +1,7 @@
 //! What happens to a tile of sums on the way to the result, a register at a time.
 
 use super::{Kernel, MAX_COLUMNS, MAX_TILE, PackedWeights, Storage, Tile};
-use crate::activation::{Activation, gelu_erf, gelu_tanh, relu, silu};
+use crate::activation::{Activation, gelu_erf, gelu_tanh, relu, rough_gelu_erf, silu};
 use crate::math::tanh;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::vector::Vector;
@@ -35,6 +35,7 @@ pub(super) struct PanelProduct<'a> {
     int8: Option<(&'a [f32], &'a [f32])>,
     values: &'a [f32],
     lanes: usize,
+    storage: Storage,
     multiply: Tile,
 }
 
@@ -56,6 +57,7 @@ impl<'a> PanelProduct<'a> {
             int8: (weights.storage() == Storage::Int8).then(|| meaning.split_at(K::COLUMNS)),
             values,
             lanes: weights.storage().lanes(weights.inputs()),
+            storage: weights.storage(),
             multiply: weights.isa().tile(weights.storage()),
         }
     }
@@ -235,7 +237,8 @@ impl<'a> PanelEnd<'a> {
         }
         match self.activation {
             Activation::Identity => finish!(|x| x),
-            Activation::GeluErf => finish!(|x| gelu_erf(x)),
+            Activation::GeluErf if main.storage == Storage::F32 => finish!(|x| gelu_erf(x)),
+            Activation::GeluErf => finish!(|x| rough_gelu_erf(x)),
             Activation::GeluTanh => finish!(|x| gelu_tanh(x)),
             Activation::Silu => finish!(|x| silu(x)),
             Activation::Relu => finish!(|x| relu(x)),
