@@ -38,8 +38,8 @@ pub use activation::{Activation, activate};
 pub use aligned::AlignedBuffer;
 pub use attention::{Attention, AttentionScratch, KeyValuePanels, attention};
 pub use gemm::{
-    Epilogue, GemmScratch, PackedWeights, Storage, encode_row, gemm, multiply_in_registers, pack_panel,
-    packed_len, read_memory,
+    Epilogue, GemmScratch, PackedWeights, Storage, encode_row, gemm, gemm_of_encoded, multiply_in_registers,
+    pack_panel, packed_len, read_memory,
 };
 pub use isa::Isa;
 pub use matrix::{Matrix, MatrixMut};

@@ -49,7 +49,8 @@ fn close(got: f32, want: f64, bound: f64, place: impl std::fmt::Debug) -> Result
     Ok(())
 }
 
-/// `x · Wᵀ`, or `(x · Gᵀ) ⊙ (x · Wᵀ)`, and that its last row has the same bits by itself.
+/// `x · Wᵀ`, or `(x · Gᵀ) ⊙ (x · Wᵀ)`, and that its last row has the same bits by itself, as has the product of rows
+/// that were encoded before.
 fn run_gemm(
     isa: Isa,
     storage: Storage,
@@ -76,6 +77,17 @@ fn run_gemm(
     let all = run(x);
     let alone = run(&x[(rows - 1) * inputs..]);
     assert_eq!(&all[(rows - 1) * outputs..], alone.as_slice(), "{isa:?}");
+
+    let lanes = storage.stored_lanes(inputs);
+    let mut encoded = vec![0.0; rows * lanes];
+    for (row, encoded) in x.chunks_exact(inputs).zip(encoded.chunks_exact_mut(lanes)) {
+        encode_row(isa, storage, row, encoded);
+    }
+    let mut of_encoded = vec![f32::NAN; rows * outputs];
+    let view = MatrixMut::new(&mut of_encoded, rows, outputs, outputs);
+    let encoded = Matrix::new(&encoded, rows, lanes, lanes);
+    gemm_of_encoded(isa, encoded, &weights, 0..weights.panels(), &epilogue, view);
+    assert_eq!(of_encoded, all, "{isa:?}");
     all
 }
 

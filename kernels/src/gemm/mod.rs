@@ -216,6 +216,20 @@ dispatch! {
     ) = gemm_body
 }
 
+dispatch! {
+    /// [`gemm`] of rows that [`encode_row`] has brought to the weights' storage: `x` is `[rows, stored lanes]`.
+    ///
+    /// # Panics
+    /// If sizes do not agree.
+    pub fn gemm_of_encoded(
+        x: Matrix<'_>,
+        weights: &PackedWeights,
+        panels: Range<usize>,
+        epilogue: &Epilogue<'_>,
+        out: MatrixMut<'_>,
+    ) = gemm_of_encoded_body
+}
+
 #[inline(always)]
 fn gemm_body<K: Kernel>(
     x: Matrix<'_>,
@@ -225,29 +239,59 @@ fn gemm_body<K: Kernel>(
     mut out: MatrixMut<'_>,
     scratch: &mut GemmScratch,
 ) {
-    check_gemm::<K>(x, weights, &panels, epilogue, &out);
+    assert!(x.columns() == weights.inputs() && x.rows() == out.rows());
+    check_gemm::<K>(weights, &panels, epilogue, &out);
     for block in (0..x.rows()).step_by(ROW_BLOCK) {
-        let block_rows = x.row_range(block, ROW_BLOCK.min(x.rows() - block));
-        let encoded = encode_rows::<K>(weights.storage(), block_rows, scratch);
-        for panel in panels.clone() {
-            let start = panel * K::COLUMNS;
-            let columns = start..(start + K::COLUMNS).min(weights.outputs());
-            let mut main = PanelProduct::new::<K>(weights, epilogue.bias, panel);
-            let mut gate = epilogue.gate.map(|(gate, bias)| PanelProduct::new::<K>(gate, bias, panel));
-            let out_column = start - panels.start * K::COLUMNS;
-            let out = out.columns_mut(out_column..out_column + columns.len());
-            let mut end = PanelEnd::new(epilogue, columns, out);
-            for first in (0..encoded.rows()).step_by(K::ROWS) {
-                let rows = encoded.row_range(first, K::ROWS.min(encoded.rows() - first));
-                // SAFETY: this body is compiled for K's instruction set only where `dispatch!`
-                // found it to be there, and the weights were packed for it.
-                unsafe { main.multiply(rows) };
-                if let Some(gate) = &mut gate {
-                    // SAFETY: as above.
-                    unsafe { gate.multiply(rows) };
-                }
-                end.finish::<K>(&main, gate.as_ref(), rows, block + first);
+        let rows = x.row_range(block, ROW_BLOCK.min(x.rows() - block));
+        let rows = encode_rows::<K>(weights.storage(), rows, scratch);
+        multiply_block::<K>(rows, block, weights, &panels, epilogue, &mut out);
+    }
+}
+
+#[inline(always)]
+fn gemm_of_encoded_body<K: Kernel>(
+    x: Matrix<'_>,
+    weights: &PackedWeights,
+    panels: Range<usize>,
+    epilogue: &Epilogue<'_>,
+    mut out: MatrixMut<'_>,
+) {
+    assert!(x.columns() == weights.storage().stored_lanes(weights.inputs()) && x.rows() == out.rows());
+    check_gemm::<K>(weights, &panels, epilogue, &out);
+    for block in (0..x.rows()).step_by(ROW_BLOCK) {
+        let rows = x.row_range(block, ROW_BLOCK.min(x.rows() - block));
+        multiply_block::<K>(rows, block, weights, &panels, epilogue, &mut out);
+    }
+}
+
+/// The products of encoded rows with all panels; `first` is the row of the result that the first belongs to.
+#[inline(always)]
+fn multiply_block<K: Kernel>(
+    encoded: Matrix<'_>,
+    first: usize,
+    weights: &PackedWeights,
+    panels: &Range<usize>,
+    epilogue: &Epilogue<'_>,
+    out: &mut MatrixMut<'_>,
+) {
+    for panel in panels.clone() {
+        let start = panel * K::COLUMNS;
+        let columns = start..(start + K::COLUMNS).min(weights.outputs());
+        let mut main = PanelProduct::new::<K>(weights, epilogue.bias, panel);
+        let mut gate = epilogue.gate.map(|(gate, bias)| PanelProduct::new::<K>(gate, bias, panel));
+        let out_column = start - panels.start * K::COLUMNS;
+        let out = out.columns_mut(out_column..out_column + columns.len());
+        let mut end = PanelEnd::new(epilogue, columns, out);
+        for row in (0..encoded.rows()).step_by(K::ROWS) {
+            let rows = encoded.row_range(row, K::ROWS.min(encoded.rows() - row));
+            // SAFETY: this body is compiled for K's instruction set only where `dispatch!`
+            // found it to be there, and the weights were packed for it.
+            unsafe { main.multiply(rows) };
+            if let Some(gate) = &mut gate {
+                // SAFETY: as above.
+                unsafe { gate.multiply(rows) };
             }
+            end.finish::<K>(&main, gate.as_ref(), rows, first + row);
         }
     }
 }
@@ -272,7 +316,6 @@ fn encode_rows<'a, K: Kernel>(
 
 #[inline(always)]
 fn check_gemm<K: Kernel>(
-    x: Matrix<'_>,
     weights: &PackedWeights,
     panels: &Range<usize>,
     epilogue: &Epilogue<'_>,
@@ -282,7 +325,7 @@ fn check_gemm<K: Kernel>(
     let columns = (panels.end * K::COLUMNS).min(outputs) - panels.start * K::COLUMNS;
     assert!(weights.isa().panel_columns() == K::COLUMNS, "weights packed for {:?}", weights.isa());
     assert!(panels.end <= weights.panels(), "no such panels");
-    assert!(x.columns() == weights.inputs() && out.rows() == x.rows() && out.columns() == columns);
+    assert!(out.columns() == columns);
     assert!(epilogue.bias.is_empty() || epilogue.bias.len() == outputs);
     if let Some((gate, bias)) = epilogue.gate {
         assert!(gate.isa() == weights.isa() && gate.storage() == weights.storage());
@@ -290,6 +333,6 @@ fn check_gemm<K: Kernel>(
         assert!(bias.is_empty() || bias.len() == outputs);
     }
     for other in epilogue.factor.iter().chain(&epilogue.residual) {
-        assert!(other.rows() == x.rows() && other.columns() == outputs);
+        assert!(other.rows() == out.rows() && other.columns() == outputs);
     }
 }

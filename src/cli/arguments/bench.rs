@@ -16,7 +16,8 @@ pub(crate) enum BenchCommand {
 
 #[derive(Args)]
 pub(crate) struct BenchKernelsArguments {
-    /// Only kernels with one of these in their name: product, attention, layer_norm, activation, encode
+    /// Only kernels with one of these in their name: product (with its activation, and on the CPU the encoding of
+    /// its rows), bare product, attention, layer_norm, activation, encode
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
     /// Rows of products, and tokens of attention (on a GPU in texts of up to 128)

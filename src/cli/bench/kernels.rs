@@ -11,7 +11,7 @@ use std::time::Duration;
 use taskvec::{Activation, KernelShape};
 use taskvec_kernels::{
     Attention, AttentionScratch, Epilogue, GemmScratch, Isa, KeyValuePanels, Matrix, MatrixMut,
-    PackedWeights, Storage, activate, attention, encode_row, gemm, layer_norm, read_memory,
+    PackedWeights, Storage, activate, attention, encode_row, gemm, gemm_of_encoded, layer_norm, read_memory,
 };
 
 /// How long each kernel is measured.
@@ -102,11 +102,38 @@ struct Kernel {
 }
 
 enum Work {
-    Product { rows: usize, outputs: usize, inputs: usize, activation: Activation, gated: bool },
-    Attention { tokens: usize, heads: usize, kv_heads: usize, head_dim: usize },
-    LayerNorm { rows: usize, width: usize },
-    Activation { rows: usize, width: usize, activation: Activation },
-    Encode { rows: usize, width: usize },
+    Product {
+        rows: usize,
+        outputs: usize,
+        inputs: usize,
+        activation: Activation,
+        gated: bool,
+    },
+    /// Nothing but the product and its bias, of rows that were encoded before.
+    BareProduct {
+        rows: usize,
+        outputs: usize,
+        inputs: usize,
+    },
+    Attention {
+        tokens: usize,
+        heads: usize,
+        kv_heads: usize,
+        head_dim: usize,
+    },
+    LayerNorm {
+        rows: usize,
+        width: usize,
+    },
+    Activation {
+        rows: usize,
+        width: usize,
+        activation: Activation,
+    },
+    Encode {
+        rows: usize,
+        width: usize,
+    },
 }
 
 fn kernels(shapes: &[KernelShape], rows: &[usize]) -> Vec<Kernel> {
@@ -119,6 +146,8 @@ fn kernels(shapes: &[KernelShape], rows: &[usize]) -> Vec<Kernel> {
                         let name = format!("product {name} {}x{outputs}x{inputs}", rows);
                         let work = Work::Product { rows, outputs, inputs, activation, gated };
                         all.push(Kernel { name, storage, work });
+                        let name = format!("bare product {rows}x{outputs}x{inputs}");
+                        all.push(Kernel { name, storage, work: Work::BareProduct { rows, outputs, inputs } });
                     }
                 }
                 let rows = 128;
@@ -161,6 +190,7 @@ impl Kernel {
             Work::Product { rows, outputs, inputs, activation, gated } => {
                 product(stopwatch, (rows, outputs, inputs), activation, gated)
             }
+            Work::BareProduct { rows, outputs, inputs } => bare_product(stopwatch, rows, outputs, inputs),
             Work::Attention { tokens, heads, kv_heads, head_dim } => {
                 attention_of_heads(stopwatch, tokens, (heads, kv_heads, head_dim))
             }
@@ -247,6 +277,40 @@ fn product(
     };
     // The product itself is checked; what activations do, the tests check.
     run(&Epilogue::default(), &mut out);
+    let error = product_error((&x, &w, &out), rows, outputs, inputs);
+    let timing = stopwatch.time(TIME, || run(&epilogue, &mut out));
+    let matrices = if gated { 2.0 } else { 1.0 };
+    let operations = 2.0 * matrices * (rows * outputs * inputs) as f64;
+    let bytes = matrices * weights.bytes() as f64 + (size_of::<f32>() * (rows * (inputs + outputs))) as f64;
+    (timing, operations, bytes, error)
+}
+
+fn bare_product(stopwatch: Stopwatch, rows: usize, outputs: usize, inputs: usize) -> Measured {
+    let Stopwatch { isa, storage } = stopwatch;
+    let (x, w) = (values(1, rows * inputs), values(2, outputs * inputs));
+    let weights = PackedWeights::pack(isa, storage, Matrix::new(&w, outputs, inputs, inputs));
+    let lanes = storage.stored_lanes(inputs);
+    let mut encoded = vec![0.0; rows * lanes];
+    for (x, encoded) in x.chunks_exact(inputs).zip(encoded.chunks_exact_mut(lanes)) {
+        encode_row(isa, storage, x, encoded);
+    }
+    let bias = values(4, outputs);
+    let mut out = vec![0.0; rows * outputs];
+    let run = |bias: &[f32], out: &mut [f32]| {
+        let epilogue = Epilogue { bias, ..Epilogue::default() };
+        let (x, out) =
+            (Matrix::new(&encoded, rows, lanes, lanes), MatrixMut::new(out, rows, outputs, outputs));
+        gemm_of_encoded(isa, x, &weights, 0..weights.panels(), &epilogue, out);
+    };
+    run(&[], &mut out);
+    let error = product_error((&x, &w, &out), rows, outputs, inputs);
+    let timing = stopwatch.time(TIME, || run(&bias, &mut out));
+    let bytes = weights.bytes() as f64 + (size_of::<f32>() * rows * (lanes + outputs)) as f64;
+    (timing, 2.0 * (rows * outputs * inputs) as f64, bytes, error)
+}
+
+/// The largest error of some results of `out = x · Wᵀ`.
+fn product_error((x, w, out): (&[f32], &[f32], &[f32]), rows: usize, outputs: usize, inputs: usize) -> f64 {
     let places = (0..64).map(|i| (i * 7 % rows, i * 31 % outputs));
     let dot = |(r, o): (usize, usize)| -> f64 {
         let row = x[r * inputs..][..inputs].iter().zip(&w[o * inputs..][..inputs]);
@@ -254,12 +318,7 @@ fn product(
     };
     let exact: Vec<f64> = places.clone().map(dot).collect();
     let got: Vec<f32> = places.map(|(r, o)| out[r * outputs + o]).collect();
-    let error = largest_error(&exact, &got);
-    let timing = stopwatch.time(TIME, || run(&epilogue, &mut out));
-    let matrices = if gated { 2.0 } else { 1.0 };
-    let operations = 2.0 * matrices * (rows * outputs * inputs) as f64;
-    let bytes = matrices * weights.bytes() as f64 + (size_of::<f32>() * (rows * (inputs + outputs))) as f64;
-    (timing, operations, bytes, error)
+    largest_error(&exact, &got)
 }
 
 fn attention_of_heads(
