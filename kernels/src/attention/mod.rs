@@ -65,8 +65,8 @@ dispatch! {
     /// Attention of all queries of one text and head over its packed keys and values.
     ///
     /// `queries` and `out` are `[tokens, head_dim]`, with as many tokens as there are keys, or more:
-    /// tokens behind the keys see them and are not seen. What sees no key is NaN. `isa` must be the one that `panels` was
-    /// packed for.
+    /// tokens behind the keys see them and are not seen. What sees no key is NaN. `isa` must be the one
+    /// that `panels` was packed for.
     ///
     /// # Panics
     /// If sizes do not agree.
@@ -139,7 +139,7 @@ fn encode_queries<'a, K: Kernel>(
     encoded: &'a mut Option<AlignedBuffer>,
 ) -> Matrix<'a> {
     for r in 0..queries.rows() {
-        prefetch_next_head::<K::Vector>(queries.row(r));
+        prefetch_next_head::<K::Vector>(queries.row(r), 0..layout.head_dim);
     }
     if layout.storage == Storage::F32 {
         return queries;

@@ -7,6 +7,7 @@ use crate::isa::{Isa, dispatch};
 use crate::matrix::Matrix;
 use crate::vector::{MAX_LANES, MAX_SQUARE, Vector, map, zip};
 use std::f32::consts::LOG2_E;
+use std::ops::Range;
 
 /// Values of a cache line.
 const LINE: usize = 16;
@@ -102,7 +103,7 @@ fn pack_keys<K: Kernel>(layout: &Layout, keys: Matrix<'_>, panels: &mut KeyValue
         for column in (0..columns).step_by(side) {
             let first = panel * columns + column;
             for i in first..layout.count.min(first + side) {
-                prefetch_next_head::<K::Vector>(keys.row(i));
+                prefetch_next_head::<K::Vector>(keys.row(i), 0..layout.head_dim);
             }
             for lane in (0..lanes).step_by(side) {
                 load_square::<K::Vector>(layout, keys, first, lane, &mut square);
@@ -138,11 +139,11 @@ fn load_square<V: Vector>(layout: &Layout, keys: Matrix<'_>, first: usize, lane:
     }
 }
 
-/// Asks for the values of the next head, which mostly lie behind those of this one: a head's rows are a few
-/// cache lines each, further apart than the CPU looks ahead by itself.
+/// Asks for some columns of the next head, whose row mostly lies behind the one of this head: a head's rows are a
+/// few cache lines each, further apart than the CPU looks ahead by itself.
 #[inline(always)]
-pub(super) fn prefetch_next_head<V: Vector>(row: &[f32]) {
-    for at in (0..row.len()).step_by(LINE) {
+pub(super) fn prefetch_next_head<V: Vector>(row: &[f32], columns: Range<usize>) {
+    for at in columns.step_by(LINE) {
         V::prefetch(row.as_ptr().wrapping_add(row.len() + at));
     }
 }
@@ -160,13 +161,13 @@ fn pack_values<K: Kernel>(layout: &Layout, values: Matrix<'_>, panels: &mut KeyV
             padding.fill(0.0);
             let columns = first..first + width;
             let key = lane * layout.storage.values_of_a_lane();
-            prefetch_next_head::<K::Vector>(values.row(key));
+            prefetch_next_head::<K::Vector>(values.row(key), columns.clone());
             zip!(K::Vector, row, values.row(key)[columns.clone()], |_old, value| value);
             if layout.storage == Storage::F32 {
                 continue;
             }
             if key + 1 < layout.count {
-                prefetch_next_head::<K::Vector>(values.row(key + 1));
+                prefetch_next_head::<K::Vector>(values.row(key + 1), columns.clone());
                 zip!(K::Vector, row, values.row(key + 1)[columns], |even, odd| even.bf16_pairs(odd));
             } else {
                 map!(K::Vector, row, |last| last.bf16_pairs(K::Vector::splat(0.0)));
