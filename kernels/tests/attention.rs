@@ -1,21 +1,12 @@
 //! Attention on every instruction set of this CPU, against scalar f64 code: windows, biases, tokens behind the keys,
 //! more keys than are met at once.
 
+mod common;
+
+use common::values;
 use proptest::prelude::*;
 use std::ops::Range;
 use taskvec_kernels::*;
-
-/// Deterministic values in -1..1.
-fn values(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
 
 /// Sizes, smaller where each step takes long.
 const fn most(size: usize) -> usize {
