@@ -131,7 +131,7 @@ proptest! {
     #[test]
     fn attention_of_one_head(
         tokens in 1..most(240),
-        head_dim in 1..most(100),
+        head_dim in 1..=most(100),
         seed in any::<u64>(),
         before in prop::option::of(0usize..120),
         after in prop::option::of(0usize..120),
@@ -150,7 +150,7 @@ proptest! {
     #[test]
     fn attention_over_more_keys_than_are_met_at_once(
         tokens in most(400)..most(1500),
-        head_dim in 1..most(40),
+        head_dim in 1..=most(40),
         seed in any::<u64>(),
         before in prop::option::of(0usize..900),
         after in prop::option::of(0usize..900),
