@@ -241,10 +241,9 @@ fn gemm_body<K: Kernel>(
 ) {
     assert!(x.columns() == weights.inputs() && x.rows() == out.rows());
     check_gemm::<K>(weights, &panels, epilogue, &out);
-    for block in (0..x.rows()).step_by(ROW_BLOCK) {
-        let rows = x.row_range(block, ROW_BLOCK.min(x.rows() - block));
+    for (first, rows) in row_blocks(x) {
         let rows = encode_rows::<K>(weights.storage(), rows, scratch);
-        multiply_block::<K>(rows, block, weights, &panels, epilogue, &mut out);
+        multiply_block::<K>(rows, first, weights, &panels, epilogue, &mut out);
     }
 }
 
@@ -258,10 +257,15 @@ fn gemm_of_encoded_body<K: Kernel>(
 ) {
     assert!(x.columns() == weights.storage().stored_lanes(weights.inputs()) && x.rows() == out.rows());
     check_gemm::<K>(weights, &panels, epilogue, &out);
-    for block in (0..x.rows()).step_by(ROW_BLOCK) {
-        let rows = x.row_range(block, ROW_BLOCK.min(x.rows() - block));
-        multiply_block::<K>(rows, block, weights, &panels, epilogue, &mut out);
+    for (first, rows) in row_blocks(x) {
+        multiply_block::<K>(rows, first, weights, &panels, epilogue, &mut out);
     }
+}
+
+/// The rows that meet all panels before the next do, and the first of each.
+fn row_blocks(x: Matrix<'_>) -> impl Iterator<Item = (usize, Matrix<'_>)> {
+    let starts = (0..x.rows()).step_by(ROW_BLOCK);
+    starts.map(move |first| (first, x.row_range(first, ROW_BLOCK.min(x.rows() - first))))
 }
 
 /// The products of encoded rows with all panels; `first` is the row of the result that the first belongs to.
