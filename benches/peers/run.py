@@ -31,6 +31,7 @@ import statistics
 import subprocess
 import sys
 import time
+import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -44,11 +45,19 @@ PEERS = [
     ("sentence-transformers", "f32"), ("sentence-transformers", "bf16"),
     ("rten", "f32"), ("rten", "int8"),
     ("candle", "f32"),
+    ("tei-mkl", "f32"), ("tei-mkl-image", "f32"),
     ("llama.cpp", "f32"), ("llama.cpp", "bf16"), ("llama.cpp", "int8"),
 ]
 READ_ANY_FOLDER = ["taskvec", "sentence-transformers"]
 UNDISTURBED = 0.85
-RUST = {"taskvec": "taskvec-peer", "candle": "candle-peer", "fastembed-rs": "fastembed-peer", "rten": "rten-peer"}
+RUST = {
+    "taskvec": "taskvec-peer", "candle": "candle-peer", "fastembed-rs": "fastembed-peer", "rten": "rten-peer",
+    "tei-mkl": "tei-peer", "tei-mkl-image": "tei-peer",
+}
+# The version that fastembed's default features fetch (ort-sys' build/download/dist.tsv).
+FASTEMBED_ONNXRUNTIME = "1.28.0"
+# The version of text-embeddings-inference's image.
+MKL = "2024.0.0"
 
 
 def set_up(python, source, texts):
@@ -57,23 +66,57 @@ def set_up(python, source, texts):
     if python is None:
         python = WORK / "venv" / "bin" / "python"
         if not python.exists():
-            subprocess.run([sys.executable, "-m", "venv", WORK / "venv"], check=True)
-            subprocess.run([python, "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"], check=True)
+            run(sys.executable, "-m", "venv", WORK / "venv")
+            run(python, "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt")
     model = source
     if is_bert(source):
         model = WORK / ("model" if source == MODEL else f"model-{source.name}")
         if not (model / "openvino" / "int8.xml").exists():
-            subprocess.run([python, HERE / "prepare.py", source, model, texts], check=True)
+            run(python, HERE / "prepare.py", source, model, texts)
         if not (model / "gguf" / "int8.gguf").exists():
             # Its Python package is built from source here, which not every machine can do.
-            if subprocess.run([python, HERE / "prepare_llama.py", model, WORK / "llama.cpp"]).returncode != 0:
-                print("llama.cpp: not set up here", file=sys.stderr)
-    environment = dict(os.environ, CARGO_TARGET_DIR=str(WORK / "rust"))
-    subprocess.run(
-        ["cargo", "build", "--release", "-q", "--manifest-path", HERE / "rust" / "Cargo.toml"],
-        check=True, env=environment,
-    )
+            if_possible("llama.cpp", lambda: run(python, HERE / "prepare_llama.py", model, WORK / "llama.cpp"))
+    cargo("build")
+    if_possible("fastembed-rs", lambda: unpack(python, "onnxruntime", f"onnxruntime=={FASTEMBED_ONNXRUNTIME}"))
+    if_possible("tei", lambda: set_up_tei(python))
     return python, model
+
+
+def run(*arguments, **options):
+    subprocess.run(arguments, check=True, **options)
+
+
+def if_possible(name, work):
+    try:
+        work()
+    except subprocess.CalledProcessError:
+        print(f"{name}: not set up here", file=sys.stderr)
+
+
+def set_up_tei(python):
+    unpack(python, "mkl", f"mkl-static=={MKL}", f"mkl-include=={MKL}", "intel-openmp==2024.0.3")
+    # MKL's own answer to what tei-peer answers for it is in an object that is linked for other functions too.
+    twice = ["-C", "link-arg=-Wl,-z,muldefs"]
+    cargo("rustc", "--features", "mkl", "--bin", "tei-peer", "--", *twice, MKLROOT=str(WORK / "mkl"))
+
+
+def cargo(verb, *arguments, **variables):
+    run(
+        "cargo", verb, "--release", "-q", "--manifest-path", HERE / "rust" / "Cargo.toml", *arguments,
+        env=dict(os.environ, CARGO_TARGET_DIR=str(WORK / "rust"), **variables),
+    )
+
+
+def unpack(python, folder, *packages):
+    """The files of packages from PyPI, in a folder of their own, not installed."""
+    folder, wheels = WORK / folder, WORK / "wheels"
+    if folder.exists():
+        return
+    run(python, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, *packages)
+    for package in packages:
+        name, version = package.replace("-", "_").split("==")
+        for wheel in wheels.glob(f"{name}-{version}-*.whl"):
+            zipfile.ZipFile(wheel).extractall(folder)
 
 
 def is_bert(model):
@@ -122,16 +165,15 @@ def command(name, precision, python, model, threads):
     return [str(python), str(HERE / "peer.py"), name, *arguments]
 
 
-def environment(python, threads):
-    found = subprocess.run(
-        [python, "-c", "import onnxruntime, glob, os; print(glob.glob(os.path.join(os.path.dirname("
-         "onnxruntime.__file__), 'capi', 'libonnxruntime.so*'))[0])"],
-        capture_output=True, text=True,
-    )
-    return dict(
-        os.environ, ORT_DYLIB_PATH=found.stdout.strip(), RAYON_NUM_THREADS=str(threads),
-        OMP_NUM_THREADS=str(threads),
-    )
+def environment(name, threads):
+    variables = {"RAYON_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+    if name == "fastembed-rs":
+        variables["ORT_DYLIB_PATH"] = next((WORK / "onnxruntime").rglob("libonnxruntime.so.*"))
+    if name.startswith("tei"):
+        variables["LD_LIBRARY_PATH"] = next((WORK / "mkl").rglob("libiomp5.so")).parent
+    if name == "tei-mkl-image":
+        variables["MKL_AS_ON_INTEL"] = 1
+    return os.environ | {key: str(value) for key, value in variables.items()}
 
 
 class Peer:
@@ -172,9 +214,9 @@ def read_vectors(path):
     return [[float(value) for value in line.split()] for line in open(path)]
 
 
-def first_vector(arguments, environment, cores, query):
+def first_vector(started_with, query):
     begin = time.perf_counter()
-    peer = Peer(arguments, environment, cores)
+    peer = Peer(*started_with)
     peer.ask("time", query, 1)
     seconds = time.perf_counter() - begin
     peer.close()
@@ -213,10 +255,9 @@ def rounds(count, keys, measure, results):
 
 def measure(options, python, model):
     cores = set(sorted(os.sched_getaffinity(0))[: options.threads])
-    env = environment(python, options.threads)
     file = lambda name: WORK / f"{name}.txt"
     peers, results = {}, {}
-    machine = Machine(options.threads, env, cores)
+    machine = Machine(options.threads, environment("", options.threads), cores)
     only = options.only or (None if is_bert(model) else READ_ANY_FOLDER)
     for name, precision in PEERS:
         if only and name not in only:
@@ -224,8 +265,9 @@ def measure(options, python, model):
         arguments = command(name, precision, python, model, options.threads)
         key = f"{name} {precision}"
         try:
-            peers[key] = Peer(arguments, env, cores), arguments
-        except (RuntimeError, OSError) as problem:
+            started_with = arguments, environment(name, options.threads), cores
+            peers[key] = Peer(*started_with), started_with
+        except (RuntimeError, OSError, StopIteration) as problem:
             print(f"{key}: does not start here ({problem})", file=sys.stderr)
             continue
         results[key] = {}
@@ -252,7 +294,7 @@ def measure(options, python, model):
     for key, (peer, _) in peers.items():
         peer.close()
     of_start = {key: result.setdefault("start", []) for key, result in results.items()}
-    start = lambda key: machine.measure(lambda: first_vector(peers[key][1], env, cores, file("query")))
+    start = lambda key: machine.measure(lambda: first_vector(peers[key][1], file("query")))
     rounds(options.rounds, peers, start, of_start)
     machine.peer.close()
     return results, counts | {"start": options.rounds}
@@ -271,6 +313,8 @@ def versions(python):
     found["llama-cpp-python"] = llama.stdout.strip() or None
     for crate in ("candle-core", "fastembed", "rten", "tokenizers"):
         found[f"{crate} (crate)"] = ", ".join(re.findall(rf'name = "{crate}"\nversion = "(.*)"', lock))
+    found["onnxruntime (of fastembed)"] = FASTEMBED_ONNXRUNTIME
+    found["mkl (of tei)"] = MKL
     found["python"] = platform.python_version()
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
     found["rustc"] = rustc
