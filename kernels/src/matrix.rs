@@ -66,7 +66,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// If they are not all there.
-    #[inline]
+    #[inline(always)]
     pub fn row_range(&self, first: usize, count: usize) -> Matrix<'a> {
         assert!(first + count <= self.rows);
         let data = if count == 0 { &[] } else { &self.data[first * self.stride..] };

@@ -33,8 +33,9 @@ pub(super) struct PanelProduct<'a> {
     bias: Lines<MAX_COLUMNS>,
     /// For int8, what a step is and the sum of the weights: `[COLUMNS]` each.
     int8: Option<(&'a [f32], &'a [f32])>,
+    /// For int8, the scale and the zero of each row: `[rows, 2]`
+    meaning: Matrix<'a>,
     values: &'a [f32],
-    lanes: usize,
     storage: Storage,
     multiply: Tile,
 }
@@ -45,77 +46,159 @@ struct Lines<const N: usize>([f32; N]);
 
 impl<'a> PanelProduct<'a> {
     #[inline(always)]
-    pub(super) fn new<K: Kernel>(weights: &'a PackedWeights, bias: &[f32], panel: usize) -> Self {
+    pub(super) fn new<K: Kernel>(
+        weights: &'a PackedWeights,
+        bias: &[f32],
+        panel: usize,
+        meaning: Matrix<'a>,
+    ) -> Self {
         let start = panel * K::COLUMNS;
         let of_panel = &bias[start.min(bias.len())..(start + K::COLUMNS).min(bias.len())];
         let mut bias = Lines([0.0; MAX_COLUMNS]);
         bias.0[..of_panel.len()].copy_from_slice(of_panel);
-        let (values, meaning) = weights.panel(panel);
+        let (values, of_weights) = weights.panel(panel);
         PanelProduct {
             tile: Lines([0.0; MAX_TILE]),
             bias,
-            int8: (weights.storage() == Storage::Int8).then(|| meaning.split_at(K::COLUMNS)),
+            int8: (weights.storage() == Storage::Int8).then(|| of_weights.split_at(K::COLUMNS)),
+            meaning,
             values,
-            lanes: weights.storage().lanes(weights.inputs()),
             storage: weights.storage(),
             multiply: weights.isa().tile(weights.storage()),
         }
     }
 
-    /// Multiplies up to a tile of rows.
+    /// Multiplies up to a tile of rows of x.
     ///
     /// # Safety
     /// The CPU must have the instruction set that the weights were packed for.
     #[inline(always)]
-    pub(super) unsafe fn multiply(&mut self, rows: Matrix<'_>) {
+    pub(super) unsafe fn multiply(&mut self, x: Matrix<'_>) {
         // SAFETY: as the caller says.
-        unsafe { (self.multiply.run)(rows.column_range(0, self.lanes), self.values, &mut self.tile.0) }
+        unsafe { (self.multiply.run)(x, self.values, &mut self.tile.0) }
     }
 
-    /// Panics if these rows do not say what their values mean, where they must.
     #[inline(always)]
-    fn check_rows(&self, rows: Matrix<'_>) {
-        assert!(self.int8.is_none() || rows.columns() == self.lanes + 2);
+    fn float_rows<K: Kernel>(&self) -> FloatRows<'_, K> {
+        FloatRows { tile: &self.tile.0, bias: K::Row::load(&self.bias.0) }
     }
 
-    /// What all rows of the tile have in common.
-    #[inline(always)]
-    fn columns<V: Vector>(&self) -> Columns<'a, V> {
-        let bias = V::load(&self.bias.0);
-        let scales = V::load(self.int8.map_or(&self.bias.0, |(scales, _)| scales));
-        Columns { bias, scales, sums: self.int8.map(|(_, sums)| sums) }
-    }
-
-    /// The results of a row of the tile, with their bias. `rows` are the rows that were multiplied.
+    /// `rows` are the rows of x that were multiplied.
     ///
-    /// # Safety
-    /// There must be that row, and it must have passed [`PanelProduct::check_rows`].
+    /// # Panics
+    /// If the product is not one of int8, or nothing says what the values of these rows mean.
     #[inline(always)]
-    unsafe fn value<K: Kernel>(&self, columns: &Columns<'_, K::Row>, rows: Matrix<'_>, row: usize) -> K::Row {
-        // SAFETY: a tile has K's rows and columns.
-        let sums = unsafe { self.tile.0.get_unchecked(row * K::COLUMNS..(row + 1) * K::COLUMNS) };
-        match columns.sums {
-            // Σ (q - zero) · w = Σ q · w - zero · Σ w
-            Some(weights) => {
-                // SAFETY: as the caller says.
-                let meaning = unsafe { &rows.row_unchecked(row, self.lanes + 2)[self.lanes..] };
-                let zero = meaning[1].to_bits().cast_signed() - self.multiply.byte_offset;
-                let sums = K::Row::int8_sum(sums, zero, weights);
-                // Not fused, so that every instruction set rounds alike.
-                sums * (K::Row::splat(meaning[0]) * columns.scales) + columns.bias
-            }
-            None => K::Row::load(sums) + columns.bias,
+    fn int8_rows<K: Kernel>(&self, rows: Range<usize>) -> Int8Rows<'_, K> {
+        let (scales, weights) = self.int8.expect("weights and gate are stored alike");
+        assert!(rows.end <= self.meaning.rows() && self.meaning.columns() == 2);
+        Int8Rows {
+            sums: &self.tile.0,
+            meaning: self.meaning,
+            first: rows.start,
+            byte_offset: self.multiply.byte_offset,
+            scales: K::Row::load(scales),
+            weights: K::Row::load(weights),
+            bias: K::Row::load(&self.bias.0),
         }
     }
 }
 
-/// What is the same for all rows of a tile, in registers.
-struct Columns<'a, V> {
-    bias: V,
-    /// For int8, what a step is.
-    scales: V,
-    /// For int8, the sums of the weights.
-    sums: Option<&'a [f32]>,
+/// An activation as a type, so that it becomes part of a loop in the loop's instruction set: closures and
+/// functions as values are compiled by themselves, and called.
+trait Apply {
+    fn apply<V: Vector>(x: V) -> V;
+}
+
+macro_rules! apply {
+    ($($name:ident: |$x:ident| $value:expr;)*) => {$(
+        struct $name;
+
+        impl Apply for $name {
+            #[inline(always)]
+            fn apply<V: Vector>($x: V) -> V {
+                $value
+            }
+        }
+    )*};
+}
+
+apply! {
+    Identity: |x| x;
+    GeluErf: |x| gelu_erf(x);
+    RoughGeluErf: |x| rough_gelu_erf(x);
+    GeluTanh: |x| gelu_tanh(x);
+    Silu: |x| silu(x);
+    Relu: |x| relu(x);
+    Tanh: |x| tanh(x);
+}
+
+/// The rows of a tile, and in registers what they have in common.
+trait TileRows<V> {
+    /// The activation of the values of a row with their bias; times what it gates, if it is a gate's.
+    ///
+    /// # Safety
+    /// That row must have been multiplied.
+    unsafe fn activated<A: Apply>(&self, row: usize) -> V;
+}
+
+/// Rows of f32 sums.
+struct FloatRows<'a, K: Kernel> {
+    tile: &'a [f32; MAX_TILE],
+    bias: K::Row,
+}
+
+impl<K: Kernel> TileRows<K::Row> for FloatRows<'_, K> {
+    #[inline(always)]
+    unsafe fn activated<A: Apply>(&self, row: usize) -> K::Row {
+        // SAFETY: a tile has K's rows and columns.
+        let sums = unsafe { self.tile.get_unchecked(row * K::COLUMNS..(row + 1) * K::COLUMNS) };
+        A::apply(K::Row::load(sums) + self.bias)
+    }
+}
+
+/// Rows of integers.
+struct Int8Rows<'a, K: Kernel> {
+    sums: &'a [f32; MAX_TILE],
+    /// The scale and the zero of each row of x, and which is the tile's first: `[rows, 2]`
+    meaning: Matrix<'a>,
+    first: usize,
+    byte_offset: i32,
+    scales: K::Row,
+    /// The sums of the weights.
+    weights: K::Row,
+    bias: K::Row,
+}
+
+impl<K: Kernel> TileRows<K::Row> for Int8Rows<'_, K> {
+    #[inline(always)]
+    unsafe fn activated<A: Apply>(&self, row: usize) -> K::Row {
+        // SAFETY: a tile has K's rows and columns; the row as the caller says, and `int8_rows` found two columns.
+        let (sums, meaning) = unsafe {
+            (
+                self.sums.get_unchecked(row * K::COLUMNS..(row + 1) * K::COLUMNS),
+                self.meaning.row_unchecked(self.first + row, 2),
+            )
+        };
+        // Σ (q - zero) · w = Σ q · w - zero · Σ w
+        let zero = meaning[1].to_bits().cast_signed() - self.byte_offset;
+        let sums = K::Row::load(sums).int8_sum(zero, self.weights);
+        // Not fused, so that every instruction set rounds alike.
+        A::apply(sums * (K::Row::splat(meaning[0]) * self.scales) + self.bias)
+    }
+}
+
+/// A product and its gate.
+struct GatedRows<R> {
+    main: R,
+    gate: R,
+}
+
+impl<V: Vector, R: TileRows<V>> TileRows<V> for GatedRows<R> {
+    #[inline(always)]
+    unsafe fn activated<A: Apply>(&self, row: usize) -> V {
+        // SAFETY: as the caller says.
+        unsafe { self.gate.activated::<A>(row) * self.main.activated::<Identity>(row) }
+    }
 }
 
 /// Where the results of a panel go, and what happens to them on the way.
@@ -142,107 +225,121 @@ impl<'a> PanelEnd<'a> {
         PanelEnd { activation: epilogue.activation, factor, residual, out }
     }
 
-    /// Writes the results of a tile, of which `rows` were multiplied, to the rows from `first` on.
+    /// Writes the results of a tile, of which `rows` were multiplied, to the rows from `first` on. Those of a panel
+    /// that is wider than what is left go by way of rows that have room for them.
     #[inline(always)]
     pub(super) fn finish<K: Kernel>(
         &mut self,
         main: &PanelProduct<'_>,
         gate: Option<&PanelProduct<'_>>,
-        rows: Matrix<'_>,
+        rows: Range<usize>,
         first: usize,
     ) {
-        match self.out.columns() == K::COLUMNS {
-            true => self.finish_whole::<K>(main, gate, rows, first),
-            false => self.finish_part::<K>(main, gate, rows, first),
-        }
-    }
-
-    /// The tiles of a panel that is wider than what is left: by way of rows that have room for it.
-    #[inline(always)]
-    fn finish_part<K: Kernel>(
-        &mut self,
-        main: &PanelProduct<'_>,
-        gate: Option<&PanelProduct<'_>>,
-        rows: Matrix<'_>,
-        first: usize,
-    ) {
-        let (count, width) = (rows.rows(), self.out.columns());
-        let mut wide = [const { Lines([0.0; MAX_TILE]) }; 3];
-        let [factors, residuals, results] = &mut wide;
-        for (view, wide) in [(self.factor, &mut *factors), (self.residual, &mut *residuals)] {
-            for r in 0..view.map_or(0, |_| count) {
-                let row = view.map_or(&[][..], |view| view.row(first + r));
-                wide.0[r * K::COLUMNS..][..width].copy_from_slice(row);
+        let (count, width) = (rows.len(), self.out.columns());
+        let mut wide = None;
+        let (mut end, first_of_end) = if width == K::COLUMNS {
+            (self.reborrow(), first)
+        } else {
+            let wide = wide.insert([const { Lines([0.0; MAX_TILE]) }; 3]);
+            (self.widened::<K>(wide, first, count), 0)
+        };
+        end.finish_whole::<K>(main, gate, rows, first_of_end);
+        if let Some([_, _, results]) = wide {
+            for (r, result) in results.0.chunks_exact(K::COLUMNS).take(count).enumerate() {
+                self.out.row_mut(first + r).copy_from_slice(&result[..width]);
             }
         }
-        let view = |wide| Matrix::new(wide, count, K::COLUMNS, K::COLUMNS);
-        let mut end = PanelEnd {
-            activation: self.activation,
-            factor: self.factor.map(|_| view(&factors.0)),
-            residual: self.residual.map(|_| view(&residuals.0)),
-            out: MatrixMut::new(&mut results.0, count, K::COLUMNS, K::COLUMNS),
+    }
+
+    #[inline(always)]
+    fn reborrow(&mut self) -> PanelEnd<'_> {
+        let PanelEnd { activation, factor, residual, ref mut out } = *self;
+        PanelEnd { activation, factor, residual, out: out.reborrow() }
+    }
+
+    /// The same for the rows from `first` on, full of zeros behind what is there.
+    fn widened<'b, K: Kernel>(
+        &self,
+        [factors, residuals, results]: &'b mut [Lines<MAX_TILE>; 3],
+        first: usize,
+        count: usize,
+    ) -> PanelEnd<'b> {
+        let widened = |view: Option<Matrix<'_>>, wide: &'b mut Lines<MAX_TILE>| {
+            let view = view?;
+            for (r, wide) in wide.0.chunks_exact_mut(K::COLUMNS).take(count).enumerate() {
+                wide[..view.columns()].copy_from_slice(view.row(first + r));
+            }
+            Some(Matrix::new(&wide.0, count, K::COLUMNS, K::COLUMNS))
         };
-        end.finish_whole::<K>(main, gate, rows, 0);
-        for r in 0..count {
-            self.out.row_mut(first + r).copy_from_slice(&results.0[r * K::COLUMNS..][..width]);
+        PanelEnd {
+            activation: self.activation,
+            factor: widened(self.factor, factors),
+            residual: widened(self.residual, residuals),
+            out: MatrixMut::new(&mut results.0, count, K::COLUMNS, K::COLUMNS),
         }
     }
 
-    /// The tiles of a panel of full width. The multipliers wait for this, so whatever is the same for all rows
-    /// is settled before the first.
+    /// The tiles of a panel of full width. The multipliers wait for this: what is the same for all rows is settled
+    /// before the first, in code of its own for each case.
     #[inline(always)]
     fn finish_whole<K: Kernel>(
         &mut self,
         main: &PanelProduct<'_>,
         gate: Option<&PanelProduct<'_>>,
-        rows: Matrix<'_>,
+        rows: Range<usize>,
         first: usize,
     ) {
-        let count = rows.rows();
-        assert!(count <= K::ROWS && first + count <= self.out.rows() && self.out.columns() == K::COLUMNS);
-        main.check_rows(rows);
-        if let Some(gate) = gate {
-            gate.check_rows(rows);
-        }
-
-        /// All columns of a row in step.
-        macro_rules! finish {
-            (|$x:ident| $activated:expr) => {{
-                let columns = main.columns::<K::Row>();
-                for r in 0..count {
-                    // SAFETY: all of these have the rows `first..first + count` of K's width, as was found here
-                    // and in `new`.
-                    unsafe {
-                        let main = main.value::<K>(&columns, rows, r);
-                        let mut y = match gate {
-                            None => {
-                                let $x = main;
-                                $activated
-                            }
-                            Some(gate) => {
-                                let $x = gate.value::<K>(&gate.columns(), rows, r);
-                                $activated * main
-                            }
-                        };
-                        if let Some(factor) = &self.factor {
-                            y = y * K::Row::load(factor.row_unchecked(first + r, K::COLUMNS));
-                        }
-                        if let Some(residual) = &self.residual {
-                            y = y + K::Row::load(residual.row_unchecked(first + r, K::COLUMNS));
-                        }
-                        y.store(self.out.row_unchecked(first + r, K::COLUMNS));
-                    }
-                }
-            }};
-        }
+        let to = first..first + rows.len();
+        assert!(to.len() <= K::ROWS && to.end <= self.out.rows() && self.out.columns() == K::COLUMNS);
+        let tile = (main, gate, rows);
         match self.activation {
-            Activation::Identity => finish!(|x| x),
-            Activation::GeluErf if main.storage == Storage::F32 => finish!(|x| gelu_erf(x)),
-            Activation::GeluErf => finish!(|x| rough_gelu_erf(x)),
-            Activation::GeluTanh => finish!(|x| gelu_tanh(x)),
-            Activation::Silu => finish!(|x| silu(x)),
-            Activation::Relu => finish!(|x| relu(x)),
-            Activation::Tanh => finish!(|x| tanh(x)),
+            Activation::Identity => self.write::<K, Identity>(tile, to),
+            Activation::GeluErf if main.storage == Storage::F32 => self.write::<K, GeluErf>(tile, to),
+            Activation::GeluErf => self.write::<K, RoughGeluErf>(tile, to),
+            Activation::GeluTanh => self.write::<K, GeluTanh>(tile, to),
+            Activation::Silu => self.write::<K, Silu>(tile, to),
+            Activation::Relu => self.write::<K, Relu>(tile, to),
+            Activation::Tanh => self.write::<K, Tanh>(tile, to),
+        }
+    }
+
+    #[inline(always)]
+    fn write<K: Kernel, A: Apply>(
+        &mut self,
+        (main, gate, rows): (&PanelProduct<'_>, Option<&PanelProduct<'_>>, Range<usize>),
+        to: Range<usize>,
+    ) {
+        match (main.int8, gate) {
+            (None, None) => self.write_rows::<K, A>(main.float_rows::<K>(), to),
+            (None, Some(gate)) => {
+                let rows = GatedRows { main: main.float_rows::<K>(), gate: gate.float_rows::<K>() };
+                self.write_rows::<K, A>(rows, to);
+            }
+            (Some(_), None) => self.write_rows::<K, A>(main.int8_rows::<K>(rows), to),
+            (Some(_), Some(gate)) => {
+                let rows =
+                    GatedRows { main: main.int8_rows::<K>(rows.clone()), gate: gate.int8_rows::<K>(rows) };
+                self.write_rows::<K, A>(rows, to);
+            }
+        }
+    }
+
+    /// All columns of a row in step.
+    #[inline(always)]
+    fn write_rows<K: Kernel, A: Apply>(&mut self, rows: impl TileRows<K::Row>, to: Range<usize>) {
+        for (r, to) in to.enumerate() {
+            // SAFETY: all of these have the rows `to` of K's width, as `finish_whole` and `new` found, and so many
+            // were multiplied.
+            unsafe {
+                let mut y = rows.activated::<A>(r);
+                if let Some(factor) = &self.factor {
+                    y = y * K::Row::load(factor.row_unchecked(to, K::COLUMNS));
+                }
+                if let Some(residual) = &self.residual {
+                    y = y + K::Row::load(residual.row_unchecked(to, K::COLUMNS));
+                }
+                y.store(self.out.row_unchecked(to, K::COLUMNS));
+            }
         }
     }
 }

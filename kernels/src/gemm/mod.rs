@@ -197,68 +197,79 @@ pub struct GemmScratch {
     rows: Option<AlignedBuffer>, // [ROW_BLOCK, stored lanes]
 }
 
-dispatch! {
-    /// Computes the outputs of the panels `panels` of `epilogue(x · Wᵀ)`.
-    ///
-    /// `x` is f32 whatever the weights are stored as. `out` has the rows of `x` and the columns of those
-    /// panels only: threads that share a product take a range of panels each and write to their own part
-    /// of its columns. `isa` must be the one that the weights were packed for.
-    ///
-    /// # Panics
-    /// If sizes do not agree.
-    pub fn gemm(
-        x: Matrix<'_>,
-        weights: &PackedWeights,
-        panels: Range<usize>,
-        epilogue: &Epilogue<'_>,
-        out: MatrixMut<'_>,
-        scratch: &mut GemmScratch,
-    ) = gemm_body
-}
-
-dispatch! {
-    /// [`gemm`] of rows that [`encode_row`] has brought to the weights' storage: `x` is `[rows, stored lanes]`.
-    ///
-    /// # Panics
-    /// If sizes do not agree.
-    pub fn gemm_of_encoded(
-        x: Matrix<'_>,
-        weights: &PackedWeights,
-        panels: Range<usize>,
-        epilogue: &Epilogue<'_>,
-        out: MatrixMut<'_>,
-    ) = gemm_of_encoded_body
-}
-
-#[inline(always)]
-fn gemm_body<K: Kernel>(
+/// Computes the outputs of the panels `panels` of `epilogue(x · Wᵀ)`.
+///
+/// `x` is f32 whatever the weights are stored as. `out` has the rows of `x` and the columns of those
+/// panels only: threads that share a product take a range of panels each and write to their own part
+/// of its columns. `isa` must be the one that the weights were packed for.
+///
+/// # Panics
+/// If sizes do not agree.
+pub fn gemm(
+    isa: Isa,
     x: Matrix<'_>,
     weights: &PackedWeights,
     panels: Range<usize>,
     epilogue: &Epilogue<'_>,
-    mut out: MatrixMut<'_>,
+    out: MatrixMut<'_>,
     scratch: &mut GemmScratch,
 ) {
-    assert!(x.columns() == weights.inputs() && x.rows() == out.rows());
-    check_gemm::<K>(weights, &panels, epilogue, &out);
-    for (first, rows) in row_blocks(x) {
-        let rows = encode_rows::<K>(weights.storage(), rows, scratch);
-        multiply_block::<K>(rows, first, weights, &panels, epilogue, &mut out);
-    }
+    assert!(x.columns() == weights.inputs());
+    product(isa, Rows::Plain(x, scratch), weights, panels, epilogue, out);
+}
+
+/// [`gemm`] of rows that [`encode_row`] has brought to the weights' storage: `x` is `[rows, stored lanes]`.
+///
+/// # Panics
+/// If sizes do not agree.
+pub fn gemm_of_encoded(
+    isa: Isa,
+    x: Matrix<'_>,
+    weights: &PackedWeights,
+    panels: Range<usize>,
+    epilogue: &Epilogue<'_>,
+    out: MatrixMut<'_>,
+) {
+    assert!(x.columns() == weights.storage().stored_lanes(weights.inputs()));
+    product(isa, Rows::Encoded(x), weights, panels, epilogue, out);
+}
+
+/// The rows of x.
+pub enum Rows<'a> {
+    /// In f32, with memory to encode them in.
+    Plain(Matrix<'a>, &'a mut GemmScratch),
+    /// As the weights are stored.
+    Encoded(Matrix<'a>),
+}
+
+dispatch! {
+    /// The product of one kind of rows or the other.
+    pub fn product(
+        rows: Rows<'_>,
+        weights: &PackedWeights,
+        panels: Range<usize>,
+        epilogue: &Epilogue<'_>,
+        out: MatrixMut<'_>,
+    ) = product_body
 }
 
 #[inline(always)]
-fn gemm_of_encoded_body<K: Kernel>(
-    x: Matrix<'_>,
+fn product_body<K: Kernel>(
+    mut rows: Rows<'_>,
     weights: &PackedWeights,
     panels: Range<usize>,
     epilogue: &Epilogue<'_>,
     mut out: MatrixMut<'_>,
 ) {
-    assert!(x.columns() == weights.storage().stored_lanes(weights.inputs()) && x.rows() == out.rows());
+    let (Rows::Plain(x, _) | Rows::Encoded(x)) = rows;
+    assert!(x.rows() == out.rows());
     check_gemm::<K>(weights, &panels, epilogue, &out);
-    for (first, rows) in row_blocks(x) {
-        multiply_block::<K>(rows, first, weights, &panels, epilogue, &mut out);
+    for (first, block) in row_blocks(x) {
+        let block = match &mut rows {
+            Rows::Plain(_, scratch) => encode_rows::<K>(weights.storage(), block, scratch),
+            Rows::Encoded(_) => block,
+        };
+        multiply_block::<K>(block, first, weights, &panels, epilogue, &mut out);
     }
 }
 
@@ -278,22 +289,26 @@ fn multiply_block<K: Kernel>(
     epilogue: &Epilogue<'_>,
     out: &mut MatrixMut<'_>,
 ) {
+    let lanes = weights.storage().lanes(weights.inputs());
+    let values = encoded.column_range(0, lanes);
+    let meaning = encoded.column_range(lanes, encoded.columns() - lanes);
     for panel in panels.clone() {
         let start = panel * K::COLUMNS;
         let columns = start..(start + K::COLUMNS).min(weights.outputs());
-        let mut main = PanelProduct::new::<K>(weights, epilogue.bias, panel);
-        let mut gate = epilogue.gate.map(|(gate, bias)| PanelProduct::new::<K>(gate, bias, panel));
+        let mut main = PanelProduct::new::<K>(weights, epilogue.bias, panel, meaning);
+        let mut gate = epilogue.gate.map(|(gate, bias)| PanelProduct::new::<K>(gate, bias, panel, meaning));
         let out_column = start - panels.start * K::COLUMNS;
         let out = out.columns_mut(out_column..out_column + columns.len());
         let mut end = PanelEnd::new(epilogue, columns, out);
-        for row in (0..encoded.rows()).step_by(K::ROWS) {
-            let rows = encoded.row_range(row, K::ROWS.min(encoded.rows() - row));
+        for row in (0..values.rows()).step_by(K::ROWS) {
+            let rows = row..(row + K::ROWS).min(values.rows());
+            let x = values.row_range(row, rows.len());
             // SAFETY: this body is compiled for K's instruction set only where `dispatch!`
             // found it to be there, and the weights were packed for it.
-            unsafe { main.multiply(rows) };
+            unsafe { main.multiply(x) };
             if let Some(gate) = &mut gate {
                 // SAFETY: as above.
-                unsafe { gate.multiply(rows) };
+                unsafe { gate.multiply(x) };
             }
             end.finish::<K>(&main, gate.as_ref(), rows, first + row);
         }

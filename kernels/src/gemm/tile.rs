@@ -18,7 +18,11 @@ macro_rules! tile {
             #[target_feature(enable = $features)]
             fn rows<const R: usize>(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
                 let depth = x.columns();
-                let x: [*const f32; R] = std::array::from_fn(|r| x.row(r).as_ptr());
+                assert!(x.rows() == R);
+                let x: [*const f32; R] = std::array::from_fn(|r| {
+                    // SAFETY: it was found to have R rows.
+                    unsafe { x.row_unchecked(r, depth) }.as_ptr()
+                });
                 let mut sums: [[$register; $vectors]; R] = [[$zero(); $vectors]; R];
                 for k in 0..depth {
                     // SAFETY: the panel was found to be `depth` rows of that many registers.

@@ -100,8 +100,8 @@ pub(crate) trait Vector:
     /// Asks for the cache line of an address, which may be any, so that it is near when it is read.
     #[inline(always)]
     fn prefetch(_address: *const f32) {}
-    /// `sum - zero · weights` of 32-bit integers whose bits the first lanes of two slices are.
-    fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self;
+    /// `self - zero · weights` of the 32-bit integers whose bits two registers hold.
+    fn int8_sum(self, zero: i32, weights: Self) -> Self;
 
     /// Loads as many values as there are, and `fill` into the lanes behind them.
     #[inline(always)]

@@ -133,12 +133,11 @@ impl Vector for Neon4 {
     }
 
     #[inline(always)]
-    fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self {
-        let (sums, weights) = (Self::load(sums), Self::load(weights));
+    fn int8_sum(self, zero: i32, weights: Self) -> Self {
         // SAFETY: the instruction set as in `splat`.
         unsafe {
             let weights = vreinterpretq_s32_f32(weights.0);
-            Neon4(vcvtq_f32_s32(vmlsq_s32(vreinterpretq_s32_f32(sums.0), vdupq_n_s32(zero), weights)))
+            Neon4(vcvtq_f32_s32(vmlsq_s32(vreinterpretq_s32_f32(self.0), vdupq_n_s32(zero), weights)))
         }
     }
 }

@@ -125,8 +125,8 @@ impl Vector for Portable8 {
     }
 
     #[inline(always)]
-    fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self {
+    fn int8_sum(self, zero: i32, weights: Self) -> Self {
         let integer = |value: f32| value.to_bits().cast_signed();
-        Portable8(from_fn(|i| (integer(sums[i]) - zero * integer(weights[i])) as f32))
+        self.zip(weights, |sum, weight| (integer(sum) - zero * integer(weight)) as f32)
     }
 }

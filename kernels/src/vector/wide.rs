@@ -189,12 +189,10 @@ impl<V: Vector, const N: usize> Vector for Wide<V, N> {
     }
 
     #[inline(always)]
-    fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self {
-        let (sums, weights) = (&sums[..Self::LANES], &weights[..Self::LANES]);
-        let mut parts = [V::splat(0.0); N];
+    fn int8_sum(mut self, zero: i32, weights: Self) -> Self {
         for i in 0..N {
-            parts[i] = V::int8_sum(&sums[i * V::LANES..], zero, &weights[i * V::LANES..]);
+            self.0[i] = self.0[i].int8_sum(zero, weights.0[i]);
         }
-        Wide(parts)
+        self
     }
 }

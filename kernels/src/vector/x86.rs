@@ -187,12 +187,11 @@ register!(
             prefetch(address);
         }
 
-        fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self {
-            let (sums, weights) = (Self::load(sums), Self::load(weights));
+        fn int8_sum(self, zero: i32, weights: Self) -> Self {
             // SAFETY: the instruction set as in `splat`.
             unsafe {
                 let part = _mm256_mullo_epi32(_mm256_set1_epi32(zero), _mm256_castps_si256(weights.0));
-                Avx2x8(_mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_castps_si256(sums.0), part)))
+                Avx2x8(_mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_castps_si256(self.0), part)))
             }
         }
     }
@@ -382,12 +381,11 @@ register!(
             prefetch(address);
         }
 
-        fn int8_sum(sums: &[f32], zero: i32, weights: &[f32]) -> Self {
-            let (sums, weights) = (Self::load(sums), Self::load(weights));
+        fn int8_sum(self, zero: i32, weights: Self) -> Self {
             // SAFETY: the instruction set as in `splat`.
             unsafe {
                 let part = _mm512_mullo_epi32(_mm512_set1_epi32(zero), _mm512_castps_si512(weights.0));
-                Avx512x16(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_castps_si512(sums.0), part)))
+                Avx512x16(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_castps_si512(self.0), part)))
             }
         }
     }
