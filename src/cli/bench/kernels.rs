@@ -10,12 +10,13 @@ use serde_json::json;
 use std::time::Duration;
 use taskvec::{Activation, KernelShape};
 use taskvec_kernels::{
-    Attention, AttentionScratch, Epilogue, GemmScratch, Isa, KeyValuePanels, Matrix, MatrixMut,
-    PackedWeights, Storage, activate, attention, encode_row, gemm, gemm_of_encoded, layer_norm, read_memory,
+    AlignedBuffer, Attention, AttentionScratch, Epilogue, GemmScratch, Isa, KeyValuePanels, Matrix,
+    MatrixMut, PackedWeights, Storage, activate, attention, encode_row, gemm, gemm_of_encoded, layer_norm,
+    read_memory,
 };
 
-/// How long each kernel is measured.
-const TIME: Duration = Duration::from_millis(150);
+/// How long each kernel is measured in a round.
+const TIME: Duration = Duration::from_millis(50);
 
 const STORAGES: [(Storage, &str); 3] =
     [(Storage::F32, "f32"), (Storage::Bf16, "bf16"), (Storage::Int8, "int8")];
@@ -42,20 +43,26 @@ pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
         })?,
     };
     let shapes = arguments.model.open_on_cpu()?.inspect()?.kernels;
+    let mut kernels = kernels(&shapes, &arguments.rows);
+    kernels.retain(|kernel| arguments.wants(&kernel.name));
+    if kernels.is_empty() {
+        return Err(Failure::Usage(format!("no kernel has one of these in its name: {:?}", arguments.names)));
+    }
     let mut sink = Sink::open(None)?;
     let peaks = Peaks::measure(isa);
     sink.write(describe(isa, &peaks).as_bytes())?;
-    let mut points = Vec::new();
-    for kernel in kernels(&shapes, &arguments.rows) {
-        if !arguments.wants(&kernel.name) {
-            continue;
+    let mut rounds: Vec<Vec<Point>> = kernels.iter().map(|_| Vec::new()).collect();
+    for _ in 1..arguments.rounds {
+        for (kernel, measured) in kernels.iter().zip(&mut rounds) {
+            measured.push(kernel.measure(isa)?);
         }
-        let point = kernel.measure(isa)?;
+    }
+    let mut points = Vec::new();
+    for (kernel, mut measured) in kernels.iter().zip(rounds) {
+        measured.push(kernel.measure(isa)?);
+        let point = middle(measured);
         sink.write(line(&point, &peaks).as_bytes())?;
         points.push(point);
-    }
-    if points.is_empty() {
-        return Err(Failure::Usage(format!("no kernel has one of these in its name: {:?}", arguments.names)));
     }
     sink.finish()?;
     if let Some(path) = &arguments.json {
@@ -67,15 +74,21 @@ pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
     Ok(())
 }
 
+/// The measurement of the median share of the peak: something else on the machine slows some for seconds.
+fn middle(mut measured: Vec<Point>) -> Point {
+    measured.sort_by(|a, b| a.share().total_cmp(&b.share()));
+    measured.swap_remove(measured.len() / 2)
+}
+
 impl Peaks {
     fn measure(isa: Isa) -> Peaks {
         let arithmetic =
-            STORAGES.iter().map(|&(storage, name)| (name, 2.0 * products_per_second(isa, storage, 2 * TIME)));
+            STORAGES.iter().map(|&(storage, name)| (name, 2.0 * products_per_second(isa, storage, 6 * TIME)));
         let arithmetic = arithmetic.collect();
         let memory = [("16 KiB", 1 << 14), ("256 KiB", 1 << 18), ("8 MiB", 1 << 23), ("256 MiB", 1 << 28)];
         let memory = memory.into_iter().map(|(name, bytes)| {
             let buffer = vec![1.0f32; bytes / size_of::<f32>()];
-            let seconds = seconds_of(2 * TIME, || read_memory(isa, &buffer));
+            let seconds = seconds_of(6 * TIME, || read_memory(isa, &buffer));
             (name, bytes, bytes as f64 / seconds)
         });
         Peaks { arithmetic, memory: memory.collect() }
@@ -244,6 +257,13 @@ impl Kernel {
     }
 }
 
+/// The same values at the start of a cache line, where the engine has its own.
+fn aligned(values: &[f32]) -> AlignedBuffer {
+    let mut buffer = AlignedBuffer::zeroed(values.len());
+    buffer.as_mut_slice().copy_from_slice(values);
+    buffer
+}
+
 /// Time, operations, bytes, and the largest error of some results, as a share of the largest result.
 type Measured = (Timing, f64, f64, f64);
 
@@ -254,20 +274,22 @@ fn product(
     gated: bool,
 ) -> Measured {
     let Stopwatch { isa, storage } = stopwatch;
-    let (x, w, g) = (values(1, rows * inputs), values(2, outputs * inputs), values(3, outputs * inputs));
+    let x = aligned(&values(1, rows * inputs));
+    let (x, w, g) = (x.as_slice(), values(2, outputs * inputs), values(3, outputs * inputs));
     let pack = |w: &[f32]| PackedWeights::pack(isa, storage, Matrix::new(w, outputs, inputs, inputs));
     let (weights, gate) = (pack(&w), gated.then(|| pack(&g)));
     let bias = values(4, outputs);
     let gate_of = |gate| (gate, &bias[..]);
     let epilogue =
         Epilogue { bias: &bias, activation, gate: gate.as_ref().map(gate_of), ..Epilogue::default() };
-    let mut out = vec![0.0; rows * outputs];
+    let mut out = AlignedBuffer::zeroed(rows * outputs);
+    let out = out.as_mut_slice();
     let mut scratch = GemmScratch::default();
     let mut run = |epilogue: &Epilogue<'_>, out: &mut [f32]| {
         let view = MatrixMut::new(out, rows, outputs, outputs);
         gemm(
             isa,
-            Matrix::new(&x, rows, inputs, inputs),
+            Matrix::new(x, rows, inputs, inputs),
             &weights,
             0..weights.panels(),
             epilogue,
@@ -276,9 +298,9 @@ fn product(
         );
     };
     // The product itself is checked; what activations do, the tests check.
-    run(&Epilogue::default(), &mut out);
-    let error = product_error((&x, &w, &out), rows, outputs, inputs);
-    let timing = stopwatch.time(TIME, || run(&epilogue, &mut out));
+    run(&Epilogue::default(), out);
+    let error = product_error((x, &w, out), rows, outputs, inputs);
+    let timing = stopwatch.time(TIME, || run(&epilogue, out));
     let matrices = if gated { 2.0 } else { 1.0 };
     let operations = 2.0 * matrices * (rows * outputs * inputs) as f64;
     let bytes = matrices * weights.bytes() as f64 + (size_of::<f32>() * (rows * (inputs + outputs))) as f64;
@@ -290,21 +312,23 @@ fn bare_product(stopwatch: Stopwatch, rows: usize, outputs: usize, inputs: usize
     let (x, w) = (values(1, rows * inputs), values(2, outputs * inputs));
     let weights = PackedWeights::pack(isa, storage, Matrix::new(&w, outputs, inputs, inputs));
     let lanes = storage.stored_lanes(inputs);
-    let mut encoded = vec![0.0; rows * lanes];
+    let mut encoded = AlignedBuffer::zeroed(rows * lanes);
+    let encoded = encoded.as_mut_slice();
     for (x, encoded) in x.chunks_exact(inputs).zip(encoded.chunks_exact_mut(lanes)) {
         encode_row(isa, storage, x, encoded);
     }
     let bias = values(4, outputs);
-    let mut out = vec![0.0; rows * outputs];
+    let mut out = AlignedBuffer::zeroed(rows * outputs);
+    let out = out.as_mut_slice();
     let run = |bias: &[f32], out: &mut [f32]| {
         let epilogue = Epilogue { bias, ..Epilogue::default() };
         let (x, out) =
-            (Matrix::new(&encoded, rows, lanes, lanes), MatrixMut::new(out, rows, outputs, outputs));
+            (Matrix::new(encoded, rows, lanes, lanes), MatrixMut::new(out, rows, outputs, outputs));
         gemm_of_encoded(isa, x, &weights, 0..weights.panels(), &epilogue, out);
     };
-    run(&[], &mut out);
-    let error = product_error((&x, &w, &out), rows, outputs, inputs);
-    let timing = stopwatch.time(TIME, || run(&bias, &mut out));
+    run(&[], out);
+    let error = product_error((&x, &w, out), rows, outputs, inputs);
+    let timing = stopwatch.time(TIME, || run(&bias, out));
     let bytes = weights.bytes() as f64 + (size_of::<f32>() * rows * (lanes + outputs)) as f64;
     (timing, 2.0 * (rows * outputs * inputs) as f64, bytes, error)
 }
@@ -328,12 +352,13 @@ fn attention_of_heads(
 ) -> Measured {
     let Stopwatch { isa, storage } = stopwatch;
     let columns = (heads + 2 * kv_heads) * head_dim;
-    let qkv = values(5, tokens * columns);
-    let qkv = Matrix::new(&qkv, tokens, columns, columns);
+    let qkv = aligned(&values(5, tokens * columns));
+    let qkv = Matrix::new(qkv.as_slice(), tokens, columns, columns);
     let head_of = |head: usize| qkv.column_range(head * head_dim, head_dim);
     let scale = 1.0 / (head_dim as f32).sqrt();
     let parameters = Attention { before: None, after: None, bias: &[] };
-    let mut out = vec![0.0; tokens * heads * head_dim];
+    let mut out = AlignedBuffer::zeroed(tokens * heads * head_dim);
+    let out = out.as_mut_slice();
     let (mut panels, mut scratch) = (KeyValuePanels::default(), AttentionScratch::default());
     let mut run = |out: &mut [f32]| {
         let mut rest = MatrixMut::new(out, tokens, heads * head_dim, heads * head_dim);
@@ -348,7 +373,7 @@ fn attention_of_heads(
             attention(isa, head_of(head), &panels, &parameters, part, &mut scratch);
         }
     };
-    run(&mut out);
+    run(out);
     // The first value of the first head's last query.
     let (query, keys, value) = (head_of(0).row(tokens - 1), head_of(heads), head_of(heads + kv_heads));
     let weights: Vec<f64> = (0..tokens)
@@ -360,7 +385,7 @@ fn attention_of_heads(
     let sum: f64 = weights.iter().enumerate().map(|(t, weight)| weight * f64::from(value.row(t)[0])).sum();
     let exact = sum / weights.iter().sum::<f64>();
     let error = (f64::from(out[(tokens - 1) * heads * head_dim]) - exact).abs();
-    let timing = stopwatch.time(TIME, || run(&mut out));
+    let timing = stopwatch.time(TIME, || run(out));
     let operations = 4.0 * (tokens * tokens * heads * head_dim) as f64;
     let bytes = (size_of::<f32>() * tokens * (columns + heads * head_dim)) as f64;
     (timing, operations, bytes, error)
@@ -375,7 +400,8 @@ fn each_row(
     exact: impl Fn(&[f32]) -> Vec<f64>,
     mut change: impl FnMut(&[f32], &mut [f32]),
 ) -> Measured {
-    let (input, mut out) = (values(6, rows * width), vec![0.0; rows * width]);
+    let (input, mut out) = (aligned(&values(6, rows * width)), AlignedBuffer::zeroed(rows * width));
+    let (input, out) = (input.as_slice(), out.as_mut_slice());
     let timing = stopwatch.time(TIME, || {
         for (row, out) in input.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
             change(row, out);
@@ -455,7 +481,7 @@ fn describe(isa: Isa, peaks: &Peaks) -> String {
 
 fn line(point: &Point, peaks: &Peaks) -> String {
     let rate = point.operations / point.seconds;
-    let (peak, roof) = (rate / point.peak, rate / peaks.bound(point));
+    let (peak, roof) = (point.share(), rate / peaks.bound(point));
     let Point { name, storage, seconds, .. } = point;
     if point.is_elementwise() {
         let bandwidth = point.bytes / seconds;
@@ -492,7 +518,7 @@ fn report(isa: Isa, peaks: &Peaks, points: &[Point]) -> serde_json::Value {
             "operations": point.operations,
             "bytes": point.bytes,
             "peak": point.peak,
-            "share_of_peak": point.operations / point.seconds / point.peak,
+            "share_of_peak": point.share(),
             "share_of_roof": point.operations / point.seconds / peaks.bound(point),
             "error": point.error,
         })).collect::<Vec<_>>(),

@@ -21,6 +21,11 @@ pub(super) struct Point {
 }
 
 impl Point {
+    /// Of its arithmetic's peak.
+    pub(super) fn share(&self) -> f64 {
+        self.operations / self.seconds / self.peak
+    }
+
     /// Whether it has one operation a value, so that only bytes say something.
     pub(super) fn is_elementwise(&self) -> bool {
         self.operations < self.bytes / 4.0
