@@ -134,7 +134,7 @@ apply! {
 
 /// The rows of a tile, and in registers what they have in common.
 trait TileRows<V> {
-    /// The activation of the values of a row with their bias; times what it gates, if it is a gate's.
+    /// The activation of the values of a row with their bias; of a gate's, times the values that it gates.
     ///
     /// # Safety
     /// That row must have been multiplied.
