@@ -36,7 +36,10 @@ impl Isa {
         #[allow(unused_mut)]
         let mut found = vec![Isa::PORTABLE];
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+        {
             found.push(Isa(Kind::Avx2));
             if is_x86_feature_detected!("avxvnni") {
                 found.push(Isa(Kind::Avx2Vnni));
@@ -84,7 +87,7 @@ impl Isa {
     /// The name in logs, options and benchmarks. Each has all of those before it in its line:
     ///
     /// - `portable`
-    /// - `avx2` (with FMA), `avx2-vnni`
+    /// - `avx2` (with FMA and F16C), `avx2-vnni`
     /// - `avx512` (F, VL, BW and DQ, and AVX2), `avx512-vnni`, `avx512-bf16`
     /// - `neon`, `neon-dotprod`, `neon-i8mm` (with BF16)
     pub fn name(self) -> &'static str {
@@ -131,7 +134,7 @@ macro_rules! dispatch {
         #[allow(clippy::too_many_arguments)]
         pub fn $name(isa: $crate::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             fn avx2($($arg: $ty),*) {
                 $body::<$crate::gemm::x86::Avx2>($($arg),*)
@@ -154,7 +157,7 @@ macro_rules! dispatch {
                 }
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Kind::Avx2 | $crate::isa::Kind::Avx2Vnni => {
-                    // SAFETY: an `Isa` of these kinds exists only on a CPU that has AVX2 and FMA.
+                    // SAFETY: an `Isa` of these kinds exists only on a CPU that has these features.
                     unsafe { avx2($($arg),*) }
                 }
                 #[cfg(target_arch = "x86_64")]

@@ -39,7 +39,7 @@ pub use aligned::AlignedBuffer;
 pub use attention::{Attention, AttentionScratch, KeyValuePanels, attention};
 pub use gemm::{
     Epilogue, GemmScratch, PackedWeights, Storage, encode_row, gemm, gemm_of_encoded, multiply_in_registers,
-    pack_panel, packed_len, read_memory,
+    pack_panel, pack_panel_of_halves, packed_len, read_memory,
 };
 pub use isa::Isa;
 pub use matrix::{Matrix, MatrixMut};

@@ -69,7 +69,7 @@ fn run_gemm(
     let alone = run(&x[(rows - 1) * inputs..]);
     assert_eq!(&all[(rows - 1) * outputs..], alone.as_slice(), "{isa:?}");
 
-    let lanes = storage.stored_lanes(inputs);
+    let lanes = storage.of_rows().stored_lanes(inputs);
     let mut encoded = vec![0.0; rows * lanes];
     for (row, encoded) in x.chunks_exact(inputs).zip(encoded.chunks_exact_mut(lanes)) {
         encode_row(isa, storage, row, encoded);
@@ -217,6 +217,29 @@ proptest! {
         }
     }
 
+    /// Weights that are kept in 16 bits give the bits that they give as f32.
+    #[test]
+    fn gemm_of_widened_weights(
+        (rows, outputs, inputs) in sizes(1..40, 150, 90),
+        seed in any::<u64>(),
+        has_gate in any::<bool>(),
+    ) {
+        let (x, w, g) = (values(seed, rows * inputs), values(seed ^ 1, outputs * inputs), values(seed ^ 2, outputs * inputs));
+        let as_f16 = |v: &f32| half::f16::from_f32(*v).to_f32();
+        let as_bf16 = |v: &f32| half::bf16::from_f32(*v).to_f32();
+        let rounded = |storage: Storage, values: &[f32]| -> Vec<f32> {
+            if storage == Storage::F16Weights { values.iter().map(as_f16).collect() } else { values.iter().map(as_bf16).collect() }
+        };
+        for isa in Isa::available() {
+            for storage in [Storage::F16Weights, Storage::Bf16Weights] {
+                let (w_rounded, g_rounded) = (rounded(storage, &w), rounded(storage, &g));
+                let want = run_gemm(isa, Storage::F32, &x, rows, &w_rounded, has_gate.then_some(&g_rounded), outputs);
+                let got = run_gemm(isa, storage, &x, rows, &w, has_gate.then_some(&g), outputs);
+                prop_assert_eq!(got, want, "{:?} {:?}", isa, storage);
+            }
+        }
+    }
+
     /// Bit for bit: the sums are integers, and what is left are two products in f32.
     #[test]
     fn gemm_of_int8(
@@ -352,6 +375,59 @@ proptest! {
                 let want = activated(activation, f64::from(*x));
                 close(*got, want, 4e-7 * (1.0 + want.abs()).max(f64::from(x.abs())), (isa, i, x))?;
             }
+        }
+    }
+}
+
+/// All of them: numbers too small to be normal, infinities and NaN included.
+#[test]
+fn every_half_is_widened_exactly() {
+    let halves: Vec<u16> = (0..=u16::MAX).step_by(if cfg!(miri) { 97 } else { 1 }).collect();
+    let widened = |storage: Storage, bits: u16| match storage {
+        Storage::F16Weights => half::f16::from_bits(bits).to_f32(),
+        _ => half::bf16::from_bits(bits).to_f32(),
+    };
+    for isa in Isa::available() {
+        for storage in [Storage::F16Weights, Storage::Bf16Weights] {
+            let columns = isa.panel_columns();
+            for halves in halves.chunks(columns) {
+                let rows: Vec<[[u8; 2]; 1]> = halves.iter().map(|bits| [bits.to_le_bytes()]).collect();
+                let size = (rows.len(), 1);
+                let mut packed = PackedWeights::zeroed(isa, storage, size, &WeightMemory::with_capacity(0));
+                for (panel, outputs) in packed.panels_mut() {
+                    pack_panel_of_halves(isa, rows[outputs].iter().map(|row| &row[..]), panel);
+                }
+                let mut out = vec![f32::NAN; rows.len()];
+                let view = MatrixMut::new(&mut out, 1, rows.len(), rows.len());
+                let x = Matrix::new(&[1.0], 1, 1, 1);
+                gemm(isa, x, &packed, 0..1, &Epilogue::default(), view, &mut GemmScratch::default());
+                for (got, bits) in out.iter().zip(halves) {
+                    let want = widened(storage, *bits) + 0.0; // as the sum it is, -0 is 0
+                    let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
+                    assert!(same, "{isa:?} {storage:?} {bits:#06x}: {got} not {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn halves_are_packed_as_the_numbers_they_are() {
+    for isa in Isa::available() {
+        for (outputs, inputs) in [(1, 1), (7, 3), (50, 8), (13, 17), (4, 0)] {
+            let halves: Vec<half::f16> =
+                values(5, outputs * inputs).into_iter().map(half::f16::from_f32).collect();
+            let bytes: Vec<[u8; 2]> = halves.iter().map(|half| half.to_le_bytes()).collect();
+            let wide: Vec<f32> = halves.iter().map(|half| half.to_f32()).collect();
+            let outputs = outputs.min(isa.panel_columns());
+            let len = Storage::F16Weights.stored_lanes(inputs) * isa.panel_columns();
+            let (mut of_numbers, mut of_halves) = (vec![f32::NAN; len], vec![f32::NAN; len]);
+            let rows = Matrix::new(&wide, outputs, inputs, inputs);
+            pack_panel(isa, Storage::F16Weights, rows, &mut of_numbers);
+            let rows: Vec<&[[u8; 2]]> = (0..outputs).map(|o| &bytes[o * inputs..][..inputs]).collect();
+            pack_panel_of_halves(isa, rows.into_iter(), &mut of_halves);
+            let bits = |panel: &[f32]| panel.iter().map(|lane| lane.to_bits()).collect::<Vec<u32>>();
+            assert_eq!(bits(&of_halves), bits(&of_numbers), "{isa:?} {outputs}x{inputs}");
         }
     }
 }

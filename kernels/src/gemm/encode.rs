@@ -3,6 +3,7 @@
 use super::Kernel;
 use crate::isa::dispatch;
 use crate::vector::{MAX_LANES, Vector};
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 #[cfg(target_endian = "big")]
 compile_error!("the kernels read several small values from one 32-bit lane, the first in its lowest bits");
@@ -14,6 +15,11 @@ pub enum Storage {
     /// Single precision.
     #[default]
     F32,
+    /// Weights in half precision (binary16), two to a lane, which are widened as they are multiplied. Rows of x
+    /// stay f32: wherever the weights are such numbers, products have the bits of [`Storage::F32`].
+    F16Weights,
+    /// The same with weights that are the upper halves of single-precision numbers.
+    Bf16Weights,
     /// The upper half of a single-precision number, two to a lane. Sums are f32.
     Bf16,
     /// 8-bit integers, four to a lane. Sums are 32-bit integers and exact.
@@ -28,11 +34,19 @@ impl Storage {
     /// The longest row that [`Storage::Int8`] takes: its sums stay within 32 bits.
     pub const INT8_INPUTS: usize = (i32::MAX / (255 * 127)) as usize;
 
+    /// How the rows of x are stored that are multiplied with weights of this storage.
+    pub fn of_rows(self) -> Storage {
+        match self {
+            Storage::F16Weights | Storage::Bf16Weights => Storage::F32,
+            other => other,
+        }
+    }
+
     /// Values that share a lane of 32 bits.
     pub(crate) fn values_of_a_lane(self) -> usize {
         match self {
             Storage::F32 => 1,
-            Storage::Bf16 => 2,
+            Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16 => 2,
             Storage::Int8 => 4,
         }
     }
@@ -50,21 +64,21 @@ impl Storage {
 }
 
 dispatch! {
-    /// Stores a row of x as a product with weights of this storage takes it.
+    /// Stores a row of x as a product with weights of this storage takes it: as [`Storage::of_rows`] says.
     ///
     /// bf16 is rounded to nearest, ties to even. For int8 see [`Storage::Int8`]. A row with a NaN (for
     /// int8 also with an infinity) gives products that are NaN.
     ///
     /// # Panics
-    /// If `out` does not have [`Storage::stored_lanes`] lanes.
+    /// If `out` does not have [`Storage::stored_lanes`] of that.
     pub fn encode_row(storage: Storage, row: &[f32], out: &mut [f32]) = encode_row_body
 }
 
 #[inline(always)]
 pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mut [f32]) {
-    assert_eq!(out.len(), storage.stored_lanes(row.len()));
+    assert_eq!(out.len(), storage.of_rows().stored_lanes(row.len()));
     match storage {
-        Storage::F32 => out.copy_from_slice(row),
+        Storage::F32 | Storage::F16Weights | Storage::Bf16Weights => out.copy_from_slice(row),
         Storage::Bf16 => round_to_bf16::<K::Row>(row, halves(out)),
         Storage::Int8 => {
             let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
@@ -72,6 +86,12 @@ pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mu
             meaning.copy_from_slice(&[scale, f32::from_bits(zero)]);
         }
     }
+}
+
+/// The lanes as 16-bit values.
+pub(super) fn halves_of(lanes: &[f32]) -> &[u16] {
+    // SAFETY: the same memory, whose alignment is enough; all bit patterns are values of both types.
+    unsafe { std::slice::from_raw_parts(lanes.as_ptr().cast(), 2 * lanes.len()) }
 }
 
 /// The lanes as 16-bit values.
@@ -163,13 +183,24 @@ dispatch! {
 
 #[inline(always)]
 fn encode_weights_body<K: Kernel>(storage: Storage, row: &[f32], out: &mut [f32]) {
-    if storage != Storage::Int8 {
-        return encode_row_body::<K>(storage, row, out);
-    }
     assert_eq!(out.len(), storage.stored_lanes(row.len()));
-    let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
-    let (scale, sum) = quantize_weights::<K::Row>(row, bytes(values));
-    meaning.copy_from_slice(&[scale, f32::from_bits(sum.cast_unsigned())]);
+    match storage {
+        Storage::F32 => out.copy_from_slice(row),
+        Storage::F16Weights => round_to_f16(row, halves(out)),
+        Storage::Bf16Weights | Storage::Bf16 => round_to_bf16::<K::Row>(row, halves(out)),
+        Storage::Int8 => {
+            let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
+            let (scale, sum) = quantize_weights::<K::Row>(row, bytes(values));
+            meaning.copy_from_slice(&[scale, f32::from_bits(sum.cast_unsigned())]);
+        }
+    }
+}
+
+/// A row in half precision, and zeros behind it.
+fn round_to_f16(row: &[f32], out: &mut [u16]) {
+    let (values, padding) = out.split_at_mut(row.len());
+    padding.fill(0);
+    values.reinterpret_cast_mut::<half::f16>().convert_from_f32_slice(row);
 }
 
 /// Weights of one output as bytes `w` with `weight ≈ scale · w`; returns the scale and the sum of w.

@@ -1,5 +1,6 @@
 //! What happens to a tile of sums on the way to the result, a register at a time.
 
+use super::widen::widen;
 use super::{Kernel, MAX_COLUMNS, MAX_TILE, PackedWeights, Storage, Tile};
 use crate::activation::{Activation, gelu_erf, gelu_tanh, relu, rough_gelu_erf, silu};
 use crate::math::tanh;
@@ -45,26 +46,32 @@ pub(super) struct PanelProduct<'a> {
 struct Lines<const N: usize>([f32; N]);
 
 impl<'a> PanelProduct<'a> {
+    /// `widened` has room for the panel's weights as f32, if they are to be multiplied from there.
     #[inline(always)]
     pub(super) fn new<K: Kernel>(
         weights: &'a PackedWeights,
         bias: &[f32],
         panel: usize,
         meaning: Matrix<'a>,
+        widened: Option<&'a mut [f32]>,
     ) -> Self {
         let start = panel * K::COLUMNS;
         let of_panel = &bias[start.min(bias.len())..(start + K::COLUMNS).min(bias.len())];
         let mut bias = Lines([0.0; MAX_COLUMNS]);
         bias.0[..of_panel.len()].copy_from_slice(of_panel);
         let (values, of_weights) = weights.panel(panel);
+        let (values, storage) = match widened {
+            None => (values, weights.storage()),
+            Some(room) => (widen::<K>(weights, values, room), Storage::F32),
+        };
         PanelProduct {
             tile: Lines([0.0; MAX_TILE]),
             bias,
             int8: (weights.storage() == Storage::Int8).then(|| of_weights.split_at(K::COLUMNS)),
             meaning,
             values,
-            storage: weights.storage(),
-            multiply: weights.isa().tile(weights.storage()),
+            storage,
+            multiply: weights.isa().tile(storage),
         }
     }
 
@@ -294,7 +301,9 @@ impl<'a> PanelEnd<'a> {
         let tile = (main, gate, rows);
         match self.activation {
             Activation::Identity => self.write::<K, Identity>(tile, to),
-            Activation::GeluErf if main.storage == Storage::F32 => self.write::<K, GeluErf>(tile, to),
+            Activation::GeluErf if main.storage.of_rows() == Storage::F32 => {
+                self.write::<K, GeluErf>(tile, to)
+            }
             Activation::GeluErf => self.write::<K, RoughGeluErf>(tile, to),
             Activation::GeluTanh => self.write::<K, GeluTanh>(tile, to),
             Activation::Silu => self.write::<K, Silu>(tile, to),

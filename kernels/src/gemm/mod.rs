@@ -41,13 +41,14 @@ mod peak;
 pub(crate) mod portable;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tile;
+mod widen;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
 pub use encode::{Storage, encode_row};
 pub(crate) use encode::{halves, round_to_bf16};
 pub use epilogue::Epilogue;
-pub use packed::{PackedWeights, pack_panel, packed_len};
+pub use packed::{PackedWeights, pack_panel, pack_panel_of_halves, packed_len};
 pub use peak::{multiply_in_registers, read_memory};
 
 use crate::aligned::{AlignedBuffer, reserved};
@@ -56,6 +57,7 @@ use crate::matrix::{Matrix, MatrixMut};
 use crate::vector::Vector;
 use epilogue::{PanelEnd, PanelProduct};
 use std::ops::Range;
+use widen::Widening;
 
 /// Rows of x whose products with all panels are computed before the next rows are touched: as many as the engine
 /// gives at a time, so that weights, which mostly come from memory, are read once. (Against 96, six layers' products
@@ -79,12 +81,16 @@ pub(crate) trait Kernel {
     const ROWS: usize;
     /// Columns of a tile, the width of a panel.
     const COLUMNS: usize;
+
+    /// A register of weights as f32; they are f16 for [`Storage::F16Weights`], else bf16.
+    fn widened(storage: Storage, halves: &[u16]) -> Self::Vector;
 }
 
 /// `tile[r][c] = Σ_k x[r][k] · panel[k][c]` for the rows of `x`, at most [`Kernel::ROWS`], over the
 /// values that each lane of x and panel holds.
 ///
-/// `panel` is `[lanes, COLUMNS]` with as many lanes as `x` has columns; `tile` has room for
+/// `panel` is `[lanes, COLUMNS]` with as many lanes as `x` has columns (half as many, rounded up, of weights that
+/// share the lanes that x does not); `tile` has room for
 /// `[ROWS, COLUMNS]`: for [`Storage::Int8`] the bits of 32-bit integers, else f32.
 ///
 /// # Safety
@@ -156,6 +162,12 @@ impl Isa {
         }
     }
 
+    /// Whether it widens weights on the way to the multipliers in an instruction or two a register, so that
+    /// [`Storage::F16Weights`] and [`Storage::Bf16Weights`] cost no time.
+    pub fn widens_weights(self) -> bool {
+        self.kind() != Kind::Portable
+    }
+
     /// Columns of a panel of packed weights.
     pub fn panel_columns(self) -> usize {
         match self.kind() {
@@ -194,7 +206,8 @@ impl Isa {
 /// Memory that [`gemm`] works in, kept from call to call.
 #[derive(Default)]
 pub struct GemmScratch {
-    rows: Option<AlignedBuffer>, // [ROW_BLOCK, stored lanes]
+    rows: Option<AlignedBuffer>,   // [ROW_BLOCK, stored lanes]
+    panels: Option<AlignedBuffer>, // 2 of [inputs, panel columns], where they are widened
 }
 
 /// Computes the outputs of the panels `panels` of `epilogue(x · Wᵀ)`.
@@ -230,7 +243,7 @@ pub fn gemm_of_encoded(
     epilogue: &Epilogue<'_>,
     out: MatrixMut<'_>,
 ) {
-    assert!(x.columns() == weights.storage().stored_lanes(weights.inputs()));
+    assert!(x.columns() == weights.storage().of_rows().stored_lanes(weights.inputs()));
     product(isa, Rows::Encoded(x), weights, panels, epilogue, out);
 }
 
@@ -265,11 +278,14 @@ fn product_body<K: Kernel>(
     assert!(x.rows() == out.rows());
     check_gemm::<K>(weights, &panels, epilogue, &out);
     for (first, block) in row_blocks(x) {
-        let block = match &mut rows {
-            Rows::Plain(_, scratch) => encode_rows::<K>(weights.storage(), block, scratch),
-            Rows::Encoded(_) => block,
+        let (block, widened) = match &mut rows {
+            Rows::Plain(_, GemmScratch { rows, panels }) => {
+                let widening = Widening::for_rows(weights.storage(), block.rows());
+                (encode_rows::<K>(weights.storage(), block, rows), widening.room(weights, panels))
+            }
+            Rows::Encoded(_) => (block, None),
         };
-        multiply_block::<K>(block, first, weights, &panels, epilogue, &mut out);
+        multiply_block::<K>(block, first, weights, &panels, epilogue, &mut out, widened);
     }
 }
 
@@ -279,7 +295,8 @@ fn row_blocks(x: Matrix<'_>) -> impl Iterator<Item = (usize, Matrix<'_>)> {
     starts.map(move |first| (first, x.row_range(first, ROW_BLOCK.min(x.rows() - first))))
 }
 
-/// The products of encoded rows with all panels; `first` is the row of the result that the first belongs to.
+/// The products of encoded rows with all panels; `first` is the row of the result that the first belongs to,
+/// `widened` has room for a panel and its gate, if they are to be widened once for all rows.
 #[inline(always)]
 fn multiply_block<K: Kernel>(
     encoded: Matrix<'_>,
@@ -288,15 +305,24 @@ fn multiply_block<K: Kernel>(
     panels: &Range<usize>,
     epilogue: &Epilogue<'_>,
     out: &mut MatrixMut<'_>,
+    mut widened: Option<&mut [f32]>,
 ) {
-    let lanes = weights.storage().lanes(weights.inputs());
+    let lanes = weights.storage().of_rows().lanes(weights.inputs());
     let values = encoded.column_range(0, lanes);
     let meaning = encoded.column_range(lanes, encoded.columns() - lanes);
     for panel in panels.clone() {
         let start = panel * K::COLUMNS;
         let columns = start..(start + K::COLUMNS).min(weights.outputs());
-        let mut main = PanelProduct::new::<K>(weights, epilogue.bias, panel, meaning);
-        let mut gate = epilogue.gate.map(|(gate, bias)| PanelProduct::new::<K>(gate, bias, panel, meaning));
+        let (of_main, of_gate) = match widened.as_deref_mut() {
+            None => (None, None),
+            Some(room) => {
+                let (main, gate) = room.split_at_mut(room.len() / 2);
+                (Some(main), Some(gate))
+            }
+        };
+        let mut main = PanelProduct::new::<K>(weights, epilogue.bias, panel, meaning, of_main);
+        let mut gate =
+            epilogue.gate.map(|(gate, bias)| PanelProduct::new::<K>(gate, bias, panel, meaning, of_gate));
         let out_column = start - panels.start * K::COLUMNS;
         let out = out.columns_mut(out_column..out_column + columns.len());
         let mut end = PanelEnd::new(epilogue, columns, out);
@@ -320,13 +346,13 @@ fn multiply_block<K: Kernel>(
 fn encode_rows<'a, K: Kernel>(
     storage: Storage,
     rows: Matrix<'a>,
-    scratch: &'a mut GemmScratch,
+    scratch: &'a mut Option<AlignedBuffer>,
 ) -> Matrix<'a> {
-    if storage == Storage::F32 {
+    if storage.of_rows() == Storage::F32 {
         return rows;
     }
     let lanes = storage.stored_lanes(rows.columns());
-    let encoded = reserved(&mut scratch.rows, rows.rows() * lanes);
+    let encoded = reserved(scratch, rows.rows() * lanes);
     for (r, encoded) in encoded.chunks_exact_mut(lanes).enumerate() {
         encode::encode_row_body::<K>(storage, rows.row(r), encoded);
     }

@@ -18,6 +18,13 @@ impl Kernel for Neon {
     type Row = Wide<Neon4, 3>;
     const ROWS: usize = 8;
     const COLUMNS: usize = 3 * 4;
+
+    #[inline(always)]
+    fn widened(storage: Storage, halves: &[u16]) -> Neon4 {
+        let halves = halves[..4].as_ptr().cast();
+        // SAFETY: the slice has 4 values; this is only run where the CPU has the instruction set.
+        Neon4(unsafe { if storage == Storage::F16Weights { load_f16(halves) } else { load_bf16(halves) } })
+    }
 }
 
 /// The tile of an instruction set that is not [`Kind::Portable`].
@@ -26,6 +33,8 @@ pub(super) fn tile(kind: Kind, storage: Storage) -> Tile {
     match (kind, storage) {
         (Kind::Portable, _) => super::portable::tile(storage),
         (Kind::Neon | Kind::NeonDotprod | Kind::NeonI8mm, Storage::F32) => (neon_f32 as TileFunction).into(),
+        (_, Storage::F16Weights) => (neon_f16_weights as TileFunction).into(),
+        (_, Storage::Bf16Weights) => (neon_bf16_weights as TileFunction).into(),
         (Kind::Neon | Kind::NeonDotprod, Storage::Bf16) => (neon_bf16 as TileFunction).into(),
         (Kind::NeonI8mm, Storage::Bf16) => (matrix_bf16 as TileFunction).into(),
         (Kind::Neon, Storage::Int8) => signed(neon_int8),
@@ -47,7 +56,7 @@ pub(super) fn narrow_tiles(kind: Kind, storage: Storage) -> &'static [PanelTile]
 /// The loop for the instruction at the heart of a tile.
 pub(super) fn peak(kind: Kind, storage: Storage) -> PeakLoop {
     // A matrix instruction has two rows and columns in each register of sums, at twice the depth.
-    let (run, products): (unsafe fn(usize), usize) = match (kind, storage) {
+    let (run, products): (unsafe fn(usize), usize) = match (kind, storage.of_rows()) {
         (Kind::Portable, _) => return super::portable::peak(storage),
         (Kind::Neon | Kind::NeonDotprod | Kind::NeonI8mm, Storage::F32) => (neon_f32_peak, 1),
         (Kind::Neon | Kind::NeonDotprod, Storage::Bf16) => (neon_bf16_peak, 2),
@@ -55,6 +64,7 @@ pub(super) fn peak(kind: Kind, storage: Storage) -> PeakLoop {
         (Kind::Neon, Storage::Int8) => (neon_int8_peak, 4),
         (Kind::NeonDotprod, Storage::Int8) => (dotprod_int8_peak, 4),
         (Kind::NeonI8mm, Storage::Int8) => (matrix_int8_peak, 8),
+        (_, Storage::F16Weights | Storage::Bf16Weights) => unreachable!("rows are stored otherwise"),
     };
     PeakLoop { run, products: 24 * 4 * products }
 }
@@ -70,6 +80,8 @@ peak!(matrix_int8_peak, "neon,i8mm", float32x4_t, 24, vdupq_n_f32, matrix_multip
 pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
     match (kind, storage) {
         (_, Storage::F32) => "fmla",
+        (_, Storage::F16Weights) => "fmla on widened f16 weights",
+        (_, Storage::Bf16Weights) => "fmla on widened bf16 weights",
         (Kind::NeonI8mm, Storage::Bf16) => "bfmmla",
         (_, Storage::Bf16) => "fmla on widened bf16",
         (Kind::NeonI8mm, Storage::Int8) => "usmmla",
@@ -81,15 +93,23 @@ pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
 /// A tile of 8 rows and so many columns of registers.
 macro_rules! neon_tile {
     ($name:ident, $columns:literal, $features:literal, $broadcast:ident, $multiply_add:ident) => {
+        neon_tile!($name, $columns, $features, vld1q_f32 of 1, $broadcast, $multiply_add);
+    };
+    (
+        $name:ident, $columns:literal, $features:literal, $load:ident of $to_a_lane:literal, $broadcast:ident,
+        $multiply_add:ident
+    ) => {
         tile!(
-            $name of Neon, $features, $columns * 4, rows [8 7 6 5 4 3 2 1],
-            float32x4_t, zero, vld1q_f32, vst1q_f32, $broadcast, $multiply_add, no_prefetch
+            $name of Neon, $features, $columns * 4, rows [8 7 6 5 4 3 2 1], float32x4_t, zero,
+            $load of $to_a_lane, vst1q_f32, $broadcast, $multiply_add, no_prefetch
         );
     };
 }
 
 neon_tile!(neon_f32, 3, "neon", vdupq_n_f32, multiply_add);
 neon_tile!(neon_f32_narrow, 2, "neon", vdupq_n_f32, multiply_add);
+neon_tile!(neon_f16_weights, 3, "neon", load_f16 of 2, vdupq_n_f32, multiply_add);
+neon_tile!(neon_bf16_weights, 3, "neon", load_bf16 of 2, vdupq_n_f32, multiply_add);
 neon_tile!(neon_bf16, 3, "neon", vdupq_n_f32, widen_pairs);
 neon_tile!(neon_int8, 3, "neon", broadcast_signed, multiply_bytes);
 neon_tile!(dotprod_int8, 3, "neon,dotprod", broadcast_signed, dot_bytes);
@@ -108,6 +128,34 @@ fn zero() -> float32x4_t {
 #[target_feature(enable = "neon")]
 fn multiply_add(value: float32x4_t, weights: float32x4_t, sums: float32x4_t) -> float32x4_t {
     vfmaq_f32(sums, value, weights)
+}
+
+/// Four half-precision numbers as f32.
+///
+/// # Safety
+/// There must be so many at the address.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn load_f16(halves: *const f32) -> float32x4_t {
+    let widened;
+    // SAFETY: as the caller says; the instruction is part of the features of this function.
+    unsafe {
+        let halves = vld1_u16(halves.cast());
+        asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) widened, in(vreg) halves,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    widened
+}
+
+/// Four bf16 as f32, of which they are the upper halves.
+///
+/// # Safety
+/// There must be so many at the address.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn load_bf16(halves: *const f32) -> float32x4_t {
+    // SAFETY: as the caller says.
+    vreinterpretq_f32_u32(vshll_n_u16::<16>(unsafe { vld1_u16(halves.cast()) }))
 }
 
 /// Two products of bf16 pairs added to each sum: a bf16 is the upper half of an f32.

@@ -1,6 +1,6 @@
 //! Weights in the panel layout that the tiles read.
 
-use super::encode::{Storage, encode_weights};
+use super::encode::{Storage, encode_weights, halves};
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::memory::{WeightBuffer, WeightMemory};
@@ -122,14 +122,48 @@ pub fn pack_panel(isa: Isa, storage: Storage, rows: Matrix<'_>, panel: &mut [f32
     }
     let mut encoded = vec![0.0; if storage == Storage::F32 { 0 } else { lanes }];
     for c in 0..rows.rows() {
-        let row = if storage == Storage::F32 {
-            rows.row(c)
-        } else {
+        if storage != Storage::F32 {
             encode_weights(isa, storage, rows.row(c), &mut encoded);
-            &encoded
-        };
-        for (k, &value) in row.iter().enumerate() {
-            panel[k * columns + c] = value;
         }
+        match storage {
+            Storage::F32 => place(rows.row(c).iter().copied(), c, columns, panel),
+            Storage::Bf16 | Storage::Int8 => place(encoded.iter().copied(), c, columns, panel),
+            Storage::F16Weights | Storage::Bf16Weights => {
+                place(halves(&mut encoded).iter().copied(), c, columns, halves(panel));
+            }
+        }
+    }
+}
+
+/// The same for [`Storage::F16Weights`] or [`Storage::Bf16Weights`], of rows that are such numbers already, in
+/// little-endian bytes, all of one length.
+///
+/// # Panics
+/// If `panel` has another size or there are more rows than a panel has columns.
+pub fn pack_panel_of_halves<'a>(
+    isa: Isa,
+    rows: impl ExactSizeIterator<Item = &'a [[u8; 2]]>,
+    panel: &mut [f32],
+) {
+    let columns = isa.panel_columns();
+    assert!(rows.len() <= columns);
+    if rows.len() < columns {
+        panel.fill(0.0);
+    }
+    let panel = halves(panel);
+    // Of an odd number of inputs the last row of the panel stays 0.
+    if let Some(last) = panel.chunks_exact_mut(columns).next_back() {
+        last.fill(0);
+    }
+    for (c, row) in rows.enumerate() {
+        assert!(row.len().next_multiple_of(2) * columns == panel.len());
+        place(row.iter().map(|bytes| u16::from_le_bytes(*bytes)), c, columns, panel);
+    }
+}
+
+/// Writes a row of a weight matrix to the column `c` of a panel.
+fn place<T>(row: impl Iterator<Item = T>, c: usize, columns: usize, panel: &mut [T]) {
+    for (to, value) in panel.chunks_exact_mut(columns).zip(row) {
+        to[c] = value;
     }
 }

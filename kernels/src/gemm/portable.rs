@@ -13,6 +13,12 @@ impl Kernel for Portable {
     type Row = Wide<Portable8, 1>;
     const ROWS: usize = 4;
     const COLUMNS: usize = 8;
+
+    #[inline(always)]
+    fn widened(storage: Storage, halves: &[u16]) -> Portable8 {
+        let widen = if storage == Storage::F16Weights { f16_as_f32 } else { bf16_as_f32 };
+        Portable8(std::array::from_fn(|i| widen(halves[i])))
+    }
 }
 
 /// Fused only where that is one instruction: elsewhere it would be a slow library call.
@@ -24,6 +30,8 @@ pub(crate) fn mul_add(a: f32, b: f32, c: f32) -> f32 {
 pub(super) fn tile(storage: Storage) -> Tile {
     let run: TileFunction = match storage {
         Storage::F32 => f32_tile,
+        Storage::F16Weights => f16_weights_tile,
+        Storage::Bf16Weights => bf16_weights_tile,
         Storage::Bf16 => bf16_tile,
         Storage::Int8 => int8_tile,
     };
@@ -33,11 +41,11 @@ pub(super) fn tile(storage: Storage) -> Tile {
 /// The loop for a tile's multiplication.
 pub(super) fn peak(storage: Storage) -> PeakLoop {
     let run = match storage {
-        Storage::F32 => |times| peak_loop(times, mul_add),
+        Storage::F32 | Storage::F16Weights | Storage::Bf16Weights => |times| peak_loop(times, mul_add),
         Storage::Bf16 => |times| peak_loop(times, add_pair),
         Storage::Int8 => |times| peak_loop(times, add_bytes),
     };
-    PeakLoop { run, products: 4 * Portable::COLUMNS * storage.values_of_a_lane() }
+    PeakLoop { run, products: 4 * Portable::COLUMNS * storage.of_rows().values_of_a_lane() }
 }
 
 #[inline(always)]
@@ -54,15 +62,33 @@ fn peak_loop(times: usize, multiply_add: impl Fn(f32, f32, f32) -> f32) {
 }
 
 fn f32_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
-    any_rows(x, panel, tile, mul_add);
+    any_rows(x, panel, tile, mul_add, Lanes);
+}
+
+fn f16_weights_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
+    any_rows(x, panel, tile, mul_add, Halves(f16_as_f32));
+}
+
+fn bf16_weights_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
+    any_rows(x, panel, tile, mul_add, Halves(bf16_as_f32));
+}
+
+#[inline(always)]
+fn f16_as_f32(bits: u16) -> f32 {
+    half::f16::from_bits(bits).to_f32_const()
+}
+
+#[inline(always)]
+fn bf16_as_f32(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
 }
 
 fn bf16_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
-    any_rows(x, panel, tile, add_pair);
+    any_rows(x, panel, tile, add_pair, Lanes);
 }
 
 fn int8_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
-    any_rows(x, panel, tile, add_bytes);
+    any_rows(x, panel, tile, add_bytes, Lanes);
 }
 
 /// Two products of bf16 pairs added to a sum: a bf16 is the upper half of an f32.
@@ -81,29 +107,71 @@ fn add_bytes(a: f32, b: f32, sum: f32) -> f32 {
     f32::from_bits((sum.to_bits().cast_signed() + products.sum::<i32>()).cast_unsigned())
 }
 
+/// How a panel has the weights of a step of the depth.
+trait Step {
+    /// Lanes of a step.
+    const LANES: usize;
+
+    /// Its weights.
+    fn weights(&self, lanes: &[f32]) -> [f32; Portable::COLUMNS];
+}
+
+/// One to a lane.
+struct Lanes;
+
+impl Step for Lanes {
+    const LANES: usize = Portable::COLUMNS;
+
+    #[inline(always)]
+    fn weights(&self, lanes: &[f32]) -> [f32; Portable::COLUMNS] {
+        std::array::from_fn(|c| lanes[c])
+    }
+}
+
+/// Two to a lane, and what makes f32 of one.
+struct Halves<F>(F);
+
+impl<F: Fn(u16) -> f32> Step for Halves<F> {
+    const LANES: usize = Portable::COLUMNS / 2;
+
+    #[inline(always)]
+    fn weights(&self, lanes: &[f32]) -> [f32; Portable::COLUMNS] {
+        std::array::from_fn(|c| (self.0)((lanes[c / 2].to_bits() >> (16 * (c % 2))) as u16))
+    }
+}
+
 #[inline(always)]
-fn any_rows(x: Matrix<'_>, panel: &[f32], tile: &mut [f32], multiply_add: impl Fn(f32, f32, f32) -> f32) {
-    assert!(x.rows() <= Portable::ROWS && panel.len() == x.columns() * Portable::COLUMNS);
+fn any_rows<S: Step>(
+    x: Matrix<'_>,
+    panel: &[f32],
+    tile: &mut [f32],
+    multiply_add: impl Fn(f32, f32, f32) -> f32,
+    step: S,
+) {
+    let panel = &panel[..x.columns() * S::LANES];
+    assert!(x.rows() <= Portable::ROWS);
     match x.rows() {
-        4 => rows::<4>(x, panel, tile, multiply_add),
-        3 => rows::<3>(x, panel, tile, multiply_add),
-        2 => rows::<2>(x, panel, tile, multiply_add),
-        1 => rows::<1>(x, panel, tile, multiply_add),
+        4 => rows::<4, S>(x, panel, tile, multiply_add, step),
+        3 => rows::<3, S>(x, panel, tile, multiply_add, step),
+        2 => rows::<2, S>(x, panel, tile, multiply_add, step),
+        1 => rows::<1, S>(x, panel, tile, multiply_add, step),
         _ => {}
     }
 }
 
 #[inline(always)]
-fn rows<const R: usize>(
+fn rows<const R: usize, S: Step>(
     x: Matrix<'_>,
     panel: &[f32],
     tile: &mut [f32],
     multiply_add: impl Fn(f32, f32, f32) -> f32,
+    step: S,
 ) {
     const C: usize = Portable::COLUMNS;
     let x: [&[f32]; R] = std::array::from_fn(|r| x.row(r));
     let mut sums = [[0.0f32; C]; R];
-    for (k, weights) in panel.chunks_exact(C).enumerate() {
+    for (k, lanes) in panel.chunks_exact(S::LANES).enumerate() {
+        let weights = step.weights(lanes);
         for r in 0..R {
             let value = x[r][k];
             for c in 0..C {

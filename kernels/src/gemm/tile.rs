@@ -1,13 +1,14 @@
 //! The innermost tile of the matrix product: one definition, in the registers of each instruction set.
 
 /// Defines a [`TileFunction`](super::TileFunction) for the tiles of a [`Kernel`](super::Kernel): `$rows`
-/// rows by `$vectors` registers of `$lanes` lanes.
+/// rows by `$vectors` registers of `$lanes` lanes. `$load` fills a register of weights, of which `$to_a_lane`
+/// stand where x has one value: 1, or 2 that it widens.
 macro_rules! tile {
     (
         $(#[$meta:meta])* $name:ident of $kernel:ident, $features:literal,
         $vectors:literal * $lanes:literal, rows [$($row:literal)*],
-        $register:ty, $zero:ident, $load:ident, $store:ident, $broadcast:ident, $multiply_add:ident,
-        $prefetch:ident
+        $register:ty, $zero:ident, $load:ident of $to_a_lane:literal, $store:ident, $broadcast:ident,
+        $multiply_add:ident, $prefetch:ident
     ) => {
         $(#[$meta])*
         #[inline]
@@ -25,13 +26,14 @@ macro_rules! tile {
                 });
                 let mut sums: [[$register; $vectors]; R] = [[$zero(); $vectors]; R];
                 for k in 0..depth {
-                    // SAFETY: the panel was found to be `depth` rows of that many registers.
-                    let weights: [$register; $vectors] = std::array::from_fn(|v| unsafe {
-                        $load(panel.as_ptr().add((k * $vectors + v) * $lanes))
+                    let place = |v| (k * $vectors + v) * $lanes / $to_a_lane;
+                    let weights: [$register; $vectors] = std::array::from_fn(|v| {
+                        // SAFETY: the panel was found to be `depth` rows of that many registers.
+                        unsafe { $load(panel.as_ptr().add(place(v))) }
                     });
                     for v in 0..$vectors {
                         // The next panel, so that it is near when its turn comes.
-                        $prefetch(panel.as_ptr().wrapping_add(panel.len() + (k * $vectors + v) * $lanes));
+                        $prefetch(panel.as_ptr().wrapping_add(panel.len() + place(v)));
                     }
                     for r in 0..R {
                         // SAFETY: each pointer is to a row of `depth` values.
@@ -50,7 +52,7 @@ macro_rules! tile {
                 }
             }
 
-            assert!(x.rows() <= $kernel::ROWS && panel.len() == x.columns() * $vectors * $lanes);
+            assert!(x.rows() <= $kernel::ROWS && panel.len() == x.columns().div_ceil($to_a_lane) * $vectors * $lanes);
             match x.rows() {
                 $($row => rows::<$row>(x, panel, tile),)*
                 _ => {}

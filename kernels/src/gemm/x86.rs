@@ -16,6 +16,15 @@ impl Kernel for Avx2 {
     type Row = Wide<Avx2x8, 2>;
     const ROWS: usize = 6;
     const COLUMNS: usize = 2 * 8;
+
+    #[inline(always)]
+    fn widened(storage: Storage, halves: &[u16]) -> Avx2x8 {
+        let halves = halves[..8].as_ptr().cast();
+        // SAFETY: the slice has 8 values; this is only run where the CPU has the instruction set.
+        Avx2x8(unsafe {
+            if storage == Storage::F16Weights { load_f16_avx2(halves) } else { load_bf16_avx2(halves) }
+        })
+    }
 }
 
 /// AVX-512 (F, VL, BW, DQ): a tile is 24 registers of sums, 3 of weights and 1 of x, of 32.
@@ -26,6 +35,15 @@ impl Kernel for Avx512 {
     type Row = Wide<Avx512x16, 3>;
     const ROWS: usize = 8;
     const COLUMNS: usize = 3 * 16;
+
+    #[inline(always)]
+    fn widened(storage: Storage, halves: &[u16]) -> Avx512x16 {
+        let halves = halves[..16].as_ptr().cast();
+        // SAFETY: the slice has 16 values; this is only run where the CPU has the instruction set.
+        Avx512x16(unsafe {
+            if storage == Storage::F16Weights { load_f16_avx512(halves) } else { load_bf16_avx512(halves) }
+        })
+    }
 }
 
 /// The tile of an instruction set that is not [`Kind::Portable`].
@@ -34,10 +52,14 @@ pub(super) fn tile(kind: Kind, storage: Storage) -> Tile {
     let run: TileFunction = match (kind, storage) {
         (Portable, _) => return super::portable::tile(storage),
         (Avx2 | Avx2Vnni, Storage::F32) => avx2_f32,
+        (Avx2 | Avx2Vnni, Storage::F16Weights) => avx2_f16_weights,
+        (Avx2 | Avx2Vnni, Storage::Bf16Weights) => avx2_bf16_weights,
         (Avx2 | Avx2Vnni, Storage::Bf16) => avx2_bf16,
         (Avx2, Storage::Int8) => avx2_int8,
         (Avx2Vnni, Storage::Int8) => avx2_vnni_int8,
         (Avx512 | Avx512Vnni | Avx512Bf16, Storage::F32) => avx512_f32,
+        (Avx512 | Avx512Vnni | Avx512Bf16, Storage::F16Weights) => avx512_f16_weights,
+        (Avx512 | Avx512Vnni | Avx512Bf16, Storage::Bf16Weights) => avx512_bf16_weights,
         (Avx512 | Avx512Vnni, Storage::Bf16) => avx512_bf16_widened,
         (Avx512Bf16, Storage::Bf16) => avx512_bf16,
         (Avx512, Storage::Int8) => avx512_int8,
@@ -66,8 +88,10 @@ pub(super) fn narrow_tiles(kind: Kind, storage: Storage) -> &'static [PanelTile]
 /// The loop for the instruction at the heart of a tile.
 pub(super) fn peak(kind: Kind, storage: Storage) -> PeakLoop {
     use Kind::{Avx2, Avx2Vnni, Avx512, Avx512Bf16, Avx512Vnni, Portable};
+    let storage = storage.of_rows();
     let (run, registers): (unsafe fn(usize), usize) = match (kind, storage) {
         (Portable, _) => return super::portable::peak(storage),
+        (_, Storage::F16Weights | Storage::Bf16Weights) => unreachable!("rows are stored otherwise"),
         (Avx2 | Avx2Vnni, Storage::F32) => (avx2_f32_peak, 12 * 8),
         (Avx2 | Avx2Vnni, Storage::Bf16) => (avx2_bf16_peak, 12 * 8),
         (Avx2, Storage::Int8) => (avx2_int8_peak, 12 * 8),
@@ -126,6 +150,8 @@ pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
         (_, Storage::Int8) => "vpmaddwd",
         (Kind::Avx512Bf16, Storage::Bf16) => "vdpbf16ps",
         (_, Storage::Bf16) => "vfmadd231ps on widened bf16",
+        (_, Storage::F16Weights) => "vfmadd231ps on widened f16 weights",
+        (_, Storage::Bf16Weights) => "vfmadd231ps on widened bf16 weights",
         (_, Storage::F32) => "vfmadd231ps",
     }
 }
@@ -133,9 +159,12 @@ pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
 /// A tile of 6 rows on AVX2's registers.
 macro_rules! avx2_tile {
     ($name:ident, $features:literal, $multiply_add:ident) => {
+        avx2_tile!($name, $features, _mm256_loadu_ps of 1, $multiply_add);
+    };
+    ($name:ident, $features:literal, $load:ident of $to_a_lane:literal, $multiply_add:ident) => {
         tile!(
-            $name of Avx2, $features, 2 * 8, rows [6 5 4 3 2 1],
-            __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, $multiply_add, prefetch
+            $name of Avx2, $features, 2 * 8, rows [6 5 4 3 2 1], __m256, _mm256_setzero_ps, $load of $to_a_lane,
+            _mm256_storeu_ps, _mm256_set1_ps, $multiply_add, prefetch
         );
     };
 }
@@ -143,20 +172,39 @@ macro_rules! avx2_tile {
 /// A tile of 8 rows and so many columns of AVX-512's registers.
 macro_rules! avx512_tile {
     ($name:ident, $columns:literal, $features:literal, $multiply_add:ident) => {
+        avx512_tile!($name, $columns, $features, _mm512_loadu_ps of 1, $multiply_add);
+    };
+    ($name:ident, $columns:literal, $features:literal, $load:ident of $to_a_lane:literal, $multiply_add:ident) => {
         tile!(
-            $name of Avx512, $features, $columns * 16, rows [8 7 6 5 4 3 2 1],
-            __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, $multiply_add, prefetch
+            $name of Avx512, $features, $columns * 16, rows [8 7 6 5 4 3 2 1], __m512, _mm512_setzero_ps,
+            $load of $to_a_lane, _mm512_storeu_ps, _mm512_set1_ps, $multiply_add, prefetch
         );
     };
 }
 
 avx2_tile!(avx2_f32, "avx2,fma", _mm256_fmadd_ps);
+avx2_tile!(avx2_f16_weights, "avx2,fma,f16c", load_f16_avx2 of 2, _mm256_fmadd_ps);
+avx2_tile!(avx2_bf16_weights, "avx2,fma", load_bf16_avx2 of 2, _mm256_fmadd_ps);
 avx2_tile!(avx2_bf16, "avx2,fma", widen_pairs_avx2);
 avx2_tile!(avx2_int8, "avx2,fma", multiply_bytes_avx2);
 avx2_tile!(avx2_vnni_int8, "avx2,fma,avxvnni", dot_bytes_avx2);
 avx512_tile!(avx512_f32, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", _mm512_fmadd_ps);
 avx512_tile!(avx512_f32_narrow, 2, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", _mm512_fmadd_ps);
 avx512_tile!(avx512_f32_narrowest, 1, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", _mm512_fmadd_ps);
+avx512_tile!(
+    avx512_f16_weights,
+    3,
+    "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma",
+    load_f16_avx512 of 2,
+    _mm512_fmadd_ps
+);
+avx512_tile!(
+    avx512_bf16_weights,
+    3,
+    "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma",
+    load_bf16_avx512 of 2,
+    _mm512_fmadd_ps
+);
 avx512_tile!(avx512_bf16_widened, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", widen_pairs_avx512);
 avx512_tile!(avx512_bf16, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", dot_pairs);
 avx512_tile!(avx512_bf16_narrow, 2, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", dot_pairs);
@@ -169,6 +217,65 @@ avx512_tile!(avx512_vnni_int8, 3, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni
 fn prefetch(address: *const f32) {
     // SAFETY: SSE is part of x86-64, and a prefetch of a bad address does nothing.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+}
+
+/// Eight half-precision numbers as f32.
+///
+/// # Safety
+/// There must be so many at the address.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn load_f16_avx2(halves: *const f32) -> __m256 {
+    // SAFETY: as the caller says.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.cast()) })
+}
+
+/// Eight bf16 as f32, of which they are the upper halves.
+///
+/// # Safety
+/// There must be so many at the address.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn load_bf16_avx2(halves: *const f32) -> __m256 {
+    // SAFETY: as the caller says.
+    let halves = unsafe { _mm_loadu_si128(halves.cast()) };
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+}
+
+/// Sixteen half-precision numbers as f32.
+///
+/// # Safety
+/// There must be so many at the address.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+unsafe fn load_f16_avx512(halves: *const f32) -> __m512 {
+    // SAFETY: as the caller says.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(halves.cast()) })
+}
+
+/// Sixteen bf16 as f32. Moving them to the upper halves in one step, zeros between them, leaves the multipliers
+/// freer than widening and shifting.
+///
+/// # Safety
+/// There must be so many at the address.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+unsafe fn load_bf16_avx512(halves: *const f32) -> __m512 {
+    /// Twice the place of each half.
+    const PLACES: [u16; 32] = {
+        let mut places = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            places[i] = i as u16 / 2;
+            i += 1;
+        }
+        places
+    };
+    // SAFETY: as the caller says; the constant has 64 bytes.
+    let (halves, places) =
+        unsafe { (_mm256_loadu_si256(halves.cast()), _mm512_loadu_si512(PLACES.as_ptr().cast())) };
+    let widened = _mm512_maskz_permutexvar_epi16(0xaaaa_aaaa, places, _mm512_castsi256_si512(halves));
+    _mm512_castsi512_ps(widened)
 }
 
 /// Two products of bf16 pairs added to each sum, in the order of the depth.

@@ -6,7 +6,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 /// 4 lanes.
 #[derive(Clone, Copy)]
-pub(crate) struct Neon4(float32x4_t);
+pub(crate) struct Neon4(pub(crate) float32x4_t);
 
 macro_rules! operator {
     ($trait:ident, $method:ident, $intrinsic:ident) => {

@@ -6,7 +6,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 /// 8 lanes.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable8([f32; 8]);
+pub(crate) struct Portable8(pub(crate) [f32; 8]);
 
 impl Portable8 {
     #[inline(always)]

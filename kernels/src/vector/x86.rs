@@ -13,7 +13,7 @@ macro_rules! register {
     ) => {
         $(#[$meta])*
         #[derive(Clone, Copy)]
-        pub(crate) struct $name($register);
+        pub(crate) struct $name(pub(crate) $register);
 
         register!(operator $name, Add, add, $add);
         register!(operator $name, Sub, sub, $sub);
