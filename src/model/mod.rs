@@ -26,9 +26,7 @@ pub(crate) use spec::{
     Activation, AttentionSpec, DenseMlpSpec, EncoderSpec, ExpertsSpec, LayerSpec, LinearSpec, MlpSpec,
     NormKind, NormSpec, RelativeBiasSpec, RotarySpec, SideSignalSpec, SideSpec, Visible,
 };
-#[cfg(feature = "gpu")]
-pub(crate) use weights::ElementType;
-pub(crate) use weights::Tensor;
+pub(crate) use weights::{ElementType, Tensor};
 
 use crate::error::{Error, Result};
 use crate::prompt::{ModelPrompts, UserRegistry};

@@ -388,6 +388,28 @@ impl Tensor {
         Err(Error::NonFiniteWeight { path, name, index: first + at, value: out[at] })
     }
 
+    /// The 16 bits that its elements are, if the file has them so and they are read as they are.
+    pub(crate) fn half_type(&self) -> Option<ElementType> {
+        let is_half = self.element != ElementType::F32 && self.derived.is_none();
+        is_half.then_some(self.element)
+    }
+
+    /// A row of a tensor that has a [`Tensor::half_type`], little-endian, or an error where a value is not finite.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub(crate) fn finite_halves(&self, row: usize) -> Result<&[[u8; 2]]> {
+        assert!(self.half_type().is_some() && row < self.rows());
+        let columns = self.columns();
+        let halves = &self.stored().as_chunks().0[row * columns..][..columns];
+        let exponent = if self.element == ElementType::F16 { 0x7c00 } else { 0x7f80 };
+        let is_finite = |bytes: &[u8; 2]| u16::from_le_bytes(*bytes) & exponent != exponent;
+        if !halves.iter().fold(true, |finite, half| finite & is_finite(half)) {
+            self.read_finite_rows(row..row + 1, &mut vec![0.0; columns])?; // has the error
+        }
+        Ok(halves)
+    }
+
     /// The rows `rows` of a matrix, as a tensor of its own.
     ///
     /// # Panics

@@ -1,11 +1,13 @@
 //! The weights of each step in the layout that the kernels read, made once when a model is opened.
 
 use crate::error::Result;
-use crate::model::{Activation, LinearSpec, NormKind, NormSpec, Tensor};
+use crate::model::{Activation, ElementType, LinearSpec, NormKind, NormSpec, Tensor};
 use crate::plan::Step;
 use rayon::prelude::*;
 use std::ops::Range;
-use taskvec_kernels::{Epilogue, Isa, Matrix, PackedWeights, Storage, WeightMemory, pack_panel, packed_len};
+use taskvec_kernels::{
+    Epilogue, Isa, Matrix, PackedWeights, Storage, WeightMemory, pack_panel, pack_panel_of_halves, packed_len,
+};
 
 /// The weights of one step.
 pub(super) enum StepWeights {
@@ -54,7 +56,7 @@ impl StepWeights {
             Step::ExpertUp { weight, experts, activation, .. } => StepWeights::Experts(ExpertWeights {
                 experts: each_expert(weight, *experts, |rows| {
                     let part = LinearSpec { parts: vec![(weight.row_range(rows), None)] };
-                    packer.pack(&part, Storage::F32)
+                    packer.pack(&part, packer.exact(weight))
                 })?,
                 bias: Vec::new(),
                 activation: *activation,
@@ -67,17 +69,15 @@ impl StepWeights {
             Step::Norm { norm, .. } | Step::HeadNorm { norm, .. } => {
                 StepWeights::Norm(NormWeights::read(norm)?)
             }
-            Step::Linear { linear, gate, activation, exact, .. } => StepWeights::Linear(LinearWeights {
-                weights: packer.pack(linear, if *exact { Storage::F32 } else { packer.storage })?,
-                bias: linear.bias()?.unwrap_or_default(),
-                gate: match gate {
-                    Some(gate) => {
-                        Some((packer.pack(gate, packer.storage)?, gate.bias()?.unwrap_or_default()))
-                    }
-                    None => None,
-                },
-                activation: *activation,
-            }),
+            Step::Linear { linear, gate, activation, exact, .. } => {
+                let storage = packer.of_layer(linear, gate.as_ref(), *exact);
+                let read = |linear: &LinearSpec| -> Result<_> {
+                    Ok((packer.pack(linear, storage)?, linear.bias()?.unwrap_or_default()))
+                };
+                let (weights, bias) = read(linear)?;
+                let gate = gate.as_ref().map(read).transpose()?;
+                StepWeights::Linear(LinearWeights { weights, bias, gate, activation: *activation })
+            }
             Step::Rotary { .. }
             | Step::Attention { .. }
             | Step::Route { .. }
@@ -138,25 +138,55 @@ pub(super) struct Packer {
 impl Packer {
     /// With memory for all weights of these steps.
     pub(super) fn new(isa: Isa, storage: Storage, steps: &[Step]) -> Packer {
-        let len = |linear: &LinearSpec, storage| {
-            let size = (linear.outputs(), linear.inputs());
-            packed_len(isa, fitting(storage, linear.inputs()), size)
-        };
-        let of_step = |step: &Step| match step {
+        let mut packer = Packer { isa, storage, memory: WeightMemory::with_capacity(0) };
+        packer.memory = WeightMemory::with_capacity(steps.iter().map(|step| packer.len(step)).sum());
+        packer
+    }
+
+    /// The f32 values that the packed matrices of a step take.
+    fn len(&self, step: &Step) -> usize {
+        match step {
             Step::Linear { linear, gate, exact, .. } => {
-                let storage = if *exact { Storage::F32 } else { storage };
-                len(linear, storage) + gate.as_ref().map_or(0, |gate| len(gate, storage))
+                let storage = self.of_layer(linear, gate.as_ref(), *exact);
+                let len =
+                    |linear: &LinearSpec| packed_len(self.isa, storage, (linear.outputs(), linear.inputs()));
+                len(linear) + gate.as_ref().map_or(0, len)
             }
             Step::ExpertUp { weight, experts, .. } => {
-                experts * packed_len(isa, Storage::F32, (weight.rows() / experts, weight.columns()))
+                let size = (weight.rows() / experts, weight.columns());
+                experts * packed_len(self.isa, self.exact(weight), size)
             }
             Step::ExpertDown { weight, experts, .. } => {
-                experts * packed_len(isa, Storage::F32, (weight.columns(), weight.rows() / experts))
+                let size = (weight.columns(), weight.rows() / experts);
+                experts * packed_len(self.isa, self.exact(weight), size)
             }
             _ => 0,
-        };
-        let memory = WeightMemory::with_capacity(steps.iter().map(of_step).sum());
-        Packer { isa, storage, memory }
+        }
+    }
+
+    /// How the weights of a layer and its gate are kept.
+    fn of_layer(&self, linear: &LinearSpec, gate: Option<&LinearSpec>, exact: bool) -> Storage {
+        match self.storage {
+            // Rows longer than any model has would overflow the sums of int8.
+            Storage::Int8 if !exact && linear.inputs() <= Storage::INT8_INPUTS => Storage::Int8,
+            Storage::Bf16 if !exact => Storage::Bf16,
+            _ => {
+                let parts = linear.parts.iter().chain(gate.iter().flat_map(|gate| &gate.parts));
+                let mut kept = parts.map(|(weight, _)| self.exact(weight));
+                let first = kept.next().unwrap_or(Storage::F32);
+                if kept.all(|other| other == first) { first } else { Storage::F32 }
+            }
+        }
+    }
+
+    /// How a matrix is kept that is not to be rounded: in the 16 bits that the file has for each value, where the
+    /// CPU can widen them as it multiplies. That is half the memory to fill and to read, and the same products.
+    fn exact(&self, weight: &Tensor) -> Storage {
+        match weight.half_type().filter(|_| self.isa.widens_weights()) {
+            Some(ElementType::F16) => Storage::F16Weights,
+            Some(ElementType::Bf16) => Storage::Bf16Weights,
+            _ => Storage::F32,
+        }
     }
 
     /// Packs some rows of a matrix whose columns are the outputs.
@@ -164,7 +194,8 @@ impl Packer {
         let (inputs, outputs) = (rows.len(), weight.columns());
         let mut stored = vec![0.0; inputs * outputs];
         weight.read_finite_rows(rows, &mut stored)?;
-        let mut packed = PackedWeights::zeroed(self.isa, Storage::F32, (outputs, inputs), &self.memory);
+        let storage = self.exact(weight);
+        let mut packed = PackedWeights::zeroed(self.isa, storage, (outputs, inputs), &self.memory);
         for (panel, columns) in packed.panels_mut() {
             let values: Vec<f32> = columns
                 .clone()
@@ -172,7 +203,7 @@ impl Packer {
                 .map(|(i, o)| stored[i * outputs + o])
                 .collect();
             let rows = Matrix::new(&values, columns.len(), inputs, inputs);
-            pack_panel(self.isa, Storage::F32, rows, panel);
+            pack_panel(self.isa, storage, rows, panel);
         }
         Ok(packed)
     }
@@ -180,7 +211,6 @@ impl Packer {
     /// Packs a linear layer's weights straight from the mapped file, panels in parallel.
     fn pack(&self, linear: &LinearSpec, storage: Storage) -> Result<PackedWeights> {
         let inputs = linear.inputs();
-        let storage = fitting(storage, inputs);
         let size = (linear.outputs(), inputs);
         let mut packed = PackedWeights::zeroed(self.isa, storage, size, &self.memory);
         // Where each row of the stacked matrix comes from.
@@ -191,6 +221,14 @@ impl Packer {
             .collect();
         let panels: Vec<_> = packed.panels_mut().collect();
         panels.into_par_iter().try_for_each(|(panel, outputs)| {
+            if let Storage::F16Weights | Storage::Bf16Weights = storage {
+                let rows: Vec<_> = rows[outputs]
+                    .iter()
+                    .map(|(tensor, row)| tensor.finite_halves(*row))
+                    .collect::<Result<_>>()?;
+                pack_panel_of_halves(self.isa, rows.into_iter(), panel);
+                return Ok(());
+            }
             let count = outputs.len();
             let mut values = vec![0.0; count * inputs];
             for ((tensor, row), values) in rows[outputs].iter().zip(values.chunks_exact_mut(inputs)) {
@@ -200,13 +238,5 @@ impl Packer {
             Ok(())
         })?;
         Ok(packed)
-    }
-}
-
-/// Rows longer than any model has would overflow the sums of int8.
-fn fitting(storage: Storage, inputs: usize) -> Storage {
-    match storage {
-        Storage::Int8 if inputs > Storage::INT8_INPUTS => Storage::F32,
-        other => other,
     }
 }
