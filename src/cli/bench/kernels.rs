@@ -21,6 +21,9 @@ const TIME: Duration = Duration::from_millis(50);
 const STORAGES: [(Storage, &str); 3] =
     [(Storage::F32, "f32"), (Storage::Bf16, "bf16"), (Storage::Int8, "int8")];
 
+/// What products in f32 multiply with where a file has 16 bits for each weight.
+const WIDENED: [(Storage, &str); 2] = [(Storage::F16Weights, "f32xf16"), (Storage::Bf16Weights, "f32xbf16")];
+
 /// What one core does at best.
 pub(super) struct Peaks {
     /// Name of the storage and arithmetic, in operations (a multiply-add is two) per second.
@@ -155,7 +158,7 @@ fn kernels(shapes: &[KernelShape], rows: &[usize]) -> Vec<Kernel> {
         match *shape {
             KernelShape::Product { name, outputs, inputs, activation, gated, .. } => {
                 for &rows in rows {
-                    for storage in STORAGES {
+                    for storage in STORAGES.into_iter().chain(WIDENED) {
                         let name = format!("product {name} {}x{outputs}x{inputs}", rows);
                         let work = Work::Product { rows, outputs, inputs, activation, gated };
                         all.push(Kernel { name, storage, work });
@@ -242,7 +245,8 @@ impl Kernel {
         };
         let allowed = match storage {
             Storage::F32 => 1e-4,
-            Storage::Bf16 => 2e-2,
+            Storage::F16Weights => 2e-3,
+            Storage::Bf16Weights | Storage::Bf16 => 2e-2,
             Storage::Int8 => 5e-2,
         };
         if error.is_nan() || error > allowed {
@@ -311,7 +315,7 @@ fn bare_product(stopwatch: Stopwatch, rows: usize, outputs: usize, inputs: usize
     let Stopwatch { isa, storage } = stopwatch;
     let (x, w) = (values(1, rows * inputs), values(2, outputs * inputs));
     let weights = PackedWeights::pack(isa, storage, Matrix::new(&w, outputs, inputs, inputs));
-    let lanes = storage.stored_lanes(inputs);
+    let lanes = storage.of_rows().stored_lanes(inputs);
     let mut encoded = AlignedBuffer::zeroed(rows * lanes);
     let encoded = encoded.as_mut_slice();
     for (x, encoded) in x.chunks_exact(inputs).zip(encoded.chunks_exact_mut(lanes)) {
@@ -448,8 +452,10 @@ fn exact_activation(activation: Activation, x: f64) -> f64 {
 /// The values that an encoded row stands for.
 fn decoded(storage: Storage, lanes: &[f32]) -> Vec<f64> {
     let bf16 = |bits: u32| f64::from(f32::from_bits(bits << 16));
-    match storage {
-        Storage::F32 => lanes.iter().map(|&lane| lane.into()).collect(),
+    match storage.of_rows() {
+        Storage::F32 | Storage::F16Weights | Storage::Bf16Weights => {
+            lanes.iter().map(|&lane| lane.into()).collect()
+        }
         Storage::Bf16 => lanes
             .iter()
             .flat_map(|lane| [bf16(lane.to_bits() & 0xffff), bf16(lane.to_bits() >> 16)])
@@ -473,7 +479,7 @@ fn describe(isa: Isa, peaks: &Peaks) -> String {
         text += &format!("  {name:8} {:6.1}\n", bandwidth / 1e9);
     }
     text += &format!(
-        "\n{:<48} {:5} {:>10} {:>9} {:>8} {:>8}\n",
+        "\n{:<48} {:8} {:>10} {:>9} {:>8} {:>8}\n",
         "kernel", "", "µs", "GMAC/s", "of peak", "of roof"
     );
     text
@@ -487,14 +493,14 @@ fn line(point: &Point, peaks: &Peaks) -> String {
         let bandwidth = point.bytes / seconds;
         let of_memory = bandwidth / peaks.bandwidth(point.bytes);
         return format!(
-            "{name:<48} {storage:5} {:>10.1} {:>9.1} GB/s {:>12.0} %\n",
+            "{name:<48} {storage:8} {:>10.1} {:>9.1} GB/s {:>12.0} %\n",
             seconds * 1e6,
             bandwidth / 1e9,
             of_memory * 100.0
         );
     }
     format!(
-        "{name:<48} {storage:5} {:>10.1} {:>9.1} {:>6.0} % {:>6.0} %\n",
+        "{name:<48} {storage:8} {:>10.1} {:>9.1} {:>6.0} % {:>6.0} %\n",
         seconds * 1e6,
         rate / 2e9,
         peak * 100.0,
