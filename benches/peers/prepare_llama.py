@@ -24,7 +24,9 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"llama_cpp_python-{VERSION}.tar.gz"
     if not archive.exists():
-        pip("download", "-q", "--no-deps", "--no-binary", ":all:", "-d", folder, f"llama-cpp-python=={VERSION}")
+        # Of this package only: what it is built with need not be built as well.
+        source = ("--no-deps", "--no-binary", "llama-cpp-python")
+        pip("download", "-q", *source, "-d", folder, f"llama-cpp-python=={VERSION}")
     with tarfile.open(archive) as source:
         parts = ("/vendor/llama.cpp/convert_hf_to_gguf.py", "/vendor/llama.cpp/conversion/", "/vendor/llama.cpp/gguf-py/")
         source.extractall(folder, [m for m in source.getmembers() if any(part in m.name for part in parts)])

@@ -179,11 +179,10 @@ def environment(name, threads):
 
 
 class Peer:
-    def __init__(self, arguments, environment, cores):
-        affinity = lambda: os.sched_setaffinity(0, cores)
+    def __init__(self, arguments, environment):
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=environment, preexec_fn=affinity,
+            env=environment,
         )
         self.answer("ready")
 
@@ -228,8 +227,8 @@ def first_vector(started_with, query):
 class Machine:
     """How much of its cores it gives; see `UNDISTURBED`."""
 
-    def __init__(self, threads, env, cores):
-        self.peer = Peer([str(WORK / "rust" / "release" / "arithmetic"), str(threads)], env, cores)
+    def __init__(self, threads, env):
+        self.peer = Peer([str(WORK / "rust" / "release" / "arithmetic"), str(threads)], env)
 
     def measure(self, work):
         """[seconds, share of the cores]"""
@@ -256,10 +255,12 @@ def rounds(count, keys, measure, results):
 
 
 def measure(options, python, model):
-    cores = set(sorted(os.sched_getaffinity(0))[: options.threads])
+    # Handed on to the programs. (Setting it between fork and exec would have Python copy its own pages' tables for
+    # each start that is timed.)
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     file = lambda name: WORK / f"{name}.txt"
     peers, results = {}, {}
-    machine = Machine(options.threads, environment("", options.threads), cores)
+    machine = Machine(options.threads, environment("", options.threads))
     only = options.only or (None if is_bert(model) else READ_ANY_FOLDER)
     for name, precision in PEERS:
         if only and name not in only:
@@ -267,7 +268,7 @@ def measure(options, python, model):
         arguments = command(name, precision, python, model, options.threads)
         key = f"{name} {precision}"
         try:
-            started_with = arguments, environment(name, options.threads), cores
+            started_with = arguments, environment(name, options.threads)
             peers[key] = Peer(*started_with), started_with
         except (RuntimeError, OSError, StopIteration) as problem:
             print(f"{key}: does not start here ({problem})", file=sys.stderr)
