@@ -5,7 +5,8 @@ One command sets up what is needed (a virtual environment with the Python peers 
 ones, both under target/peers) and writes a table and benches/results/peers.json. All run on the CPU with
 the same number of threads, from texts to unit vectors, tokenisation included, each in a process of its own
 that stays loaded; workloads go round all of them in turn, and medians are given. Then, also in turn, the
-time from the start of a process to the first vector.
+time from the start of a process to the first vector, each after a start that is not counted: the files are in
+memory then, which some machines empty of what was not read for minutes.
 
 A virtual machine's cores may be one core's two threads for a while, or stand still. So before and after each
 measurement all threads do bare arithmetic, which is compared with one thread's: where they do less than
@@ -23,6 +24,7 @@ benches/results/peers-NAME.json.
 import argparse
 import gzip
 import json
+import math
 import os
 import pathlib
 import platform
@@ -48,6 +50,7 @@ PEERS = [
     ("tei-mkl", "f32"), ("tei-mkl-image", "f32"),
     ("llama.cpp", "f32"), ("llama.cpp", "bf16"), ("llama.cpp", "int8"),
 ]
+WORKLOADS = ["query", "dense", "corpus", "start"]
 READ_ANY_FOLDER = ["taskvec", "sentence-transformers"]
 UNDISTURBED = 0.85
 RUST = {
@@ -202,8 +205,6 @@ class Peer:
 
 
 def accuracy(vectors, reference):
-    import math
-
     cosines = []
     for a, b in zip(vectors, reference):
         dot = sum(x * y for x, y in zip(a, b))
@@ -216,6 +217,7 @@ def read_vectors(path):
 
 
 def first_vector(started_with, query):
+    """Seconds from the start of a process to it."""
     begin = time.perf_counter()
     peer = Peer(*started_with)
     peer.ask("time", query, 1)
@@ -276,7 +278,7 @@ def measure(options, python, model):
         results[key] = {}
         for warm in ("query", "dense"):
             peers[key][0].ask("time", file(warm), 2)
-    for key, (peer, _) in peers.items():
+    for key, (peer, _) in peers.items() if "corpus" in options.workloads else ():
         out = WORK / "vectors.txt"
         peer.ask("save", file("corpus"), out)
         vectors = read_vectors(out)
@@ -290,17 +292,23 @@ def measure(options, python, model):
 
     # A query is the median of some in a row: its weights are in the cache then, as in a busy service.
     counts = {"query": 4 * options.rounds, "dense": 2 * options.rounds, "corpus": options.rounds}
+    counts = {workload: count for workload, count in counts.items() if workload in options.workloads}
     for workload, count in counts.items():
         of_workload = {key: result.setdefault(workload, []) for key, result in results.items()}
         times = 25 if workload == "query" else 1
         rounds(count, peers, lambda key: ask(key, workload, times), of_workload)
     for key, (peer, _) in peers.items():
         peer.close()
-    of_start = {key: result.setdefault("start", []) for key, result in results.items()}
-    start = lambda key: machine.measure(lambda: first_vector(peers[key][1], file("query")))
-    rounds(options.rounds, peers, start, of_start)
+    if "start" in options.workloads:
+
+        def start(key):
+            first_vector(peers[key][1], file("query"))
+            return machine.measure(lambda: first_vector(peers[key][1], file("query")))
+
+        counts["start"] = options.rounds
+        rounds(options.rounds, peers, start, {key: result.setdefault("start", []) for key, result in results.items()})
     machine.peer.close()
-    return results, counts | {"start": options.rounds}
+    return results, counts
 
 
 def versions(python):
@@ -333,17 +341,20 @@ def cpu():
 
 def table(results, counts):
     def cell(result, workload, scale, digits):
+        if workload not in counts:
+            return "-"
         seconds, undisturbed = counted(result[workload], counts[workload])
         return f"{statistics.median(seconds) * scale:.{digits}f}" + ("" if undisturbed else " (disturbed)")
 
     rows = ["| | 32 x 128 tokens, ms | 16-token query, ms | corpus, s | first vector, s | cosine: mean, min |"]
     rows.append("|---|---|---|---|---|---|")
     for key, result in results.items():
-        cosine = result["cosine_to_taskvec_f32"]
+        cosine = result.get("cosine_to_taskvec_f32")
+        accuracy = f"{cosine['mean']:.5f}, {cosine['min']:.4f}" if cosine else "-"
         rows.append(
             f"| {key} | {cell(result, 'dense', 1e3, 0)} | {cell(result, 'query', 1e3, 2)} "
             f"| {cell(result, 'corpus', 1, 2)} | {cell(result, 'start', 1, 3)} "
-            f"| {cosine['mean']:.5f}, {cosine['min']:.4f} |"
+            f"| {accuracy} |"
         )
     return "\n".join(rows)
 
@@ -354,6 +365,10 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, default=MODEL, help="another model's folder")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--workloads", nargs="*", choices=WORKLOADS, default=WORKLOADS,
+        help="these only; accuracy comes with corpus, and results go to a file of their own",
+    )
     parser.add_argument("--only", nargs="*", help="these peers only (taskvec must be among them)")
     parser.add_argument("--python", type=pathlib.Path, help="an interpreter that has requirements.txt")
     options = parser.parse_args()
@@ -377,6 +392,8 @@ def main():
         "undisturbed_from": UNDISTURBED, "wanted": counts, "seconds_and_share_of_cores": results,
     }
     name = "peers" if options.model == MODEL else f"peers-{options.model.name}"
+    if options.workloads != WORKLOADS:
+        name = "-".join([name, *options.workloads])
     out = ROOT / "benches" / "results" / f"{name}.json"
     out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(table(results, counts))
