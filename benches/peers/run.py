@@ -366,7 +366,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--workloads", nargs="*", choices=WORKLOADS, default=WORKLOADS,
+        "--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS,
         help="these only; accuracy comes with corpus, and results go to a file of their own",
     )
     parser.add_argument("--only", nargs="*", help="these peers only (taskvec must be among them)")

@@ -18,7 +18,7 @@ pub use panels::KeyValuePanels;
 
 use crate::Storage;
 use crate::aligned::{AlignedBuffer, reserved};
-use crate::gemm::{Kernel, MAX_TILE, halves, round_to_bf16};
+use crate::gemm::{Kernel, MAX_TILE, halves_mut, round_to_bf16};
 use crate::isa::dispatch;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::vector::{Vector, zip};
@@ -147,7 +147,7 @@ fn encode_queries<'a, K: Kernel>(
     let lanes = layout.storage.lanes(layout.head_dim);
     let encoded = reserved(encoded, K::ROWS * lanes);
     for r in 0..queries.rows() {
-        round_to_bf16::<K::Vector>(queries.row(r), halves(&mut encoded[r * lanes..][..lanes]));
+        round_to_bf16::<K::Vector>(queries.row(r), halves_mut(&mut encoded[r * lanes..][..lanes]));
     }
     Matrix::new(encoded, queries.rows(), lanes, lanes)
 }

@@ -2,7 +2,7 @@
 
 use crate::Storage;
 use crate::aligned::{AlignedBuffer, reserved};
-use crate::gemm::{Kernel, PanelTile, halves, round_to_bf16};
+use crate::gemm::{Kernel, PanelTile, halves_mut, round_to_bf16};
 use crate::isa::{Isa, dispatch};
 use crate::matrix::Matrix;
 use crate::vector::{MAX_LANES, MAX_SQUARE, Vector, map, zip};
@@ -133,7 +133,7 @@ fn load_square<V: Vector>(layout: &Layout, keys: Matrix<'_>, first: usize, lane:
             _ => {
                 let scaled = &mut scaled[..key.len()];
                 zip!(V, scaled, key, |_old, key| key * scale);
-                round_to_bf16::<V>(scaled, halves(row));
+                round_to_bf16::<V>(scaled, halves_mut(row));
             }
         }
     }

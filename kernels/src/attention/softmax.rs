@@ -2,7 +2,7 @@
 
 use super::{Attention, KEY_TILE, MAX_ROWS};
 use crate::Storage;
-use crate::gemm::{Kernel, halves};
+use crate::gemm::{Kernel, halves_mut};
 use crate::math::exp2_without_overflow;
 use crate::vector::{MAX_LANES, Vector, Wide, map, zip};
 use std::f32::consts::LOG2_E;
@@ -233,7 +233,7 @@ fn soften_in<K: Kernel, V: Vector>(
                 let place = panel * scores.columns + at;
                 match storage {
                     Storage::F32 => weight.store(&mut weights[place..]),
-                    _ => weight.store_bf16(&mut halves(weights)[place..]),
+                    _ => weight.store_bf16(&mut halves_mut(weights)[place..]),
                 }
             }
         }

@@ -79,7 +79,7 @@ pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mu
     assert_eq!(out.len(), storage.of_rows().stored_lanes(row.len()));
     match storage {
         Storage::F32 | Storage::F16Weights | Storage::Bf16Weights => out.copy_from_slice(row),
-        Storage::Bf16 => round_to_bf16::<K::Row>(row, halves(out)),
+        Storage::Bf16 => round_to_bf16::<K::Row>(row, halves_mut(out)),
         Storage::Int8 => {
             let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
             let (scale, zero) = quantize_row::<K>(row, bytes(values));
@@ -89,13 +89,13 @@ pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mu
 }
 
 /// The lanes as 16-bit values.
-pub(super) fn halves_of(lanes: &[f32]) -> &[u16] {
+pub(super) fn halves(lanes: &[f32]) -> &[u16] {
     // SAFETY: the same memory, whose alignment is enough; all bit patterns are values of both types.
     unsafe { std::slice::from_raw_parts(lanes.as_ptr().cast(), 2 * lanes.len()) }
 }
 
 /// The lanes as 16-bit values.
-pub(crate) fn halves(lanes: &mut [f32]) -> &mut [u16] {
+pub(crate) fn halves_mut(lanes: &mut [f32]) -> &mut [u16] {
     // SAFETY: the same memory, whose alignment is enough; all bit patterns are values of both types.
     unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), 2 * lanes.len()) }
 }
@@ -186,8 +186,8 @@ fn encode_weights_body<K: Kernel>(storage: Storage, row: &[f32], out: &mut [f32]
     assert_eq!(out.len(), storage.stored_lanes(row.len()));
     match storage {
         Storage::F32 => out.copy_from_slice(row),
-        Storage::F16Weights => round_to_f16(row, halves(out)),
-        Storage::Bf16Weights | Storage::Bf16 => round_to_bf16::<K::Row>(row, halves(out)),
+        Storage::F16Weights => round_to_f16(row, halves_mut(out)),
+        Storage::Bf16Weights | Storage::Bf16 => round_to_bf16::<K::Row>(row, halves_mut(out)),
         Storage::Int8 => {
             let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
             let (scale, sum) = quantize_weights::<K::Row>(row, bytes(values));

@@ -46,7 +46,7 @@ mod widen;
 pub(crate) mod x86;
 
 pub use encode::{Storage, encode_row};
-pub(crate) use encode::{halves, round_to_bf16};
+pub(crate) use encode::{halves_mut, round_to_bf16};
 pub use epilogue::Epilogue;
 pub use packed::{PackedWeights, pack_panel, pack_panel_of_halves, packed_len};
 pub use peak::{multiply_in_registers, read_memory};
@@ -163,7 +163,7 @@ impl Isa {
     }
 
     /// Whether it widens weights on the way to the multipliers in an instruction or two a register, so that
-    /// [`Storage::F16Weights`] and [`Storage::Bf16Weights`] cost no time.
+    /// [`Storage::F16Weights`] and [`Storage::Bf16Weights`] cost little time or none.
     pub fn widens_weights(self) -> bool {
         self.kind() != Kind::Portable
     }

@@ -1,6 +1,6 @@
 //! Weights in the panel layout that the tiles read.
 
-use super::encode::{Storage, encode_weights, halves};
+use super::encode::{Storage, encode_weights, halves_mut};
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::memory::{WeightBuffer, WeightMemory};
@@ -129,7 +129,7 @@ pub fn pack_panel(isa: Isa, storage: Storage, rows: Matrix<'_>, panel: &mut [f32
             Storage::F32 => place(rows.row(c).iter().copied(), c, columns, panel),
             Storage::Bf16 | Storage::Int8 => place(encoded.iter().copied(), c, columns, panel),
             Storage::F16Weights | Storage::Bf16Weights => {
-                place(halves(&mut encoded).iter().copied(), c, columns, halves(panel));
+                place(halves_mut(&mut encoded).iter().copied(), c, columns, halves_mut(panel));
             }
         }
     }
@@ -150,7 +150,7 @@ pub fn pack_panel_of_halves<'a>(
     if rows.len() < columns {
         panel.fill(0.0);
     }
-    let panel = halves(panel);
+    let panel = halves_mut(panel);
     // Of an odd number of inputs the last row of the panel stays 0.
     if let Some(last) = panel.chunks_exact_mut(columns).next_back() {
         last.fill(0);

@@ -7,7 +7,7 @@
 //! (To time a tile of each kind when a product first asks was tried instead: one time in six the machine's noise
 //! chose the slower.)
 
-use super::encode::{Storage, halves_of};
+use super::encode::{Storage, halves};
 use super::{Kernel, PackedWeights};
 use crate::aligned::{AlignedBuffer, reserved};
 use crate::vector::Vector;
@@ -72,7 +72,7 @@ fn widens_beside_multipliers() -> bool {
 #[inline(always)]
 pub(super) fn widen<'a, K: Kernel>(weights: &PackedWeights, panel: &[f32], room: &'a mut [f32]) -> &'a [f32] {
     let len = weights.inputs() * K::COLUMNS;
-    let (halves, out) = (&halves_of(panel)[..len], &mut room[..len]);
+    let (halves, out) = (&halves(panel)[..len], &mut room[..len]);
     let lanes = K::Vector::LANES; // of which a row of a panel is some
     for (halves, out) in halves.chunks_exact(lanes).zip(out.chunks_exact_mut(lanes)) {
         K::widened(weights.storage(), halves).store(out);

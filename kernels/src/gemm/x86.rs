@@ -8,7 +8,7 @@ use crate::matrix::Matrix;
 use crate::vector::{Avx2x8, Avx512x16, Wide};
 use std::arch::x86_64::*;
 
-/// AVX2 and FMA: a tile is 12 registers of sums, 2 of weights and 1 of x, of 16.
+/// AVX2, FMA and F16C: a tile is 12 registers of sums, 2 of weights and 1 of x, of 16.
 pub(crate) struct Avx2;
 
 impl Kernel for Avx2 {

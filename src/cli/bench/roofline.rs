@@ -151,7 +151,7 @@ fn roofs(svg: &mut String, axes: &Axes, peaks: &Peaks, highest: f64) {
 
 fn color(storage: &str) -> &'static str {
     match storage {
-        "f32" => "#1f5fbf",
+        "f32" | "f32xf16" | "f32xbf16" => "#1f5fbf",
         "bf16" | "matrix" => "#b3541e",
         _ => "#2e7d32",
     }
