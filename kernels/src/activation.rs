@@ -1,8 +1,9 @@
 //! Activation functions, elementwise.
 
+use crate::gelu::{gelu_erf, gelu_tanh};
 use crate::gemm::Kernel;
 use crate::isa::dispatch;
-use crate::math::{LONGEST_TAIL, exp, normal_tail, rough_normal_tail, tanh};
+use crate::math::{exp, tanh};
 use crate::vector::{Vector, map};
 
 /// An activation function.
@@ -38,28 +39,6 @@ fn activate_body<K: Kernel>(activation: Activation, values: &mut [f32]) {
         Activation::Relu => map!(K::Row, values, |x| relu(x)),
         Activation::Tanh => map!(K::Row, values, |x| tanh(x)),
     }
-}
-
-/// `Φ(x) = 1 - tail(x)` above 0 and `tail(-x)` below, so x·Φ(x) is `max(x, 0) - |x|·tail(|x|)`.
-#[inline(always)]
-pub(crate) fn gelu_erf<V: Vector>(x: V) -> V {
-    let a = V::splat(LONGEST_TAIL).min(x.abs());
-    relu(x) - a * normal_tail(a)
-}
-
-/// [`gelu_erf`] to 2e-5 and, near 0, to four digits: for sums of rounded products, where bf16 has three.
-#[inline(always)]
-pub(crate) fn rough_gelu_erf<V: Vector>(x: V) -> V {
-    let a = V::splat(LONGEST_TAIL).min(x.abs());
-    relu(x) - a * rough_normal_tail(a)
-}
-
-/// `(1 + tanh u)/2` is `sigmoid(2u)`.
-#[inline(always)]
-pub(crate) fn gelu_tanh<V: Vector>(x: V) -> V {
-    const MINUS_2_SQRT_2_OVER_PI: f32 = -1.595_769_1;
-    let cubic = (V::splat(0.044_715) * x * x).mul_add(x, x);
-    x / (V::splat(1.0) + exp(V::splat(MINUS_2_SQRT_2_OVER_PI) * cubic))
 }
 
 #[inline(always)]

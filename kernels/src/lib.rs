@@ -9,8 +9,9 @@
 //! | `gemm/` | `x · Wᵀ` with packed weights and a fused epilogue; the SIMD tiles |
 //! | `attention/` | softmax attention of one head in f32 or bf16, tiled, with an online softmax |
 //! | `norm.rs` | LayerNorm, RMSNorm |
-//! | `activation.rs` | GELU (erf and tanh), SiLU, ReLU, tanh |
-//! | `math.rs` | exp, 2^x, tanh, the tail of the normal distribution |
+//! | `activation.rs` | SiLU, ReLU and the table of activations |
+//! | `gelu.rs` | GELU (erf and tanh) |
+//! | `math.rs` | exp, 2^x, tanh |
 //! | `vector/` | the registers that all of these are written in |
 //! | `rotary.rs` | rotary position embedding |
 //! | `team.rs` | threads that share one piece of work after the other |
@@ -22,6 +23,7 @@
 mod activation;
 mod aligned;
 mod attention;
+mod gelu;
 mod gemm;
 #[cfg(feature = "gpu")]
 pub mod gpu;

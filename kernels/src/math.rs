@@ -1,4 +1,4 @@
-//! exp, 2^x, tanh and the tail of the normal distribution without branches, a register at a time.
+//! exp, 2^x and tanh without branches, a register at a time.
 //!
 //! Errors, over every f32 input (the tests sweep them): see the constants. NaN gives NaN.
 
@@ -13,16 +13,8 @@ pub(crate) const EXP2_ULP: f64 = 2.0;
 /// Bound on the error of [`tanh`] in units in the last place of the exact result.
 #[cfg(test)]
 pub(crate) const TANH_ULP: f64 = 3.0;
-/// Bound on the error of `a · normal_tail(a)`, what GELU takes of it.
-#[cfg(test)]
-pub(crate) const NORMAL_TAIL_ERROR: f64 = 7.5e-8;
-
-/// The same for [`rough_normal_tail`].
-#[cfg(test)]
-pub(crate) const ROUGH_NORMAL_TAIL_ERROR: f64 = 2e-5;
-
 /// Adding 1.5·2^23 to a number rounds it to an integer.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 /// ln of the smallest normal f32.
 const LOWEST: f32 = -87.336_54;
 /// log₂ of the smallest normal f32.
@@ -32,7 +24,7 @@ const HIGHEST: f32 = 88.722_83;
 
 /// Evaluates a polynomial, highest power first.
 #[inline(always)]
-fn polynomial<V: Vector, const N: usize>(x: V, coefficients: [f32; N]) -> V {
+pub(crate) fn polynomial<V: Vector, const N: usize>(x: V, coefficients: [f32; N]) -> V {
     let mut sum = V::splat(coefficients[0]);
     for &coefficient in &coefficients[1..] {
         sum = sum.mul_add(x, V::splat(coefficient));
@@ -89,52 +81,8 @@ pub(crate) fn tanh<V: Vector>(x: V) -> V {
     a.select_greater(V::splat(0.625), large, small)
 }
 
-/// Beyond this the tail of the normal distribution is below 1e-23.
-pub(crate) const LONGEST_TAIL: f32 = 10.0;
-
-/// The share of the normal distribution above a: `erfc(a/√2) / 2`, for a in 0..=[`LONGEST_TAIL`].
-///
-/// Its logarithm to the base 2 is a polynomial of a here: fitted on 4,000 Chebyshev nodes by iteratively
-/// reweighted least squares, each error weighted with what it does to `a · tail(a)`. 2^t by a polynomial
-/// of degree 5 between two integers, fitted the same way.
-#[inline(always)]
-pub(crate) fn normal_tail<V: Vector>(a: V) -> V {
-    let t = polynomial(
-        a,
-        [
-            -1.039_574_3e-8,
-            3.978_666_4e-7,
-            -6.222_559e-6,
-            5.018_236_3e-5,
-            -1.936_158_7e-4,
-            -1.720_240_7e-4,
-            7.155_168_8e-3,
-            -5.258_722_2e-2,
-            -4.591_670_9e-1,
-            -1.151_112_7,
-            -0.999_999_64,
-        ],
-    );
-    let n = (t + V::splat(ROUND)) - V::splat(ROUND);
-    let power = polynomial(
-        t - n,
-        [1.327_645_7e-3, 9.675_541e-3, 5.550_713_5e-2, 2.402_212e-1, 6.931_469_4e-1, 1.000_000_1],
-    );
-    power.scale(n)
-}
-
-/// [`normal_tail`] to five digits, for what is rounded to bf16 or to bytes before and after: the same form, of
-/// degrees 4 and 3.
-#[inline(always)]
-pub(crate) fn rough_normal_tail<V: Vector>(a: V) -> V {
-    let t = polynomial(a, [4.387_456_9e-3, -4.672_478_5e-2, -4.636_834_9e-1, -1.149_955_3, -1.000_046_7]);
-    let n = (t + V::splat(ROUND)) - V::splat(ROUND);
-    let power = polynomial(t - n, [5.517_166_5e-2, 2.426_111_2e-1, 6.932_61e-1, 9.999_280_6e-1]);
-    power.scale(n)
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::gemm::Kernel;
     use crate::isa::{Isa, dispatch};
@@ -143,8 +91,6 @@ mod tests {
     dispatch! { pub fn exps(values: &mut [f32]) = exps_body }
     dispatch! { pub fn powers(values: &mut [f32]) = powers_body }
     dispatch! { pub fn tanhs(values: &mut [f32]) = tanhs_body }
-    dispatch! { pub fn tails(values: &mut [f32]) = tails_body }
-    dispatch! { pub fn rough_tails(values: &mut [f32]) = rough_tails_body }
 
     #[inline(always)]
     fn exps_body<K: Kernel>(values: &mut [f32]) {
@@ -161,18 +107,8 @@ mod tests {
         map!(K::Row, values, |x| tanh(x));
     }
 
-    #[inline(always)]
-    fn tails_body<K: Kernel>(values: &mut [f32]) {
-        map!(K::Row, values, |x| normal_tail(x));
-    }
-
-    #[inline(always)]
-    fn rough_tails_body<K: Kernel>(values: &mut [f32]) {
-        map!(K::Row, values, |x| rough_normal_tail(x));
-    }
-
     /// What every instruction set makes of values.
-    fn on_each_isa(f: fn(Isa, &mut [f32]), values: &[f32]) -> Vec<(Isa, Vec<f32>)> {
+    pub(crate) fn on_each_isa(f: fn(Isa, &mut [f32]), values: &[f32]) -> Vec<(Isa, Vec<f32>)> {
         let run = |isa| {
             let mut results = values.to_vec();
             f(isa, &mut results);
@@ -192,7 +128,12 @@ mod tests {
     }
 
     /// That the error is within its bound for the f32 inputs, one in [`step`].
-    fn sweep(bound: f64, got: fn(Isa, &mut [f32]), want: fn(f64) -> f64) {
+    pub(crate) fn sweep(
+        bound: f64,
+        got: fn(Isa, &mut [f32]),
+        want: fn(f64) -> f64,
+        error: fn(f32, f64) -> f64,
+    ) {
         let mut all = (0..=u32::MAX).step_by(step()).map(f32::from_bits).filter(|x| !x.is_nan());
         loop {
             let inputs: Vec<f32> = all.by_ref().take(1 << 16).collect();
@@ -202,8 +143,8 @@ mod tests {
             let exact: Vec<f64> = inputs.iter().map(|&x| want(f64::from(x))).collect();
             for (isa, results) in on_each_isa(got, &inputs) {
                 for ((&x, got), &want) in inputs.iter().zip(results).zip(&exact) {
-                    let error = ulps(got, want);
-                    assert!(error <= bound, "{error} ulp at {x:e} on {isa:?}");
+                    let error = error(got, want);
+                    assert!(error <= bound, "{error:e} at {x:e} on {isa:?}");
                 }
             }
         }
@@ -226,10 +167,11 @@ mod tests {
 
     #[test]
     fn exp_is_within_its_bound() {
-        sweep(EXP_ULP, exps, |x| {
+        let want = |x| {
             let exact = libm::exp(x);
             if exact < f64::from(f32::MIN_POSITIVE) { 0.0 } else { exact }
-        });
+        };
+        sweep(EXP_ULP, exps, want, ulps);
     }
 
     #[test]
@@ -249,29 +191,12 @@ mod tests {
 
     #[test]
     fn tanh_is_within_its_bound() {
-        sweep(TANH_ULP, tanhs, libm::tanh);
-    }
-
-    #[test]
-    fn the_normal_tail_is_within_its_bound() {
-        let inputs: Vec<f32> = some(0..=1_000_000).map(|i| i as f32 * (LONGEST_TAIL / 1e6)).collect();
-        let all = |form, bound| (on_each_isa(form, &inputs), bound);
-        let forms = [all(tails, NORMAL_TAIL_ERROR), all(rough_tails, ROUGH_NORMAL_TAIL_ERROR)];
-        for (results, bound) in forms {
-            for (isa, results) in results {
-                for (&x, got) in inputs.iter().zip(results) {
-                    let exact = libm::erfc(f64::from(x) / std::f64::consts::SQRT_2) / 2.0;
-                    let error = (f64::from(got) - exact).abs();
-                    assert!(f64::from(x) * error <= bound, "{error} at {x} on {isa:?}");
-                    assert!(error <= 3.0 * bound, "{error} at {x} on {isa:?}");
-                }
-            }
-        }
+        sweep(TANH_ULP, tanhs, libm::tanh, ulps);
     }
 
     #[test]
     fn nan_stays_nan() {
-        for f in [exps, powers, tanhs, tails, rough_tails] {
+        for f in [exps, powers, tanhs] {
             for (isa, results) in on_each_isa(f, &[f32::NAN; 50]) {
                 assert!(results.iter().all(|value| value.is_nan()), "{isa:?}");
             }

@@ -2,7 +2,8 @@
 
 use super::widen::widen;
 use super::{Kernel, MAX_COLUMNS, MAX_TILE, PackedWeights, Storage, Tile};
-use crate::activation::{Activation, gelu_erf, gelu_tanh, relu, rough_gelu_erf, silu};
+use crate::activation::{Activation, relu, silu};
+use crate::gelu::{gelu_erf, gelu_tanh, rough_gelu_erf};
 use crate::math::tanh;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::vector::Vector;

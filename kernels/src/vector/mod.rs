@@ -28,6 +28,8 @@ pub(crate) trait Vector:
 {
     /// Their number.
     const LANES: usize;
+    /// Whether [`Vector::look_up`] is an instruction: where a register holds the table.
+    const LOOKS_UP: bool = false;
 
     /// The same value in each.
     fn splat(value: f32) -> Self;
@@ -49,6 +51,16 @@ pub(crate) trait Vector:
     fn copysign(self, sign: Self) -> Self;
     /// `self · 2^n` for whole n, where self and the result are normal numbers.
     fn scale(self, n: Self) -> Self;
+    /// The entry whose number is in the lowest four bits of each lane.
+    #[inline(always)]
+    fn look_up(self, table: &[f32; ENTRIES]) -> Self {
+        let mut lanes = [0.0; MAX_LANES];
+        self.store(&mut lanes);
+        for lane in &mut lanes[..Self::LANES] {
+            *lane = table[lane.to_bits() as usize % ENTRIES];
+        }
+        Self::load(&lanes)
+    }
     /// The sum of the lanes, always added in the same order.
     fn sum(self) -> f32;
     /// The smallest lane.
@@ -125,6 +137,9 @@ pub(crate) trait Vector:
         values.copy_from_slice(&lanes[..values.len()]);
     }
 }
+
+/// What [`Vector::look_up`] chooses from.
+pub(crate) const ENTRIES: usize = 16;
 
 /// No instruction set has more lanes, several registers in step included.
 pub(crate) const MAX_LANES: usize = 48;

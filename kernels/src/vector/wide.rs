@@ -4,7 +4,7 @@
 //! chain at a time leaves the multipliers idle, and the CPU looks ahead over two or three chains at most:
 //! with the operations of three registers beside each other it need not look.
 
-use super::Vector;
+use super::{ENTRIES, Vector};
 use std::ops::{Add, Div, Mul, Sub};
 
 /// N registers as one.
@@ -33,6 +33,7 @@ operator!(Div, div);
 
 impl<V: Vector, const N: usize> Vector for Wide<V, N> {
     const LANES: usize = N * V::LANES;
+    const LOOKS_UP: bool = V::LOOKS_UP;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -93,6 +94,14 @@ impl<V: Vector, const N: usize> Vector for Wide<V, N> {
     fn abs(mut self) -> Self {
         for i in 0..N {
             self.0[i] = self.0[i].abs();
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn look_up(mut self, table: &[f32; ENTRIES]) -> Self {
+        for i in 0..N {
+            self.0[i] = self.0[i].look_up(table);
         }
         self
     }

@@ -1,6 +1,6 @@
 //! Lanes of AVX2 and AVX-512.
 
-use super::Vector;
+use super::{ENTRIES, Vector};
 use std::arch::x86_64::*;
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -22,6 +22,7 @@ macro_rules! register {
 
         impl Vector for $name {
             const LANES: usize = $lanes;
+            const LOOKS_UP: bool = $lanes == ENTRIES;
 
             #[inline(always)]
             fn splat(value: f32) -> Self {
@@ -295,6 +296,14 @@ register!(
         fn scale(self, n: Self) -> Self {
             // SAFETY: the instruction set as in `splat`.
             Avx512x16(unsafe { _mm512_scalef_ps(self.0, n.0) })
+        }
+
+        fn look_up(self, table: &[f32; ENTRIES]) -> Self {
+            // SAFETY: the instruction set as in `splat`; the table has 16 values.
+            unsafe {
+                let table = _mm512_loadu_ps(table.as_ptr());
+                Avx512x16(_mm512_permutexvar_ps(_mm512_castps_si512(self.0), table))
+            }
         }
 
         fn sum(self) -> f32 {
