@@ -323,27 +323,40 @@ proptest! {
     }
 
     #[test]
-    fn norms_of_a_row(width in 1..most(200), seed in any::<u64>(), shift in -5f32..5.0, has_bias in any::<bool>()) {
-        let row: Vec<f32> = values(seed, width).iter().map(|v| v + shift).collect();
+    fn norms_of_rows(
+        rows in 0..4usize,
+        width in 1..most(200),
+        seed in any::<u64>(),
+        shift in -5f32..5.0,
+        has_bias in any::<bool>(),
+    ) {
+        // Rows that lie apart.
+        let (stride, to) = (width + 3, width + 1);
+        let x: Vec<f32> = values(seed, rows * stride).iter().map(|v| v + shift).collect();
         let weight = values(seed ^ 1, width);
         let bias = if has_bias { values(seed ^ 2, width) } else { Vec::new() };
         let eps = 1e-5;
         let count = width as f64;
-        let mean = row.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
-        let variance = row.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
-        let square = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / count;
+        let view = Matrix::new(&x, rows, width, stride);
         for isa in Isa::available() {
-            let (mut layer, mut rms) = (row.clone(), row.clone());
-            layer_norm(isa, &mut layer, &weight, &bias, eps);
-            rms_norm(isa, &mut rms, &weight, eps);
-            for i in 0..width {
-                let (x, w) = (f64::from(row[i]), f64::from(weight[i]));
-                let b = bias.get(i).map_or(0.0, |b| f64::from(*b));
+            let (mut layer, mut rms) = (vec![0.0; rows * to], vec![0.0; rows * to]);
+            layer_norm(isa, view, &weight, &bias, eps, MatrixMut::new(&mut layer, rows, width, to));
+            rms_norm(isa, view, &weight, eps, MatrixMut::new(&mut rms, rows, width, to));
+            for r in 0..rows {
+                let row = view.row(r);
+                let mean = row.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+                let variance = row.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
+                let square = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / count;
                 let deviation = (variance + f64::from(eps)).sqrt();
                 // Subtracting the mean loses digits where it is large beside the deviation.
                 let bound = 2e-6 * (1.0 + f64::from(shift.abs()) / deviation);
-                close(layer[i], (x - mean) / deviation * w + b, bound, (isa, "layer", i))?;
-                close(rms[i], x / (square + f64::from(eps)).sqrt() * w, 2e-6, (isa, "rms", i))?;
+                for i in 0..width {
+                    let (x, w) = (f64::from(row[i]), f64::from(weight[i]));
+                    let b = bias.get(i).map_or(0.0, |b| f64::from(*b));
+                    let (layer, rms) = (layer[r * to + i], rms[r * to + i]);
+                    close(layer, (x - mean) / deviation * w + b, bound, (isa, "layer", i))?;
+                    close(rms, x / (square + f64::from(eps)).sqrt() * w, 2e-6, (isa, "rms", i))?;
+                }
             }
         }
     }

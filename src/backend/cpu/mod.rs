@@ -130,24 +130,24 @@ impl Cpu {
                 embed(batch, word, *scale, position.as_ref(), token_type, &mut out);
             }
             (Step::Norm { input, residual, scale, .. }, StepWeights::Norm(norm)) => {
-                let size = width(*input);
-                for (place, row) in out.chunks_exact_mut(size).enumerate() {
-                    let values = place * size..(place + 1) * size;
-                    row.copy_from_slice(&buffers[input.0][values.clone()]);
-                    normalize_row(isa, norm, row);
-                    if let Some(residual) = residual {
-                        row.iter_mut().zip(&buffers[residual.0][values]).for_each(|(o, r)| *o += r);
-                    }
-                    if *scale != 1.0 {
-                        row.iter_mut().for_each(|o| *o *= scale);
-                    }
+                let (rows, size) = (out.len() / width(*output), width(*output));
+                let x = Matrix::new(&buffers[input.0], rows, size, size);
+                normalize_rows(isa, norm, x, MatrixMut::new(&mut out, rows, size, size));
+                if let Some(residual) = residual {
+                    out.iter_mut().zip(&buffers[residual.0]).for_each(|(o, r)| *o += r);
+                }
+                if *scale != 1.0 {
+                    out.iter_mut().for_each(|o| *o *= scale);
                 }
             }
             (Step::HeadNorm { columns, .. }, StepWeights::Norm(norm)) => {
+                let (heads, size) = (columns.len() / norm.weight.len(), norm.weight.len());
+                let mut before = vec![0.0; columns.len()];
                 for row in out.chunks_exact_mut(width(*output)) {
-                    row[columns.clone()]
-                        .chunks_exact_mut(norm.weight.len())
-                        .for_each(|head| normalize_row(isa, norm, head));
+                    let row = &mut row[columns.clone()];
+                    before.copy_from_slice(row);
+                    let x = Matrix::new(&before, heads, size, size);
+                    normalize_rows(isa, norm, x, MatrixMut::new(row, heads, size, size));
                 }
             }
             (Step::Linear { input, factor, residual, .. }, StepWeights::Linear(linear)) => {
@@ -310,10 +310,10 @@ fn embed(
     }
 }
 
-fn normalize_row(isa: Isa, norm: &NormWeights, row: &mut [f32]) {
+fn normalize_rows(isa: Isa, norm: &NormWeights, x: Matrix<'_>, out: MatrixMut<'_>) {
     match norm.kind {
-        NormKind::LayerNorm => layer_norm(isa, row, &norm.weight, &norm.bias, norm.eps),
-        NormKind::RmsNorm => rms_norm(isa, row, &norm.weight, norm.eps),
+        NormKind::LayerNorm => layer_norm(isa, x, &norm.weight, &norm.bias, norm.eps, out),
+        NormKind::RmsNorm => rms_norm(isa, x, &norm.weight, norm.eps, out),
     }
 }
 

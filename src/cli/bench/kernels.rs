@@ -214,8 +214,9 @@ impl Kernel {
                 let (weight, bias) = (values(1, width), values(2, width));
                 let exact = |row: &[f32]| exact_layer_norm(row, &weight, &bias);
                 each_row(stopwatch, rows, width, exact, |row, out| {
-                    out.copy_from_slice(row);
-                    layer_norm(isa, out, &weight, &bias, 1e-5);
+                    let (row, out) =
+                        (Matrix::new(row, 1, width, width), MatrixMut::new(out, 1, width, width));
+                    layer_norm(isa, row, &weight, &bias, 1e-5, out);
                 })
             }
             Work::Activation { rows, width, activation } => {
