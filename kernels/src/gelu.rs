@@ -74,8 +74,9 @@ const fn by_power<const N: usize>(polynomials: [[f32; N]; ENTRIES]) -> Pieces<N>
 }
 
 const PIECES_PER_ONE: f32 = 2.687_5;
-/// Where the last piece ends: `a·tail(a)` is below 2.4e-8 from there on.
-const END: f32 = (ENTRIES as f32 - 0.5) / PIECES_PER_ONE;
+/// Just before the last piece ends, so that nothing is rounded to the piece behind it, which is the first.
+/// `a·tail(a)` is below 2.4e-8 from here on.
+const END: f32 = (ENTRIES as f32 - 0.501) / PIECES_PER_ONE;
 
 #[inline(always)]
 fn gelu_in_pieces<V: Vector, const N: usize>(x: V, pieces: &Pieces<N>) -> V {

@@ -14,6 +14,7 @@
 //! | `math.rs` | exp, 2^x, tanh |
 //! | `vector/` | the registers that all of these are written in |
 //! | `rotary.rs` | rotary position embedding |
+//! | `table.rs` | rows of embedding tables |
 //! | `team.rs` | threads that share one piece of work after the other |
 //!
 //! Each row of a result depends on the same row of the input alone, and is computed by the same
@@ -33,6 +34,7 @@ mod matrix;
 mod memory;
 mod norm;
 mod rotary;
+mod table;
 mod team;
 mod vector;
 
@@ -48,4 +50,5 @@ pub use matrix::{Matrix, MatrixMut};
 pub use memory::WeightMemory;
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::rotate_half;
+pub use table::{prefetch, widen_halves};
 pub use team::Team;

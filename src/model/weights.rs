@@ -394,6 +394,28 @@ impl Tensor {
         is_half.then_some(self.element)
     }
 
+    /// The bytes of a row, if it is read as it is stored; else none.
+    pub(crate) fn stored_row(&self, row: usize) -> &[u8] {
+        let row_bytes = self.element.bytes() * self.columns();
+        match self.derived {
+            None => &self.stored()[row * row_bytes..][..row_bytes],
+            Some(_) => &[],
+        }
+    }
+
+    /// A row's 16-bit values as numbers of this machine, and their type, if the file has them so and they lie as
+    /// this machine's do.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub(crate) fn halves(&self, row: usize) -> Option<(ElementType, &[u16])> {
+        assert!(row < self.rows());
+        let element = self.half_type().filter(|_| cfg!(target_endian = "little"))?;
+        let row_bytes = 2 * self.columns();
+        let halves = bytemuck::try_cast_slice(&self.stored()[row * row_bytes..][..row_bytes]).ok()?;
+        Some((element, halves))
+    }
+
     /// A row of a tensor that has a [`Tensor::half_type`], little-endian, or an error where a value is not finite.
     ///
     /// # Panics

@@ -6,13 +6,14 @@
 //! with threads that stay awake from the first layer to the last (`lanes.rs`).
 
 mod attention;
+mod embed;
 mod experts;
 mod lanes;
 mod weights;
 
 use super::{Backend, Results};
 use crate::error::Result;
-use crate::model::{NormKind, Tensor};
+use crate::model::NormKind;
 use crate::options::Precision;
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
 use crate::pooling::pool;
@@ -127,7 +128,7 @@ impl Cpu {
         let mut out = std::mem::take(&mut buffers[output.0]);
         match (step, weights) {
             (Step::Embed { word, scale, position, .. }, StepWeights::Embed { token_type }) => {
-                embed(batch, word, *scale, position.as_ref(), token_type, &mut out);
+                embed::embed(isa, batch, word, *scale, position.as_ref(), token_type, &mut out);
             }
             (Step::Norm { input, residual, scale, .. }, StepWeights::Norm(norm)) => {
                 let (rows, size) = (out.len() / width(*output), width(*output));
@@ -278,35 +279,6 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         self.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn embed(
-    batch: &RaggedBatch,
-    word: &Tensor,
-    scale: f32,
-    position: Option<&(Tensor, usize)>,
-    token_type: &[f32], // [types, hidden], or empty
-    out: &mut [f32],
-) {
-    let hidden = word.columns();
-    let mut row = vec![0.0; hidden];
-    let add = |out: &mut [f32], values: &[f32]| out.iter_mut().zip(values).for_each(|(o, v)| *o += v);
-    let last_type = (token_type.len() / hidden).saturating_sub(1);
-    for ((out, id), (place, kind)) in out.chunks_exact_mut(hidden).zip(&batch.ids).zip(batch.places()) {
-        let id = *id as usize;
-        word.read_rows(id..id + 1, out);
-        if scale != 1.0 {
-            out.iter_mut().for_each(|o| *o *= scale);
-        }
-        if let Some((table, first)) = position {
-            let p = first + place;
-            table.read_rows(p..p + 1, &mut row);
-            add(out, &row);
-        }
-        if !token_type.is_empty() {
-            add(out, &token_type[kind.min(last_type) * hidden..][..hidden]);
-        }
     }
 }
 
