@@ -232,8 +232,11 @@ mod tests {
         x / (1.0 + libm::exp(-2.0 * FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x)))
     }
 
-    /// Besides two roundings.
+    /// Besides two roundings. Of -∞ the formulas make NaN, which none of ours need be.
     fn error(got: f32, want: f64) -> f64 {
+        if f64::from(got) == want || want.is_nan() {
+            return 0.0;
+        }
         (f64::from(got) - want).abs() - want.abs() * f64::from(f32::EPSILON)
     }
 
