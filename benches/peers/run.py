@@ -248,9 +248,12 @@ def counted(measurements, wanted):
 
 
 def rounds(count, keys, measure, results):
-    """Goes round the programs in turn, until each has `count` undisturbed measurements."""
-    for _ in range(2 * count):
-        for key in keys:
+    """Goes round the programs in turn, with another first each time, until each has `count` undisturbed
+    measurements."""
+    keys = list(keys)
+    for turn in range(2 * count):
+        first = turn % len(keys)
+        for key in keys[first:] + keys[:first]:
             measurements = results[key]
             if sum(share >= UNDISTURBED for _, share in measurements) < count:
                 measurements.append(measure(key))
@@ -289,8 +292,9 @@ def measure(options, python, model):
     def ask(key, workload, times):
         time.sleep(0.05)  # threads of the last one may still spin
         # While the others had their turns a virtual machine's host may have taken this one's memory away: it comes
-        # back before the time is taken.
-        peers[key][0].ask("time", file("dense"), 1)
+        # back before the time is taken. (Of a query the median is of many in a row.)
+        if workload != "query":
+            peers[key][0].ask("time", file("dense"), 1)
         return machine.measure(lambda: float(peers[key][0].ask("time", file(workload), times)))
 
     # A query is the median of some in a row: its weights are in the cache then, as in a busy service.

@@ -208,6 +208,9 @@ mod tests {
     dispatch! { pub fn erf_forms(values: &mut [f32]) = erf_forms_body }
     dispatch! { pub fn rough_forms(values: &mut [f32]) = rough_forms_body }
     dispatch! { pub fn tanh_forms(values: &mut [f32]) = tanh_forms_body }
+    dispatch! { pub fn erf_tables(values: &mut [f32]) = erf_tables_body }
+    dispatch! { pub fn rough_tables(values: &mut [f32]) = rough_tables_body }
+    dispatch! { pub fn tanh_tables(values: &mut [f32]) = tanh_tables_body }
 
     #[inline(always)]
     fn erf_forms_body<K: Kernel>(values: &mut [f32]) {
@@ -222,6 +225,23 @@ mod tests {
     #[inline(always)]
     fn tanh_forms_body<K: Kernel>(values: &mut [f32]) {
         map!(K::Row, values, |x| gelu_tanh(x));
+    }
+
+    // The tables where no instruction looks them up, too.
+
+    #[inline(always)]
+    fn erf_tables_body<K: Kernel>(values: &mut [f32]) {
+        map!(K::Row, values, |x| gelu_in_pieces(x, &NORMAL));
+    }
+
+    #[inline(always)]
+    fn rough_tables_body<K: Kernel>(values: &mut [f32]) {
+        map!(K::Row, values, |x| gelu_in_pieces(x, &ROUGH_NORMAL));
+    }
+
+    #[inline(always)]
+    fn tanh_tables_body<K: Kernel>(values: &mut [f32]) {
+        map!(K::Row, values, |x| gelu_in_pieces(x, &TANH));
     }
 
     fn exact(x: f64) -> f64 {
@@ -248,6 +268,13 @@ mod tests {
     }
 
     #[test]
+    fn tables_are_within_the_bounds_on_every_instruction_set() {
+        sweep(ERROR, erf_tables, exact, error);
+        sweep(ROUGH_ERROR, rough_tables, exact, error);
+        sweep(ERROR, tanh_tables, exact_tanh_form, error);
+    }
+
+    #[test]
     fn rough_values_are_right_near_0_too() {
         let inputs: Vec<f32> = (-200..=200).map(|i| i as f32 * 1e-3).collect();
         for (isa, results) in on_each_isa(rough_forms, &inputs) {
@@ -260,7 +287,7 @@ mod tests {
 
     #[test]
     fn nan_stays_nan_and_what_is_large_stays() {
-        for form in [erf_forms, rough_forms, tanh_forms] {
+        for form in [erf_forms, rough_forms, tanh_forms, erf_tables, rough_tables, tanh_tables] {
             for (isa, results) in on_each_isa(form, &[f32::NAN, f32::INFINITY, 1e30, -1e30, 0.0]) {
                 assert!(results[0].is_nan(), "{isa:?}");
                 assert_eq!(results[1..3], [f32::INFINITY, 1e30], "{isa:?}");
