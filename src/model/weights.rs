@@ -395,6 +395,9 @@ impl Tensor {
     }
 
     /// The bytes of a row, if it is read as it is stored; else none.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub(crate) fn stored_row(&self, row: usize) -> &[u8] {
         let row_bytes = self.element.bytes() * self.columns();
         match self.derived {
@@ -411,8 +414,7 @@ impl Tensor {
     pub(crate) fn halves(&self, row: usize) -> Option<(ElementType, &[u16])> {
         assert!(row < self.rows());
         let element = self.half_type().filter(|_| cfg!(target_endian = "little"))?;
-        let row_bytes = 2 * self.columns();
-        let halves = bytemuck::try_cast_slice(&self.stored()[row * row_bytes..][..row_bytes]).ok()?;
+        let halves = bytemuck::try_cast_slice(self.stored_row(row)).ok()?;
         Some((element, halves))
     }
 
@@ -423,7 +425,7 @@ impl Tensor {
     pub(crate) fn finite_halves(&self, row: usize) -> Result<&[[u8; 2]]> {
         assert!(self.half_type().is_some() && row < self.rows());
         let columns = self.columns();
-        let halves = &self.stored().as_chunks().0[row * columns..][..columns];
+        let halves = self.stored_row(row).as_chunks().0;
         let exponent = if self.element == ElementType::F16 { 0x7c00 } else { 0x7f80 };
         let is_finite = |bytes: &[u8; 2]| u16::from_le_bytes(*bytes) & exponent != exponent;
         if !halves.iter().fold(true, |finite, half| finite & is_finite(half)) {

@@ -59,7 +59,8 @@ fn widens_beside_multipliers() -> bool {
     })
 }
 
-/// Not known of any other (and Miri asks none); two of NEON's three or four units for floats take a widening as they take a product.
+/// Not known of any other (and Miri asks none); two of NEON's three or four units for floats
+/// take a widening as they take a product.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 fn widens_beside_multipliers() -> bool {
     true

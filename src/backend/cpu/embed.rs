@@ -1,8 +1,9 @@
 //! Embedding tables: the sum of each token's rows, read from the mapped file.
 
-use crate::model::{ElementType, Tensor};
+use super::weights::storage_of;
+use crate::model::Tensor;
 use crate::tokens::RaggedBatch;
-use taskvec_kernels::{Isa, Storage, prefetch, widen_halves};
+use taskvec_kernels::{Isa, prefetch, widen_halves};
 
 /// Words' rows lie far apart, and the first values of each come from memory: so many tokens ahead they are asked for.
 const AHEAD: usize = 4;
@@ -11,14 +12,14 @@ const AHEAD: usize = 4;
 pub(super) fn embed(
     isa: Isa,
     batch: &RaggedBatch,
-    word: &Tensor,
-    scale: f32,
+    (word, scale): (&Tensor, f32),
     position: Option<&(Tensor, usize)>,
     token_type: &[f32], // [types, hidden], or empty
     out: &mut [f32],
+    row: &mut Vec<f32>, // room for one
 ) {
     let hidden = word.columns();
-    let mut row = vec![0.0; hidden];
+    row.resize(hidden, 0.0);
     let add = |out: &mut [f32], values: &[f32]| out.iter_mut().zip(values).for_each(|(o, v)| *o += v);
     let last_type = (token_type.len() / hidden).saturating_sub(1);
     let tokens = batch.ids.iter().zip(batch.places()).enumerate();
@@ -31,8 +32,8 @@ pub(super) fn embed(
             out.iter_mut().for_each(|o| *o *= scale);
         }
         if let Some((table, first)) = position {
-            read_row(isa, table, first + place, &mut row);
-            add(out, &row);
+            read_row(isa, table, first + place, row);
+            add(out, row);
         }
         if !token_type.is_empty() {
             add(out, &token_type[kind.min(last_type) * hidden..][..hidden]);
@@ -42,8 +43,7 @@ pub(super) fn embed(
 
 fn read_row(isa: Isa, table: &Tensor, row: usize, out: &mut [f32]) {
     match table.halves(row) {
-        Some((ElementType::F16, halves)) => widen_halves(isa, Storage::F16Weights, halves, out),
-        Some((_, halves)) => widen_halves(isa, Storage::Bf16Weights, halves, out),
+        Some((element, halves)) => widen_halves(isa, storage_of(element), halves, out),
         None => table.read_rows(row..row + 1, out),
     }
 }

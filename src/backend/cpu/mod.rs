@@ -62,6 +62,8 @@ struct Workspace {
     products: Vec<GemmScratch>,
     /// One for each thread that shares the batch's attention.
     heads: Vec<HeadScratch>,
+    /// Room for a row.
+    row: Vec<f32>,
 }
 
 impl Cpu {
@@ -113,7 +115,7 @@ impl Cpu {
         let isa = self.isa;
         let width = |id: BufferId| self.plan.width(id);
         // The output leaves the list while the step reads the others.
-        let Workspace { buffers, products, heads } = workspace;
+        let Workspace { buffers, products, heads, row: spare } = workspace;
         let (Step::Embed { output, .. }
         | Step::Norm { output, .. }
         | Step::Linear { output, .. }
@@ -128,7 +130,7 @@ impl Cpu {
         let mut out = std::mem::take(&mut buffers[output.0]);
         match (step, weights) {
             (Step::Embed { word, scale, position, .. }, StepWeights::Embed { token_type }) => {
-                embed::embed(isa, batch, word, *scale, position.as_ref(), token_type, &mut out);
+                embed::embed(isa, batch, (word, *scale), position.as_ref(), token_type, &mut out, spare);
             }
             (Step::Norm { input, residual, scale, .. }, StepWeights::Norm(norm)) => {
                 let (rows, size) = (out.len() / width(*output), width(*output));
@@ -143,11 +145,11 @@ impl Cpu {
             }
             (Step::HeadNorm { columns, .. }, StepWeights::Norm(norm)) => {
                 let (heads, size) = (columns.len() / norm.weight.len(), norm.weight.len());
-                let mut before = vec![0.0; columns.len()];
                 for row in out.chunks_exact_mut(width(*output)) {
                     let row = &mut row[columns.clone()];
-                    before.copy_from_slice(row);
-                    let x = Matrix::new(&before, heads, size, size);
+                    spare.clear();
+                    spare.extend_from_slice(row);
+                    let x = Matrix::new(spare, heads, size, size);
                     normalize_rows(isa, norm, x, MatrixMut::new(row, heads, size, size));
                 }
             }

@@ -9,6 +9,15 @@ use taskvec_kernels::{
     Epilogue, Isa, Matrix, PackedWeights, Storage, WeightMemory, pack_panel, pack_panel_of_halves, packed_len,
 };
 
+/// What the kernels call values as a file has them.
+pub(super) fn storage_of(element: ElementType) -> Storage {
+    match element {
+        ElementType::F32 => Storage::F32,
+        ElementType::F16 => Storage::F16Weights,
+        ElementType::Bf16 => Storage::Bf16Weights,
+    }
+}
+
 /// The weights of one step.
 pub(super) enum StepWeights {
     /// The step has none, or reads them from the file as it goes (embedding tables).
@@ -183,9 +192,8 @@ impl Packer {
     /// CPU can widen them as it multiplies. That is half the memory to fill and to read, and the same products.
     fn exact(&self, weight: &Tensor) -> Storage {
         match weight.half_type().filter(|_| self.isa.widens_weights()) {
-            Some(ElementType::F16) => Storage::F16Weights,
-            Some(ElementType::Bf16) => Storage::Bf16Weights,
-            _ => Storage::F32,
+            Some(element) => storage_of(element),
+            None => Storage::F32,
         }
     }
 
