@@ -12,7 +12,7 @@ fn main() -> taskvec::Result<()> {
     let documents = ["Tea is made from leaves.", "A transformer is a neural network built on attention."];
     let query = embedder.embed("How do transformers work?", Task::RetrievalQuery)?;
     for (text, document) in documents.iter().zip(embedder.embed_batch(&documents, Task::RetrievalDocument)?) {
-        println!("{:.4}  {text}", cosine(&query.vector, &document.vector));
+        println!("{:.4}  {text}", cosine(&query.value, &document.value));
     }
     Ok(())
 }

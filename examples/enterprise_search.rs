@@ -3,12 +3,13 @@
 //!
 //! `cargo run --release --example enterprise_search -- path/to/model`. With a model that was trained
 //! with task prompts (E5, EmbeddingGemma, Qwen3-Embedding, nomic-embed-text, …) it prints the best hits
-//! with the task's prompts and without any, side by side. The built-in model, which runs without an
-//! argument, was trained without prompts: its two columns are the same, and it says so.
+//! with the task's prompts, and then without any. The built-in model, which runs without an
+//! argument, was trained without prompts: there is one list, and it says so.
 
 use serde_json::Value;
 use std::path::Path;
-use taskvec::{Document, EmbedOptions, Embedder, Embedding, Similarity, Task};
+use std::sync::Arc;
+use taskvec::{EmbedOptions, Embedder, Embedding, Request, Similarity, Task};
 
 /// A text to be found, with its title if it has one.
 type Entry = (Option<String>, String);
@@ -102,14 +103,17 @@ fn search(
             _ => text.clone(),
         })
         .collect();
-    let documents: Vec<Document<'_>> = scenario
-        .data
-        .iter()
-        .zip(&texts)
-        .map(|((title, _), text)| Document { text, title: title.as_deref().filter(|_| has_place) })
-        .collect();
+    let data_options = Arc::new(data_options);
+    let request = |((title, _), text): (&Entry, &String)| -> Request<'static> {
+        let request = Request::new(text.clone()).options(data_options.clone());
+        match title {
+            Some(title) if has_place => request.title(title.clone()),
+            _ => request,
+        }
+    };
+    let requests = scenario.data.iter().zip(&texts).map(request);
     let mut hits = Vec::new();
-    for (place, document) in embedder.embed_documents(&documents, data_options)?.iter().enumerate() {
+    for (place, document) in embedder.embed_requests(requests)?.iter().enumerate() {
         hits.push((place, query.similarity(document, Similarity::Cosine)?));
     }
     hits.sort_by(|(_, a), (_, b)| b.total_cmp(a));
@@ -121,9 +125,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(folder) => Embedder::open(folder)?,
         None => Embedder::builtin()?,
     };
+    let has_prompts = embedder.tasks().iter().any(|task| !task.prompt.text.is_empty());
+    if !has_prompts {
+        println!(
+            "This model was trained without task prompts: give a folder of one that was to see what they do."
+        );
+    }
     for scenario in scenarios()? {
         println!("\n{}\n  {}", scenario.name, scenario.query);
-        for with_tasks in [true, false] {
+        for &with_tasks in if has_prompts { &[true, false][..] } else { &[false] } {
             let (hits, query) = search(&embedder, &scenario, with_tasks)?;
             let prompt = &query.prompt;
             println!("  {} {:?}", if with_tasks { "with the task's prompt" } else { "without" }, prompt.text);

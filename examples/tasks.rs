@@ -26,7 +26,7 @@ fn main() -> taskvec::Result<()> {
     println!("\ncosine between them:");
     for a in &embeddings {
         let row: Vec<String> =
-            embeddings.iter().map(|b| format!("{:.4}", cosine(&a.vector, &b.vector))).collect();
+            embeddings.iter().map(|b| format!("{:.4}", cosine(&a.value, &b.value))).collect();
         println!("  {}", row.join("  "));
     }
     Ok(())

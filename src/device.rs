@@ -1,17 +1,12 @@
-//! Choosing where to compute.
+//! Where to compute, as data: what a caller asks for, and what came of it.
 
-use crate::backend::Backend;
-use crate::backend::cpu::Cpu;
-use crate::backend::reference::Reference;
-use crate::error::{Error, Result};
-use crate::options::{EmbedderBuilder, Precision};
-use crate::plan::Plan;
-use crate::threads::Threads;
-use std::sync::Arc;
-use taskvec_kernels::Isa;
+use crate::error::{Error, RequestError};
+use crate::names::{named, serialized_as_name};
+use std::fmt;
+use std::str::FromStr;
 
 /// Where to compute.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
 #[non_exhaustive]
 pub enum Device {
     /// The CPU, and for calls of many tokens a hardware GPU, if there is one that is faster on this machine
@@ -34,7 +29,7 @@ pub enum Device {
 }
 
 /// Which GPU.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
 #[non_exhaustive]
 pub enum GpuSelector {
     /// The first hardware adapter, discrete before integrated; a software one if that is all.
@@ -51,10 +46,121 @@ pub enum GpuSelector {
     Name(String),
 }
 
+impl fmt::Display for Device {
+    /// `auto`, `cpu`, `reference`, `gpu`, or `gpu:` and the [`GpuSelector`]s with commas between.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Auto => f.write_str("auto"),
+            Device::Cpu => f.write_str("cpu"),
+            Device::Reference => f.write_str("reference"),
+            Device::Gpu(GpuSelector::Best) => f.write_str("gpu"),
+            Device::Gpu(selector) => write!(f, "gpu:{selector}"),
+            Device::Gpus(selectors) => {
+                let names: Vec<String> = selectors.iter().map(ToString::to_string).collect();
+                write!(f, "gpu:{}", names.join(","))
+            }
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Device, Error> {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => return Ok(Device::Auto),
+            "cpu" => return Ok(Device::Cpu),
+            "reference" => return Ok(Device::Reference),
+            "gpu" => return Ok(Device::Gpu(GpuSelector::Best)),
+            _ => {}
+        }
+        let selectors: Option<Result<Vec<GpuSelector>, Error>> =
+            text.strip_prefix("gpu:").map(|list| list.split(',').map(str::parse).collect());
+        match selectors.transpose()? {
+            Some(mut selectors) if selectors.len() == 1 => Ok(Device::Gpu(selectors.swap_remove(0))),
+            Some(selectors) => Ok(Device::Gpus(selectors)),
+            None => Err(RequestError::InvalidOption {
+                option: "device",
+                found: format!("`{text}`"),
+                expected: "auto, cpu, gpu, gpu:ADAPTER, gpu:ADAPTER,ADAPTER or reference".to_owned(),
+            }
+            .into()),
+        }
+    }
+}
+
+serialized_as_name!(Device);
+
+impl fmt::Display for GpuSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GpuSelector::Best => f.write_str("best"),
+            GpuSelector::Fastest => f.write_str("fastest"),
+            GpuSelector::Index(index) => write!(f, "{index}"),
+            GpuSelector::Backend(name) | GpuSelector::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl FromStr for GpuSelector {
+    type Err = Error;
+
+    /// A number is an index, `best`, `fastest`, `vulkan`, `metal` and `dx12` are what they say, anything else is a part
+    /// of a name.
+    fn from_str(text: &str) -> Result<GpuSelector, Error> {
+        let text = text.trim();
+        Ok(match (text.parse(), text.to_ascii_lowercase().as_str()) {
+            (Ok(index), _) => GpuSelector::Index(index),
+            (_, "best") => GpuSelector::Best,
+            (_, "fastest") => GpuSelector::Fastest,
+            (_, backend @ ("vulkan" | "metal" | "dx12")) => GpuSelector::Backend(backend.to_owned()),
+            (_, "") => {
+                return Err(RequestError::InvalidOption {
+                    option: "GPU adapter",
+                    found: "an empty name".to_owned(),
+                    expected: "a number, a part of a name, best, fastest, vulkan, metal or dx12".to_owned(),
+                }
+                .into());
+            }
+            _ => GpuSelector::Name(text.to_owned()),
+        })
+    }
+}
+
+serialized_as_name!(GpuSelector);
+
+/// What kind of device computes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum DeviceKind {
+    /// The CPU's SIMD kernels.
+    Cpu,
+    /// One GPU.
+    Gpu,
+    /// Several GPUs.
+    Gpus,
+    /// The CPU for short calls and a GPU for long ones ([`Device::Auto`] once a GPU turned out to be faster).
+    CpuAndGpu,
+    /// Plain scalar code.
+    Reference,
+}
+
+named!(DeviceKind, "kind of device", {
+    Cpu => "cpu",
+    Gpu => "gpu",
+    Gpus => "gpus",
+    CpuAndGpu => "cpu-and-gpu",
+    Reference => "reference",
+});
+
 /// The device in use, and how it was chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct DeviceReport {
+    /// What kind of device it is.
+    pub kind: DeviceKind,
     /// What runs the model: `cpu (avx512, 2 threads)`.
     pub name: String,
     /// Why [`Device::Auto`] took this device; `None` where it was asked for by name.
@@ -65,118 +171,33 @@ pub struct DeviceReport {
 }
 
 impl DeviceReport {
+    /// No device is open.
     pub(crate) fn none() -> DeviceReport {
-        DeviceReport { name: "none".to_owned(), reason: None, fault: None }
+        DeviceReport { kind: DeviceKind::Cpu, name: "none".to_owned(), reason: None, fault: None }
     }
 }
 
-/// Starts the device that the options ask for. Returns why that, where it is settled by them.
-pub(crate) fn start(
-    options: &EmbedderBuilder,
-    plan: &Arc<Plan>,
-    threads: &Arc<Threads>,
-) -> Result<(Box<dyn Backend>, Option<String>)> {
-    let precision = options.precision;
-    let refused = |expected: &str| Error::InvalidOption {
-        option: "precision",
-        found: precision.name().to_owned(),
-        expected: expected.to_owned(),
-    };
-    match (&options.device, precision) {
-        (Device::Cpu | Device::Reference, Precision::F16) => {
-            Err(refused("f32, bf16 or int8 on the CPU; f16 is for GPUs"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_as_they_are_written() {
+        let name = GpuSelector::Name("radeon rx".to_owned());
+        let devices = [
+            Device::Auto,
+            Device::Cpu,
+            Device::Reference,
+            Device::Gpu(GpuSelector::Best),
+            Device::Gpu(GpuSelector::Fastest),
+            Device::Gpu(name.clone()),
+            Device::Gpus(vec![GpuSelector::Index(1), GpuSelector::Backend("vulkan".to_owned()), name]),
+        ];
+        for device in devices {
+            assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
         }
-        (Device::Reference, _) => Ok((Box::new(Reference::new(plan.clone(), precision)?), None)),
-        (Device::Cpu, _) => Ok((start_cpu(options, plan, threads)?, None)),
-        (Device::Gpu(selector), _) => Ok((start_gpu(plan, selector, precision)?, None)),
-        (Device::Gpus(selectors), _) => Ok((start_gpus(plan, selectors, precision)?, None)),
-        (Device::Auto, Precision::Int8) => {
-            Ok((start_cpu(options, plan, threads)?, Some("int8 is for the CPU".to_owned())))
+        for wrong in ["", "tpu", "gpu:", "gpu:0,,1"] {
+            assert!(wrong.parse::<Device>().is_err(), "{wrong}");
         }
-        (Device::Auto, Precision::F16) => {
-            Ok((start_hardware_gpu(plan, precision)?, Some("f16 is for GPUs".to_owned())))
-        }
-        (Device::Auto, _) => start_auto(options, plan, threads),
     }
-}
-
-#[cfg(feature = "gpu")]
-fn start_auto(
-    options: &EmbedderBuilder,
-    plan: &Arc<Plan>,
-    threads: &Arc<Threads>,
-) -> Result<(Box<dyn Backend>, Option<String>)> {
-    let cpu = start_cpu(options, plan, threads)?;
-    let (of_gpu, precision) = (plan.clone(), options.precision);
-    let open = move || Ok(start_hardware_gpu(&of_gpu, precision)?.into());
-    Ok((Box::new(crate::backend::auto::Auto::new(plan.clone(), cpu, Box::new(open))), None))
-}
-
-#[cfg(not(feature = "gpu"))]
-fn start_auto(
-    options: &EmbedderBuilder,
-    plan: &Arc<Plan>,
-    threads: &Arc<Threads>,
-) -> Result<(Box<dyn Backend>, Option<String>)> {
-    Ok((start_cpu(options, plan, threads)?, Some(Error::GpuNotBuilt.to_string())))
-}
-
-fn start_cpu(
-    options: &EmbedderBuilder,
-    plan: &Arc<Plan>,
-    threads: &Arc<Threads>,
-) -> Result<Box<dyn Backend>> {
-    let isa = match &options.instruction_set {
-        None => Isa::best(),
-        Some(name) => Isa::by_name(name).ok_or_else(|| Error::InvalidOption {
-            option: "instruction_set",
-            found: name.clone(),
-            expected: format!("one that this CPU has: {}", instruction_sets().join(", ")),
-        })?,
-    };
-    Ok(Box::new(Cpu::new(plan.clone(), isa, options.precision, threads.clone())?))
-}
-
-/// The instruction sets of this CPU that taskvec has kernels for, slowest first.
-pub fn instruction_sets() -> Vec<&'static str> {
-    Isa::available().into_iter().map(Isa::name).collect()
-}
-
-#[cfg(feature = "gpu")]
-fn start_gpu(plan: &Arc<Plan>, selector: &GpuSelector, precision: Precision) -> Result<Box<dyn Backend>> {
-    Ok(Box::new(crate::backend::gpu::Gpu::new(plan.clone(), selector, precision)?))
-}
-
-#[cfg(feature = "gpu")]
-fn start_gpus(plan: &Arc<Plan>, selectors: &[GpuSelector], precision: Precision) -> Result<Box<dyn Backend>> {
-    if selectors.is_empty() {
-        return Err(Error::InvalidOption {
-            option: "Device::Gpus",
-            found: "an empty list".to_owned(),
-            expected: "one GPU or more".to_owned(),
-        });
-    }
-    let gpus: Result<Vec<_>> =
-        selectors.iter().map(|selector| start_gpu(plan, selector, precision)).collect();
-    Ok(Box::new(crate::backend::gpus::Gpus::new(gpus?)))
-}
-
-#[cfg(not(feature = "gpu"))]
-fn start_gpus(_: &Arc<Plan>, _: &[GpuSelector], _: Precision) -> Result<Box<dyn Backend>> {
-    Err(Error::GpuNotBuilt)
-}
-
-#[cfg(feature = "gpu")]
-fn start_hardware_gpu(plan: &Arc<Plan>, precision: Precision) -> Result<Box<dyn Backend>> {
-    Ok(Box::new(crate::backend::gpu::Gpu::on_hardware(plan.clone(), precision)?))
-}
-
-#[cfg(not(feature = "gpu"))]
-fn start_gpu(_: &Arc<Plan>, _: &GpuSelector, _: Precision) -> Result<Box<dyn Backend>> {
-    Err(Error::GpuNotBuilt)
-}
-
-#[cfg(not(feature = "gpu"))]
-fn start_hardware_gpu(_: &Arc<Plan>, _: Precision) -> Result<Box<dyn Backend>> {
-    Err(Error::GpuNotBuilt)
 }

@@ -1,16 +1,22 @@
 //! A model on a device: what [`Embedder`](crate::Embedder) and [`Reranker`](crate::Reranker) share.
 
-use crate::backend::Backend;
-use crate::device::{self, DeviceReport};
-use crate::error::{Error, Result};
-use crate::model::{Model, ModelFiles, Purpose, Tensor};
-use crate::options::{EmbedderBuilder, Precision};
+use crate::backend::open::{Opened, open};
+use crate::backend::threads::Threads;
+use crate::backend::{Backend, Job};
+use crate::batch::{RaggedBatch, TokenizedText, pack};
+use crate::cancel::CancelToken;
+use crate::device::DeviceReport;
+use crate::error::{Error, RequestError, Result};
+use crate::model::{Model, Purpose, Tensor};
+use crate::options::ModelOptions;
 use crate::plan::Plan;
-use crate::threads::Threads;
-use crate::tokens::{RaggedBatch, TextTokenizer, TokenizedText, pack};
+use crate::precision::Precision;
+use crate::prompt::UserRegistry;
+use crate::source::ModelFiles;
+use crate::tokens::TextTokenizer;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What the model gives for one text, for each end that was asked for: rows for what is pooled, or
+/// What the model gives for one text, for each output that was asked for: rows for what is pooled, or
 /// for tokens.
 pub(crate) type TextResults = Vec<Vec<f32>>;
 
@@ -23,45 +29,85 @@ pub(crate) struct Engine {
     pub(crate) threads: Arc<Threads>,
     pub(crate) max_tokens: usize,
     plan_tokens: usize,
-    options: EmbedderBuilder,
+    pub(crate) options: ModelOptions,
     /// One for each task adapter and a last one without; each is made when it is first needed, with
     /// weights of its own.
     backends: Vec<Mutex<Option<Arc<dyn Backend>>>>,
 }
 
-impl Engine {
-    pub(crate) fn open(files: &ModelFiles, options: &EmbedderBuilder, purpose: Purpose) -> Result<Engine> {
-        let model = Model::open(files, purpose, options.dimensions, options.registry.as_ref())?;
+/// A model before its tokenizer and its weights are ready.
+struct Prepared {
+    model: Model,
+    max_tokens: usize,
+    plan_tokens: usize,
+    plan: Arc<Plan>,
+    threads: Arc<Threads>,
+}
+
+impl Prepared {
+    fn read(files: &ModelFiles, options: &ModelOptions, purpose: Purpose) -> Result<Prepared> {
+        let registry = options.registry.as_deref().map(UserRegistry::read).transpose()?;
+        let model = Model::open(files, purpose, options.dimensions, registry.as_ref())?;
         let max_tokens = token_limit(&model, options.max_tokens)?;
         let threads = Arc::new(Threads::start(options.threads, options.cores.as_deref())?);
         let plan_tokens = longest_sequence(&model, max_tokens);
-        let plan = Arc::new(Plan::new(&model.encoder, &model.ends, plan_tokens)?);
-        let (tokenizer, started) = threads.install(|| {
-            rayon::join(|| model.read_tokenizer(files), || device::start(options, &plan, &threads))
-        });
-        let (tokenizer, (backend, reason)) = (tokenizer?, started?);
+        let plan = Arc::new(Plan::new(&model.encoder, &model.outputs, plan_tokens)?);
+        Ok(Prepared { model, max_tokens, plan_tokens, plan, threads })
+    }
+
+    fn finish(self, tokenizer: TextTokenizer, opened: Opened, options: &ModelOptions) -> Engine {
+        let Prepared { model, max_tokens, plan_tokens, plan, threads } = self;
         let adapters = model.adapters.as_ref().map_or(0, |adapters| adapters.names.len());
         let mut backends: Vec<_> = (0..=adapters).map(|_| Mutex::new(None)).collect();
-        backends[0] = Mutex::new(Some(Arc::from(backend)));
-        let options = options.clone();
-        Ok(Engine { model, tokenizer, plan, reason, threads, max_tokens, plan_tokens, options, backends })
+        backends[0] = Mutex::new(Some(opened.backend));
+        let (reason, options) = (opened.reason, options.clone());
+        Engine { model, tokenizer, plan, reason, threads, max_tokens, plan_tokens, options, backends }
+    }
+}
+
+impl Engine {
+    /// Opens a model: the tokenizer is read while the weights are made ready.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn open(files: &ModelFiles, options: &ModelOptions, purpose: Purpose) -> Result<Engine> {
+        use crate::wait::block_on;
+        let prepared = Prepared::read(files, options, purpose)?;
+        let Prepared { model, plan, threads, .. } = &prepared;
+        let (tokenizer, opened) = threads.install(|| {
+            rayon::join(|| model.read_tokenizer(files), || block_on(open(options, plan, threads)))
+        });
+        let (tokenizer, opened) = (tokenizer?, opened?);
+        Ok(prepared.finish(tokenizer, opened, options))
+    }
+
+    /// Opens a model without a thread that waits.
+    pub(crate) async fn open_async(
+        files: &ModelFiles,
+        options: &ModelOptions,
+        purpose: Purpose,
+    ) -> Result<Engine> {
+        let prepared = Prepared::read(files, options, purpose)?;
+        let tokenizer = prepared.model.read_tokenizer(files)?;
+        let opened = open(options, &prepared.plan, &prepared.threads).await?;
+        Ok(prepared.finish(tokenizer, opened, options))
     }
 
     /// The backend whose weights carry the adapter of this name.
-    pub(crate) fn backend(&self, adapter: Option<&str>) -> Result<Arc<dyn Backend>> {
+    pub(crate) async fn backend(&self, adapter: Option<&str>) -> Result<Arc<dyn Backend>> {
         let place = match (&self.model.adapters, adapter) {
             (Some(adapters), Some(name)) => adapters.names.iter().position(|known| known == name),
             _ => None,
         };
         let slot = &self.backends[place.unwrap_or(self.backends.len() - 1)];
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(backend) = &*slot {
-            return Ok(backend.clone());
+        let known = slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(backend) = known {
+            return Ok(backend);
         }
         let encoder = self.model.encoder_with(place)?;
-        let plan = Arc::new(Plan::new(&encoder, &self.model.ends, self.plan_tokens)?);
-        let (backend, _) = self.threads.install(|| device::start(&self.options, &plan, &self.threads))?;
-        Ok(slot.insert(Arc::from(backend)).clone())
+        let plan = Arc::new(Plan::new(&encoder, &self.model.outputs, self.plan_tokens)?);
+        let Opened { backend, .. } = open(&self.options, &plan, &self.threads).await?;
+        // Another call may have been first: then its backend is everyone's.
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(slot.get_or_insert(backend).clone())
     }
 
     /// What runs the model, and why.
@@ -84,36 +130,50 @@ impl Engine {
         self.options.batch_tokens.unwrap_or_else(|| backend.batch_tokens(total))
     }
 
-    /// What the model gives for each text, in their order.
-    pub(crate) fn run(
+    /// Tokens of the batches that are under way at a time.
+    pub(crate) fn tokens_at_once(&self) -> usize {
+        let started = self.backends.iter().find_map(|slot| {
+            let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.as_ref().map(|backend| self.batch_tokens(&**backend, usize::MAX))
+        });
+        started.unwrap_or(1) * self.threads.count()
+    }
+
+    /// What the model gives for each text, in their order. An error that is about a text names its position here.
+    pub(crate) async fn run(
         &self,
-        texts: &[TokenizedText],
+        texts: &[&TokenizedText],
         adapter: Option<&str>,
-        ends: &[usize],
+        outputs: &[usize],
+        cancel: &CancelToken,
     ) -> Result<Vec<TextResults>> {
-        let backend = self.backend(adapter)?;
+        let backend = self.backend(adapter).await?;
         // A text without a token has no result: zeros stand for it.
         let there: Vec<usize> = (0..texts.len()).filter(|&i| !texts[i].ids.is_empty()).collect();
         let lengths: Vec<usize> = there.iter().map(|&i| texts[i].ids.len()).collect();
-        let packed = pack(&lengths, self.batch_tokens(&*backend, lengths.iter().sum()));
-        let batches: Vec<RaggedBatch> =
-            packed.iter().map(|batch| RaggedBatch::new(batch.iter().map(|&i| &texts[there[i]]))).collect();
-        let results = backend.run(&batches, ends)?;
+        let total = lengths.iter().sum();
+        let backend = backend.for_call(total).unwrap_or(backend);
+        let packed = pack(&lengths, self.batch_tokens(&*backend, total));
+        let batch = |batch: &Vec<usize>| RaggedBatch::new(batch.iter().map(|&i| texts[there[i]]));
+        let batches: Vec<RaggedBatch> = packed.iter().map(batch).collect();
+        let results = backend.run(&Job { batches: &batches, outputs, cancel }).await?;
         let zeros = |text: &TokenizedText| -> TextResults {
-            ends.iter().map(|&end| vec![0.0; self.rows(end, text) * self.model.width(end)]).collect()
+            let zeros = |&output: &usize| vec![0.0; self.rows(output, text) * self.model.width(output)];
+            outputs.iter().map(zeros).collect()
         };
         let mut of_texts: Vec<TextResults> = texts
             .iter()
             .map(|text| match text.ids.is_empty() {
                 true => zeros(text),
-                false => Vec::with_capacity(ends.len()),
+                false => Vec::with_capacity(outputs.len()),
             })
             .collect();
         for (indices, results) in packed.iter().zip(results) {
-            for (&end, mut values) in ends.iter().zip(results.iter().map(Vec::as_slice)) {
+            for (&output, mut values) in outputs.iter().zip(results.iter().map(Vec::as_slice)) {
                 for index in indices.iter().map(|&i| there[i]) {
                     let own;
-                    (own, values) = values.split_at(self.rows(end, &texts[index]) * self.model.width(end));
+                    (own, values) =
+                        values.split_at(self.rows(output, texts[index]) * self.model.width(output));
                     if !own.iter().all(|value| value.is_finite()) {
                         return Err(self.explain_non_finite(index));
                     }
@@ -124,9 +184,9 @@ impl Engine {
         Ok(of_texts)
     }
 
-    /// Rows that an end has for a text.
-    fn rows(&self, end: usize, text: &TokenizedText) -> usize {
-        match self.model.ends[end].pooling {
+    /// Rows that an output has for a text.
+    fn rows(&self, output: usize, text: &TokenizedText) -> usize {
+        match self.model.outputs[output].pooling {
             Some(_) => text.pools.len(),
             None => text.ids.len(),
         }
@@ -134,13 +194,15 @@ impl Engine {
 
     /// The weight that is to blame for a result that is not finite, if one is.
     fn explain_non_finite(&self, index: usize) -> Error {
-        let blame = self.model.tensors().into_iter().find_map(Tensor::first_non_finite);
+        if let Some(blame) = self.model.tensors().into_iter().find_map(Tensor::first_non_finite) {
+            return blame.into();
+        }
         let remedy = match self.options.precision {
             Precision::F16 | Precision::Auto => "; f16 overflows at 65504: use bf16 or f32",
             _ => "",
         };
         let cause = format!("the model's weights are finite, so its arithmetic overflowed{remedy}");
-        blame.unwrap_or(Error::NonFiniteResult { index, cause })
+        Error::from(RequestError::NonFiniteResult { cause }).of_text(index)
     }
 }
 
@@ -161,10 +223,11 @@ fn token_limit(model: &Model, wanted: Option<usize>) -> Result<usize> {
     match wanted {
         None => Ok(model.max_tokens),
         Some(wanted) if (1..=architecture).contains(&wanted) => Ok(wanted),
-        Some(wanted) => Err(Error::InvalidOption {
+        Some(wanted) => Err(RequestError::InvalidOption {
             option: "max_tokens",
             found: wanted.to_string(),
             expected: format!("1 to {architecture}, the positions of the model"),
-        }),
+        }
+        .into()),
     }
 }

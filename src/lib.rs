@@ -12,16 +12,21 @@
 //! let query = embedder.embed("How do transformers work?", Task::RetrievalQuery)?;
 //! let passages = ["Attention relates tokens.", "Tea is made of leaves."];
 //! for passage in embedder.embed_batch(&passages, Task::RetrievalDocument)? {
-//!     println!("{}", taskvec::cosine(&query.vector, &passage.vector));
+//!     println!("{}", taskvec::cosine(&query.value, &passage.value));
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! - [`Embedder`] is the way in; [`EmbedderBuilder`] has the options of a model (device, threads,
-//!   limits), [`EmbedOptions`] those of a call (task, prompt, instruction, dimensions).
-//! - [`Embedding`] is a vector with its token counts and its [`Prompt`]: the exact text put in
-//!   front, where it came from, and a [`Note`] where a task had no effect.
+//! - [`Embedder`] is the way in: from a folder ([`Embedder::open`]), from the Hugging Face Hub
+//!   (`Embedder::from_hub`), from memory ([`Builder::open_files`]), or the model inside the program
+//!   (`Embedder::builtin`). [`Builder`] has the options of a model (device, threads, limits), [`EmbedOptions`] those
+//!   of a call (task, prompt, instruction, dimensions).
+//! - [`Output`] is a result with its token counts, its [`Prompt`] and its [`Space`]. A [`Prompt`] is the exact text put
+//!   in front, where it came from, and a [`Note`] where a task had no effect.
+//! - [`Request`] is a text with options of its own, for calls that mix them; [`Embedder::stream`] takes any
+//!   number of requests and gives results in their order.
+//! - [`Reranker`] scores pairs of texts.
 //! - [`Device`] says where to compute. The same text gives the same bits on one device, whatever
 //!   shares its batch.
 //! - [`Error`] says what was read, what was found and what was expected. Nothing that a model asks
@@ -29,57 +34,66 @@
 //!
 //! # Features
 //!
-//! `hub` (with `cli`) downloads models from the Hugging Face Hub, `split` (with `cli`) splits long texts, `gpu` (default) brings the wgpu backend, `builtin` the model inside the program
-//! (`Embedder::builtin`), `cli` (default) the `taskvec` command and `builtin`.
+//! | feature | what it adds |
+//! |---|---|
+//! | `gpu` (default) | the wgpu backend |
+//! | `hub` | models of the Hugging Face Hub: `Embedder::from_hub`, `HubModel` |
+//! | `builtin` | a model inside the program: `Embedder::builtin` (45 MB) |
+//! | `split` | splitting long texts at sentences and paragraphs: `Embedder::split` |
+//! | `serde` | serde's traits for results and options |
+//! | `ndarray` | `EmbeddingMatrix::into_ndarray` |
 #![deny(unsafe_code)]
+// Bad input must reach an error, never a panic.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// A browser has no use for what inspects and measures devices.
+#![cfg_attr(target_arch = "wasm32", allow(dead_code))]
 
 mod backend;
+mod batch;
 #[cfg(feature = "builtin")]
 mod builtin;
-#[cfg(feature = "gpu")]
-mod cache;
+mod cancel;
 mod catalogue;
 mod device;
 mod embedder;
 mod engine;
 mod error;
-mod explain;
-#[cfg(feature = "hub")]
-mod hub;
-mod inspect;
-mod late;
 mod model;
+mod names;
 mod options;
-mod output;
 mod plan;
-mod pooling;
+mod precision;
 mod prompt;
-mod reranker;
+mod source;
 mod space;
-#[cfg(feature = "split")]
-mod split;
 mod task;
-mod threads;
 mod tokens;
+mod vector;
+mod wait;
 
+pub use backend::cpu::instruction_sets;
 #[cfg(feature = "gpu")]
 pub use backend::gpu::{GpuAdapter, GpuKernel, GpuMeasurement, GpuPeaks, gpu_adapters};
+pub use cancel::CancelToken;
 pub use catalogue::{KnownModel, known_models};
-pub use device::{Device, DeviceReport, GpuSelector, instruction_sets};
-pub use embedder::{Document, Embedder, Embedding};
-pub use error::{Error, Result};
-pub use explain::{ExplainedToken, Explanation};
-#[cfg(feature = "hub")]
-pub use hub::{CachedModel, Download, HubModel, cached_models};
-pub use inspect::{Inspection, KernelShape};
-pub use late::{Outputs, SparseVector, TokenVectors};
-pub use options::{EmbedOptions, EmbedderBuilder, Precision, TooLong};
-pub use output::{OutputType, Quantized, Ranges, Similarity, cosine, hamming, maxsim, quantize};
+pub use device::{Device, DeviceKind, DeviceReport, GpuSelector};
+pub use embedder::{
+    AllVectors, Builder, Embedder, EmbedderBuilder, Embedding, EmbeddingMatrix, ExplainedToken, Explanation,
+    Inspection, IntoOptions, KernelShape, OpenModel, Output, Piece, Progress, Request, Reranker,
+    RerankerBuilder, SparseVector, Stream, TokenVectors, Value,
+};
+pub use error::{DeviceError, Error, ErrorKind, HubError, ModelError, RequestError, Result};
+pub use options::{EmbedOptions, Truncation};
+pub use precision::Precision;
 pub use prompt::{Note, Prompt, PromptSource, TaskPrompt};
-pub use reranker::Reranker;
+pub use source::{Bytes, ModelFiles};
+#[cfg(feature = "hub")]
+pub use source::{CachedModel, Download, HubModel, cached_models};
 pub use space::{Fingerprint, Space};
 pub use task::Task;
 pub use taskvec_kernels::Activation;
+pub use vector::{OutputType, Quantized, Ranges, Similarity, cosine, hamming, maxsim, quantize};
 
 /// The README's code, run as a test.
 #[cfg(all(doctest, feature = "builtin"))]

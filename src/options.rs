@@ -1,17 +1,17 @@
-//! Options of a model and of a call.
+//! Options of a model and of a call, as data.
 
 use crate::device::Device;
-use crate::embedder::Embedder;
-use crate::error::Result;
-use crate::model::ModelFiles;
-use crate::prompt::{PromptRequest, UserRegistry};
-use crate::reranker::Reranker;
+use crate::error::{Error, RequestError};
+use crate::names::serialized_as_name;
+use crate::precision::Precision;
 use crate::task::Task;
-use std::path::Path;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
 
-/// Options for opening a model: [`Embedder::builder`].
+/// How a model is opened: what [`Builder`](crate::Builder) sets.
 #[derive(Clone, Debug, Default)]
-pub struct EmbedderBuilder {
+pub(crate) struct ModelOptions {
     pub(crate) device: Device,
     pub(crate) threads: Option<usize>,
     pub(crate) cores: Option<Vec<usize>>,
@@ -20,153 +20,19 @@ pub struct EmbedderBuilder {
     pub(crate) instruction_set: Option<String>,
     pub(crate) precision: Precision,
     pub(crate) dimensions: Option<usize>,
-    pub(crate) registry: Option<UserRegistry>,
-}
-
-impl EmbedderBuilder {
-    /// Where to compute. Default: [`Device::Auto`].
-    pub fn device(mut self, device: Device) -> Self {
-        self.device = device;
-        self
-    }
-
-    /// CPU threads, for tokenisation too. Default: as many as the process may use, or as many as there are
-    /// [`cores`](Self::cores).
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
-        self
-    }
-
-    /// The cores that the CPU threads stay on, one each, by the system's numbers from 0. Default: the system
-    /// moves them.
-    ///
-    /// For a process that has these cores to itself, or to keep models apart. After a pause a system may
-    /// wake two threads on one core, and takes milliseconds to see that another is free: on a virtual
-    /// machine of two cores, a text of 16 tokens after a pause of 2 ms took 2.3 ms without and 1.8 ms
-    /// with cores of their own (f32; 1.45 and 1.07 in bf16). Two processes on the same cores wait for each
-    /// other.
-    pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
-        self.cores = Some(cores.into_iter().collect());
-        self
-    }
-
-    /// The most tokens a text may have, special tokens and prompt included: fewer than the model's
-    /// authors set, or more if its positions reach. Default: theirs.
-    pub fn max_tokens(mut self, tokens: usize) -> Self {
-        self.max_tokens = Some(tokens);
-        self
-    }
-
-    /// Tokens that are computed together. More use the device better and take more memory; results
-    /// do not depend on it. Default: chosen for the device.
-    pub fn batch_tokens(mut self, tokens: usize) -> Self {
-        self.batch_tokens = Some(tokens);
-        self
-    }
-
-    /// The CPU's instruction set: one of [`instruction_sets`](crate::instruction_sets), such as `avx2-vnni`,
-    /// `avx512-bf16`, `neon-dotprod` or `portable`. Default: the fastest it has.
-    pub fn instruction_set(mut self, name: impl Into<String>) -> Self {
-        self.instruction_set = Some(name.into());
-        self
-    }
-
-    /// The precision of weights and matrix products. Default: [`Precision::F32`], the reference's vector.
-    pub fn precision(mut self, precision: Precision) -> Self {
-        self.precision = precision;
-        self
-    }
-
-    /// Chooses the projection to this size, for models that have several in folders of their own
-    /// (stella's `2_Dense_256` to `2_Dense_8192`). For any other model, use
-    /// [`EmbedOptions::dimensions`]. Default: the model's own choice.
-    pub fn dimensions(mut self, dimensions: usize) -> Self {
-        self.dimensions = Some(dimensions);
-        self
-    }
-
-    /// A registry file of your own, whose prompts come before the model's and the built-in ones. Its
-    /// form is that of the built-in registry, `src/prompt/registry.json`.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or has something in it that no registry has.
-    pub fn registry(mut self, file: impl AsRef<Path>) -> Result<Self> {
-        self.registry = Some(UserRegistry::read(file.as_ref())?);
-        Ok(self)
-    }
-
-    /// Opens a cross-encoder; see [`Reranker::open`].
-    ///
-    /// # Errors
-    /// As [`Reranker::open`], or if an option does not fit the model or this machine.
-    pub fn open_reranker(&self, folder: impl AsRef<Path>) -> Result<Reranker> {
-        Reranker::with_options(&ModelFiles::in_folder(folder.as_ref())?, self)
-    }
-
-    /// Opens a model folder; see [`Embedder::open`].
-    ///
-    /// # Errors
-    /// As [`Embedder::open`], or if an option does not fit the model or this machine.
-    pub fn open(&self, folder: impl AsRef<Path>) -> Result<Embedder> {
-        Embedder::with_options(&ModelFiles::in_folder(folder.as_ref())?, self)
-    }
-
-    /// Opens the model inside the program; see [`Embedder::builtin`].
-    ///
-    /// # Errors
-    /// If an option does not fit the model or this machine.
-    #[cfg(feature = "builtin")]
-    pub fn builtin(&self) -> Result<Embedder> {
-        Embedder::with_options(&crate::builtin::files(), self)
-    }
-}
-
-/// The precision of weights and matrix products. Sums, softmax, norms and pooling are f32 in any case.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-#[non_exhaustive]
-pub enum Precision {
-    /// Single precision.
-    #[default]
-    F32,
-    /// Weights are rounded to bf16, which is half the memory and what many models' files have: a GPU
-    /// then gives the vector of f32. On the CPU and the reference what weights are multiplied with is rounded
-    /// too: twice the speed where the CPU has AVX-512 BF16.
-    Bf16,
-    /// Weights and what lies between steps are f16: half the memory, and matrix units where a GPU has them.
-    /// On GPUs whose shaders have f16, and for models whose activations f16 has numbers for: not
-    /// for T5 and Gemma.
-    F16,
-    /// Weights are rounded to 8 bits with a scale for each output, and what they are multiplied with to 8
-    /// bits with a scale for each token: a quarter of the memory, and up to four times the speed where the
-    /// CPU has VNNI, dotprod or I8MM. Layers behind the pooling stay in f32. On the CPU and the reference.
-    Int8,
-    /// f16 on a GPU for which that is possible, else f32; the device's name says which. Vectors made so have a
-    /// fingerprint of their own ([`Embedder::space`]).
-    Auto,
-}
-
-impl Precision {
-    /// Its name: `f32`, `bf16`, `f16`, `int8`, `auto`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
-            Precision::F16 => "f16",
-            Precision::Int8 => "int8",
-            Precision::Auto => "auto",
-        }
-    }
+    /// A registry file of the caller's own.
+    pub(crate) registry: Option<PathBuf>,
 }
 
 /// What to do with a text that has more tokens than the model takes.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 #[non_exhaustive]
-pub enum TooLong {
+pub enum Truncation {
     /// Cut off its end, and say so in the result.
     #[default]
-    Truncate,
+    End,
     /// Cut off its start, and say so in the result. The prompt stays.
-    TruncateStart,
+    Start,
     /// Return an error.
     Error,
     /// Embed it in windows of as many tokens as the model takes, each with the prompt, and take the
@@ -178,13 +44,51 @@ pub enum TooLong {
     },
 }
 
+impl fmt::Display for Truncation {
+    /// `end`, `start`, `error`, `windows` or `windows:OVERLAP`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Truncation::End => f.write_str("end"),
+            Truncation::Start => f.write_str("start"),
+            Truncation::Error => f.write_str("error"),
+            Truncation::Windows { overlap: 0 } => f.write_str("windows"),
+            Truncation::Windows { overlap } => write!(f, "windows:{overlap}"),
+        }
+    }
+}
+
+impl FromStr for Truncation {
+    type Err = Error;
+
+    /// Reads what [`Display`](fmt::Display) writes; `truncate` and `truncate-start` are `end` and `start`.
+    fn from_str(text: &str) -> Result<Truncation, Error> {
+        let name = text.to_ascii_lowercase().replace('_', "-");
+        let overlap = name.strip_prefix("windows:").map(str::parse);
+        match (name.as_str(), overlap) {
+            ("end" | "truncate", _) => Ok(Truncation::End),
+            ("start" | "truncate-start", _) => Ok(Truncation::Start),
+            ("error", _) => Ok(Truncation::Error),
+            ("windows", _) => Ok(Truncation::Windows { overlap: 0 }),
+            (_, Some(Ok(overlap))) => Ok(Truncation::Windows { overlap }),
+            _ => Err(RequestError::InvalidOption {
+                option: "truncation",
+                found: format!("`{text}`"),
+                expected: "end, start, error, windows or windows:OVERLAP".to_owned(),
+            }
+            .into()),
+        }
+    }
+}
+
+serialized_as_name!(Truncation);
+
 /// How to embed the texts of a call. A [`Task`] is enough: `embed(text, Task::Clustering)`.
 ///
 /// ```
 /// # use taskvec::{EmbedOptions, Task};
 /// let how = EmbedOptions::new().task(Task::RetrievalDocument).title("Tea").dimensions(128);
 /// ```
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
 pub struct EmbedOptions {
     pub(crate) task: Option<Task>,
     pub(crate) prompt: Option<String>,
@@ -196,7 +100,7 @@ pub struct EmbedOptions {
     pub(crate) title: Option<String>,
     pub(crate) dimensions: Option<usize>,
     pub(crate) normalize: Option<bool>,
-    pub(crate) too_long: TooLong,
+    pub(crate) truncation: Truncation,
 }
 
 impl EmbedOptions {
@@ -272,22 +176,9 @@ impl EmbedOptions {
     }
 
     /// What to do with texts that are too long.
-    pub fn too_long(mut self, policy: TooLong) -> Self {
-        self.too_long = policy;
+    pub fn truncation(mut self, truncation: Truncation) -> Self {
+        self.truncation = truncation;
         self
-    }
-
-    pub(crate) fn prompt_request(&self) -> PromptRequest<'_> {
-        PromptRequest {
-            explicit: self.prompt.as_deref(),
-            template: self.template.as_deref(),
-            name: self.prompt_name.as_deref(),
-            task: self.task,
-            instruction: self.instruction.as_deref(),
-            adapter: self.adapter.as_deref(),
-            pooled: self.pool_prompt,
-            title: self.title.as_deref(),
-        }
     }
 }
 
@@ -300,5 +191,22 @@ impl From<Task> for EmbedOptions {
 impl From<&EmbedOptions> for EmbedOptions {
     fn from(options: &EmbedOptions) -> Self {
         options.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn truncation_is_read_as_it_is_written() {
+        let windows = |overlap| Truncation::Windows { overlap };
+        for truncation in [Truncation::End, Truncation::Start, Truncation::Error, windows(0), windows(17)] {
+            assert_eq!(truncation.to_string().parse::<Truncation>().unwrap(), truncation);
+        }
+        assert_eq!("TRUNCATE_START".parse::<Truncation>().unwrap(), Truncation::Start);
+        for wrong in ["", "windows:", "windows:-1", "middle"] {
+            assert!(wrong.parse::<Truncation>().is_err(), "{wrong}");
+        }
     }
 }

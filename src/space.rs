@@ -1,11 +1,12 @@
 //! Which vectors may be compared: a fingerprint of all that a vector depends on.
 
-use crate::error::{Error, Result};
-use crate::model::{Model, ModelFiles, Tensor};
-use crate::options::Precision;
-use crate::output::Finish;
+use crate::error::{Error, RequestError, Result};
+use crate::model::{Model, Tensor};
+use crate::precision::Precision;
 use crate::prompt::{Prompt, PromptSource};
+use crate::source::ModelFiles;
 use crate::task::Task;
+use crate::vector::Finish;
 use blake3::Hasher;
 use rayon::prelude::*;
 use std::fmt;
@@ -134,7 +135,7 @@ impl Space {
     /// Checks that vectors of the two spaces may be compared.
     ///
     /// # Errors
-    /// [`Error::MixedSpaces`], with the reason.
+    /// [`RequestError::MixedSpaces`], with the reason.
     pub fn check_comparable(&self, other: &Space) -> Result<()> {
         let same_model = Arc::ptr_eq(&self.recipe, &other.recipe) && self.finish == other.finish;
         let same_prompt = self.prompt.text == other.prompt.text
@@ -221,10 +222,11 @@ impl Fingerprint {
     /// Checks that vectors with the two fingerprints may be compared.
     ///
     /// # Errors
-    /// [`Error::MixedSpaces`], with the reason.
+    /// [`RequestError::MixedSpaces`], with the reason.
     pub fn check_comparable(&self, other: &Fingerprint) -> Result<()> {
         let mixed = |because: &'static str| {
-            Err(Error::MixedSpaces { first: self.to_string(), second: other.to_string(), because })
+            Err(RequestError::MixedSpaces { first: self.to_string(), second: other.to_string(), because }
+                .into())
         };
         if self.space != other.space {
             return mixed(
@@ -262,13 +264,14 @@ impl FromStr for Fingerprint {
             let space = u64::from_str_radix(space, 16).ok().filter(|_| sizes)?;
             Some(Fingerprint { space, prompt: u16::from_str_radix(prompt, 16).ok()?, side })
         };
-        parse().ok_or_else(|| Error::InvalidOption {
-            option: "fingerprint",
-            found: format!("`{text}`"),
-            expected: "16 hexadecimal digits, a dash, 4 more and one of q, d, s, u".to_owned(),
+        parse().ok_or_else(|| {
+            let expected = "16 hexadecimal digits, a dash, 4 more and one of q, d, s, u".to_owned();
+            RequestError::InvalidOption { option: "fingerprint", found: format!("`{text}`"), expected }.into()
         })
     }
 }
+
+crate::names::serialized_as_name!(Fingerprint);
 
 #[cfg(test)]
 mod tests {

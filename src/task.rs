@@ -1,6 +1,7 @@
 //! What a vector is for.
 
-use crate::error::Error;
+use crate::error::{Error, RequestError};
+use crate::names::serialized_as_name;
 use std::fmt;
 use std::str::FromStr;
 
@@ -88,7 +89,7 @@ impl Task {
     }
 
     /// All names, for messages.
-    pub(crate) fn names() -> String {
+    fn names() -> String {
         Task::ALL.map(Task::name).join(", ")
     }
 }
@@ -111,9 +112,11 @@ impl FromStr for Task {
         let found = Task::ALL.into_iter().find(|task| task.name() == name);
         found
             .or_else(|| Task::by_vendors_name(&name))
-            .ok_or_else(|| Error::UnknownTask { found: text.to_owned() })
+            .ok_or_else(|| RequestError::UnknownTask { found: text.to_owned(), known: Task::names() }.into())
     }
 }
+
+serialized_as_name!(Task);
 
 #[cfg(test)]
 mod tests {

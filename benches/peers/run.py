@@ -29,6 +29,7 @@ import os
 import pathlib
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -38,9 +39,11 @@ import zipfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WORK = ROOT / "target" / "peers"
-MODEL = ROOT / "models" / "all-MiniLM-L6-v2"
+MODEL = WORK / "all-MiniLM-L6-v2"
+MODEL_PARTS = ROOT / "crates" / "minilm"
 PEERS = [
     ("taskvec", "f32"), ("taskvec", "bf16"), ("taskvec", "int8"),
+    ("taskvec-before", "f32"), ("taskvec-before", "bf16"), ("taskvec-before", "int8"),
     ("openvino", "f32"), ("openvino", "bf16"), ("openvino", "int8"),
     ("onnxruntime", "f32"), ("onnxruntime", "int8"),
     ("fastembed-rs", "f32"), ("fastembed-rs", "int8"),
@@ -51,10 +54,14 @@ PEERS = [
     ("llama.cpp", "f32"), ("llama.cpp", "bf16"), ("llama.cpp", "int8"),
 ]
 WORKLOADS = ["query", "dense", "corpus", "start"]
-READ_ANY_FOLDER = ["taskvec", "sentence-transformers"]
+READ_ANY_FOLDER = ["taskvec", "taskvec-before", "sentence-transformers"]
+# What needs the Python peers, or forms of the model that they make.
+OF_PYTHON = {"openvino", "onnxruntime", "sentence-transformers", "fastembed-rs", "rten", "llama.cpp", "tei-mkl", "tei-mkl-image"}
+# The features of the Rust programs.
+FEATURES = {"candle": "candle", "fastembed-rs": "fastembed", "rten": "rten"}
 UNDISTURBED = 0.85
 RUST = {
-    "taskvec": "taskvec-peer", "candle": "candle-peer", "fastembed-rs": "fastembed-peer", "rten": "rten-peer",
+    "taskvec": "taskvec-peer", "taskvec-before": "taskvec-peer", "candle": "candle-peer", "fastembed-rs": "fastembed-peer", "rten": "rten-peer",
     "tei-mkl": "tei-peer", "tei-mkl-image": "tei-peer",
 }
 # The version that fastembed's default features fetch (ort-sys' build/download/dist.tsv).
@@ -65,9 +72,31 @@ MKL = "2024.0.0"
 MKL_FOLDER = WORK / f"mkl-{MKL}"
 
 
-def set_up(python, source, texts):
-    """The interpreter of the peers, the model in their forms, the Rust programs."""
-    WORK.mkdir(parents=True, exist_ok=True)
+def wanted(options):
+    """The names of the programs that are to run."""
+    only = options.only or (None if is_bert(options.model) else READ_ANY_FOLDER)
+    names = dict.fromkeys(name for name, _ in PEERS)
+    before = set() if options.before else {"taskvec-before"}
+    return [name for name in names if name not in before and (not only or name in only or name == "taskvec-before")]
+
+
+def built_in_model():
+    """The built-in model's folder, from the parts in which it is kept."""
+    if not (MODEL / "model.safetensors").exists():
+        shutil.copytree(MODEL_PARTS / "model", MODEL, dirs_exist_ok=True)
+        parts = [MODEL_PARTS / f"part-{n}" / "part.bin" for n in range(1, 6)]
+        (MODEL / "model.safetensors").write_bytes(b"".join(part.read_bytes() for part in parts))
+
+
+def set_up(options, texts):
+    """What the programs that are to run need: an interpreter, the model in their forms, the Rust programs."""
+    names, python, source = wanted(options), options.python, options.model
+    features = ",".join(FEATURES[name] for name in names if name in FEATURES)
+    cargo(HERE / "rust", WORK / "rust", "build", "--features", features)
+    if options.before:
+        cargo(options.before / "benches" / "peers" / "rust", WORK / "rust-before", "build", "--bin", "taskvec-peer")
+    if not OF_PYTHON & set(names):
+        return python or pathlib.Path(sys.executable), source
     if python is None:
         python = WORK / "venv" / "bin" / "python"
         if not python.exists():
@@ -81,7 +110,6 @@ def set_up(python, source, texts):
         if not (model / "gguf" / "int8.gguf").exists():
             # Its Python package is built from source here, which not every machine can do.
             if_possible("llama.cpp", lambda: run(python, HERE / "prepare_llama.py", model, WORK / "llama.cpp"))
-    cargo("build")
     if_possible("fastembed-rs", lambda: unpack(python, FASTEMBED_FOLDER, f"onnxruntime=={FASTEMBED_ONNXRUNTIME}"))
     if_possible("tei", lambda: set_up_tei(python))
     return python, model
@@ -102,13 +130,14 @@ def set_up_tei(python):
     unpack(python, MKL_FOLDER, f"mkl-static=={MKL}", f"mkl-include=={MKL}", "intel-openmp==2024.0.3")
     # MKL's own answer to what tei-peer answers for it is in an object that is linked for other functions too.
     twice = ["-C", "link-arg=-Wl,-z,muldefs"]
-    cargo("rustc", "--features", "mkl", "--bin", "tei-peer", "--", *twice, MKLROOT=str(MKL_FOLDER))
+    arguments = ["--features", "mkl", "--bin", "tei-peer", "--", *twice]
+    cargo(HERE / "rust", WORK / "rust", "rustc", *arguments, MKLROOT=str(MKL_FOLDER))
 
 
-def cargo(verb, *arguments, **variables):
+def cargo(source, target, verb, *arguments, **variables):
     run(
-        "cargo", verb, "--release", "-q", "--manifest-path", HERE / "rust" / "Cargo.toml", *arguments,
-        env=dict(os.environ, CARGO_TARGET_DIR=str(WORK / "rust"), **variables),
+        "cargo", verb, "--release", "-q", "--manifest-path", source / "Cargo.toml", *arguments,
+        env=dict(os.environ, CARGO_TARGET_DIR=str(target), **variables),
     )
 
 
@@ -166,7 +195,8 @@ def workloads(model, texts):
 def command(name, precision, python, model, threads):
     arguments = [str(model), precision, str(threads)]
     if name in RUST:
-        return [str(WORK / "rust" / "release" / RUST[name]), *arguments]
+        folder = WORK / ("rust-before" if name == "taskvec-before" else "rust")
+        return [str(folder / "release" / RUST[name]), *arguments]
     return [str(python), str(HERE / "peer.py"), name, *arguments]
 
 
@@ -266,9 +296,9 @@ def measure(options, python, model):
     file = lambda name: WORK / f"{name}.txt"
     peers, results = {}, {}
     machine = Machine(options.threads, environment("", options.threads))
-    only = options.only or (None if is_bert(model) else READ_ANY_FOLDER)
+    names = wanted(options)
     for name, precision in PEERS:
-        if only and name not in only:
+        if name not in names:
             continue
         arguments = command(name, precision, python, model, options.threads)
         key = f"{name} {precision}"
@@ -323,7 +353,8 @@ def versions(python):
         "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in "
         "('torch', 'sentence-transformers', 'transformers', 'onnxruntime', 'openvino', 'nncf', 'numpy')}))"
     )
-    found = json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True).stdout)
+    # Without the Python peers there are none of these.
+    found = json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True).stdout or "{}")
     lock = (HERE / "rust" / "Cargo.lock").read_text()
     llama = subprocess.run(
         [python, "-c", "import llama_cpp; print(llama_cpp.__version__)"], capture_output=True, text=True
@@ -376,7 +407,12 @@ def main():
         "--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS,
         help="these only; accuracy comes with corpus, and results go to a file of their own",
     )
-    parser.add_argument("--only", nargs="*", help="these peers only (taskvec must be among them)")
+    parser.add_argument(
+        "--only", nargs="*", help="set up and run these peers only (taskvec must be among them)"
+    )
+    parser.add_argument(
+        "--before", type=pathlib.Path, help="another checkout, whose taskvec runs beside as taskvec-before"
+    )
     parser.add_argument("--python", type=pathlib.Path, help="an interpreter that has requirements.txt")
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
@@ -387,8 +423,10 @@ def main():
         texts = machine_texts()
         origin = f"{len(texts)} package descriptions and manual pages of this machine"
     print(f"corpus: {origin}", file=sys.stderr)
+    if options.model == MODEL:
+        built_in_model()
     workloads(options.model, texts)
-    python, model = set_up(options.python, options.model, WORK / "corpus.txt")
+    python, model = set_up(options, WORK / "corpus.txt")
     results, counts = measure(options, python, model)
     report = {
         "command": "python " + " ".join(
@@ -399,6 +437,8 @@ def main():
         "undisturbed_from": UNDISTURBED, "wanted": counts, "seconds_and_share_of_cores": results,
     }
     name = "peers" if options.model == MODEL else f"peers-{options.model.name}"
+    if options.before:
+        name += "-before"
     if options.workloads != WORKLOADS:
         name = "-".join([name, *options.workloads])
     out = ROOT / "benches" / "results" / f"{name}.json"

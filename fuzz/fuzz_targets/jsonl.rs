@@ -3,7 +3,7 @@
 
 mod common;
 
-#[path = "../../src/cli/input.rs"]
+#[path = "../../crates/cli/src/input.rs"]
 #[allow(dead_code)]
 mod input;
 
@@ -16,14 +16,16 @@ mod arguments {
     }
 }
 
-#[derive(Debug)]
-#[allow(dead_code)]
-enum Failure {
-    Failed(String),
-    Usage(String),
-}
+mod outcome {
+    #[derive(Debug)]
+    #[allow(dead_code)]
+    pub(crate) enum Failure {
+        Failed(String),
+        Usage(String),
+    }
 
-type Outcome<T = ()> = Result<T, Failure>;
+    pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+}
 
 use arguments::InputFormat;
 use libfuzzer_sys::fuzz_target;

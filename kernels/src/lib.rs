@@ -21,13 +21,13 @@
 //! operations in the same order wherever it stands in a matrix: a text's vector has the same bits
 //! whatever shares its batch.
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod activation;
 mod aligned;
 mod attention;
 mod gelu;
 mod gemm;
-#[cfg(feature = "gpu")]
-pub mod gpu;
 mod isa;
 mod math;
 mod matrix;

@@ -1,29 +1,55 @@
 //! Backends: interpreters of a [`Plan`](crate::plan::Plan).
 
-#[cfg(feature = "gpu")]
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
 pub(crate) mod auto;
 pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpus;
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+pub(crate) mod multi_gpu;
+pub(crate) mod open;
 pub(crate) mod reference;
+pub(crate) mod threads;
 
-use crate::device::DeviceReport;
+use crate::batch::RaggedBatch;
+use crate::cancel::CancelToken;
+use crate::device::{DeviceKind, DeviceReport};
 use crate::error::Result;
-use crate::tokens::RaggedBatch;
+use std::pin::Pin;
+use std::sync::Arc;
 
-/// The results of one batch, one for each end that was asked for.
+/// The results of one batch, one for each output that was asked for, row after row.
 pub(crate) type Results = Vec<Vec<f32>>;
+
+/// Batches to run.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) batches: &'a [RaggedBatch],
+    /// Positions in [`Plan::outputs`](crate::plan::Plan::outputs).
+    pub(crate) outputs: &'a [usize],
+    /// Looked at between batches.
+    pub(crate) cancel: &'a CancelToken,
+}
+
+/// A job under way: the results of each batch.
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<Vec<Results>>> + 'a>>;
 
 /// Runs a plan on batches of texts.
 pub(crate) trait Backend: Send + Sync {
+    /// What kind of device it is.
+    fn kind(&self) -> DeviceKind;
+
     /// What runs it, for reports: `cpu (avx512, 2 threads)`.
     fn name(&self) -> String;
 
     /// What runs it, and how that was chosen.
     fn report(&self) -> DeviceReport {
-        DeviceReport { name: self.name(), reason: None, fault: None }
+        DeviceReport { kind: self.kind(), name: self.name(), reason: None, fault: None }
+    }
+
+    /// The backend for a call of this many tokens, where that is another one than this.
+    fn for_call(&self, _tokens: usize) -> Option<Arc<dyn Backend>> {
+        None
     }
 
     /// Tokens that a batch should have at most when there are `total` to run; a longer text is a
@@ -37,12 +63,18 @@ pub(crate) trait Backend: Send + Sync {
     fn batch_bytes(&self, tokens: usize, texts: usize) -> usize;
 
     /// What the device does at best, and how the kernels of a batch do beside it. For GPUs.
-    #[cfg(feature = "gpu")]
+    #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
     fn measure(&self, _: &RaggedBatch) -> Result<gpu::GpuMeasurement> {
         Err(gpu::not_a_gpu(self.name()))
     }
 
-    /// The results of each batch, one for each of `ends` (places in
-    /// [`Plan::ends`](crate::plan::Plan::ends)), row after row.
-    fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>>;
+    /// Runs the batches. Nothing is done before the future is waited for.
+    fn run<'a>(&'a self, job: &'a Job<'a>) -> Running<'a>;
+}
+
+/// Runs batches for all of a test's outputs, and waits.
+#[cfg(test)]
+pub(crate) fn run_now(backend: &dyn Backend, batches: &[RaggedBatch]) -> Result<Vec<Results>> {
+    let cancel = CancelToken::new();
+    crate::wait::block_on(backend.run(&Job { batches, outputs: &[0], cancel: &cancel }))
 }

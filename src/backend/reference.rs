@@ -3,13 +3,14 @@
 //! Values between steps are f32; sums are taken in f64, so that what another backend differs from
 //! this by is that backend's own rounding.
 
-use super::{Backend, Results};
-use crate::error::Result;
+use super::{Backend, Job, Results, Running};
+use crate::batch::{Pool, RaggedBatch};
+use crate::device::DeviceKind;
+use crate::error::{ModelResult, Result};
 use crate::model::{Activation, LinearSpec, NormKind, NormSpec, Tensor};
-use crate::options::Precision;
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
-use crate::pooling::pool;
-use crate::tokens::RaggedBatch;
+use crate::precision::Precision;
+use crate::vector::{PoolingMode, Splade};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,19 +31,20 @@ struct StepWeights {
 }
 
 impl Reference {
-    pub(crate) fn new(plan: Arc<Plan>, precision: Precision) -> Result<Reference> {
-        let weights = plan.steps.iter().map(|step| read_weights(step, precision)).collect::<Result<_>>()?;
+    pub(crate) fn new(plan: Arc<Plan>, precision: Precision) -> ModelResult<Reference> {
+        let weights =
+            plan.steps.iter().map(|step| read_weights(step, precision)).collect::<ModelResult<_>>()?;
         Ok(Reference { plan, precision, weights })
     }
 
-    fn run_batch(&self, batch: &RaggedBatch, ends: &[usize]) -> Results {
+    fn run_batch(&self, batch: &RaggedBatch, outputs: &[usize]) -> Results {
         let rows = |rows| if rows == Rows::Tokens { batch.tokens() } else { batch.pools() };
         let mut buffers: Vec<Vec<f32>> =
             self.plan.buffers.iter().map(|buffer| vec![0.0; rows(buffer.rows) * buffer.width]).collect();
-        for (place, step) in self.plan.steps_for(ends) {
+        for (place, step) in self.plan.steps_for(outputs) {
             self.run_step(step, &self.weights[place], batch, &mut buffers);
         }
-        ends.iter().map(|&end| buffers[self.plan.ends[end].output.0].clone()).collect()
+        outputs.iter().map(|&output| buffers[self.plan.outputs[output].output.0].clone()).collect()
     }
 
     fn run_step(&self, step: &Step, weights: &StepWeights, batch: &RaggedBatch, buffers: &mut [Vec<f32>]) {
@@ -98,9 +100,11 @@ impl Reference {
                 let (hidden, size) = (&buffers[input.0], width(input));
                 let mut pooled = vec![0.0; batch.pools() * width(output)];
                 for (part, out) in batch.pools.iter().zip(pooled.chunks_exact_mut(width(output))) {
-                    let hidden = &hidden[part.start * size..part.tokens.end * size];
                     for (mode, out) in modes.iter().zip(out.chunks_exact_mut(size)) {
-                        pool(*mode, hidden, size, part.tokens.start - part.start, out);
+                        for (d, out) in out.iter_mut().enumerate() {
+                            let value = |token: usize| f64::from(hidden[token * size + d]);
+                            *out = pool(*mode, part, value) as f32;
+                        }
                     }
                 }
                 buffers[output.0] = pooled;
@@ -148,7 +152,7 @@ impl Reference {
             }
             Step::Normalize { input, output } => {
                 let mut values = buffers[input.0].clone();
-                values.chunks_exact_mut(width(input)).for_each(crate::output::normalize);
+                values.chunks_exact_mut(width(input)).for_each(to_unit_length);
                 buffers[output.0] = values;
             }
         }
@@ -156,6 +160,10 @@ impl Reference {
 }
 
 impl Backend for Reference {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Reference
+    }
+
     fn name(&self) -> String {
         "reference (scalar)".to_owned()
     }
@@ -173,12 +181,22 @@ impl Backend for Reference {
         self.plan.buffer_bytes(tokens, texts)
     }
 
-    fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
-        Ok(batches.iter().map(|batch| self.run_batch(batch, ends)).collect())
+    fn run<'a>(&'a self, job: &'a Job<'a>) -> Running<'a> {
+        Box::pin(async move { self.run_job(job) })
     }
 }
 
-fn read_weights(step: &Step, precision: Precision) -> Result<StepWeights> {
+impl Reference {
+    fn run_job(&self, job: &Job<'_>) -> Result<Vec<Results>> {
+        let run = |batch| {
+            job.cancel.check()?;
+            Ok(self.run_batch(batch, job.outputs))
+        };
+        job.batches.iter().map(run).collect()
+    }
+}
+
+fn read_weights(step: &Step, precision: Precision) -> ModelResult<StepWeights> {
     let mut weights = StepWeights::default();
     match step {
         Step::Norm { norm, .. } | Step::HeadNorm { norm, .. } => {
@@ -241,7 +259,7 @@ fn round_to_bf16(values: &mut [f32]) {
 }
 
 /// W `[outputs, inputs]` and b `[outputs]`.
-fn read_linear(linear: &LinearSpec) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+fn read_linear(linear: &LinearSpec) -> ModelResult<(Vec<f32>, Option<Vec<f32>>)> {
     let mut weights = Vec::with_capacity(linear.outputs() * linear.inputs());
     for (weight, _) in &linear.parts {
         weights.extend(weight.to_vec()?);
@@ -356,7 +374,7 @@ fn rotate(
     columns: &Range<usize>,
 ) {
     let half = table.head_dim / 2;
-    let of_tokens = table.stretches().then(|| table.of_tokens(batch));
+    let of_tokens = table.is_dynamic().then(|| table.of_tokens(batch));
     for range in batch.ranges() {
         for t in range.clone() {
             let (table, place) = match &of_tokens {
@@ -378,7 +396,7 @@ fn rotate(
 }
 
 fn attention(step: &Step, batch: &RaggedBatch, input: &[f32], in_width: usize, out_width: usize) -> Vec<f32> {
-    let Step::Attention { heads, kv_heads, head_dim, scale, visible, bias, .. } = step else {
+    let Step::Attention { heads, kv_heads, head_dim, scale, window, bias, .. } = step else {
         unreachable!("called for attention steps");
     };
     let (heads, kv_heads, head_dim) = (*heads, *kv_heads, *head_dim);
@@ -392,8 +410,8 @@ fn attention(step: &Step, batch: &RaggedBatch, input: &[f32], in_width: usize, o
                 ((heads + kv_head) * head_dim, (heads + kv_heads + kv_head) * head_dim);
             for q in range.clone() {
                 let first =
-                    visible.before.map_or(range.start, |before| q.saturating_sub(before).max(range.start));
-                let end = visible.after.map_or(last, |after| (q + after + 1).min(last));
+                    window.before.map_or(range.start, |before| q.saturating_sub(before).max(range.start));
+                let end = window.after.map_or(last, |after| (q + after + 1).min(last));
                 let first = first.min(end);
                 let query = part(q, head * head_dim);
                 let score = |k: usize| {
@@ -422,4 +440,43 @@ fn attention(step: &Step, batch: &RaggedBatch, input: &[f32], in_width: usize, o
         }
     }
     output
+}
+
+/// One value of a pooled row: `value` gives that of each token of the batch.
+fn pool(mode: PoolingMode, part: &Pool, value: impl Fn(usize) -> f64) -> f64 {
+    let tokens = part.tokens.clone();
+    let count = tokens.len() as f64;
+    let sum = || tokens.clone().map(&value).sum::<f64>();
+    // Unlike `f64::max`, NaN stays.
+    let larger = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };
+    match mode {
+        PoolingMode::Cls => value(tokens.start),
+        PoolingMode::LastToken => value(tokens.end - 1),
+        PoolingMode::Max => tokens.clone().map(&value).fold(f64::NEG_INFINITY, larger),
+        PoolingMode::Mean => sum() / count,
+        PoolingMode::MeanSqrtLen => sum() / count.sqrt(),
+        PoolingMode::WeightedMean => {
+            // The i-th token of the text weighs i, counted from 1, pooled or not.
+            let weight = |token: usize| (token - part.start + 1) as f64;
+            let total: f64 = tokens.clone().map(weight).sum();
+            tokens.clone().map(|token| weight(token) * value(token)).sum::<f64>() / total
+        }
+        PoolingMode::Splade(Splade { sum, twice }) => {
+            let weight = |token: usize| {
+                let once = larger(0.0, value(token)).ln_1p();
+                if twice { once.ln_1p() } else { once }
+            };
+            match sum {
+                true => tokens.clone().map(weight).sum(),
+                false => tokens.clone().map(weight).fold(0.0, larger),
+            }
+        }
+    }
+}
+
+/// `x / max(‖x‖, 1e-12)`
+fn to_unit_length(row: &mut [f32]) {
+    let squares: f64 = row.iter().map(|value| f64::from(*value).powi(2)).sum();
+    let length = squares.sqrt().max(1e-12);
+    row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
 }

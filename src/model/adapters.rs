@@ -1,8 +1,8 @@
 //! Task adapters: low-rank changes of a model's matrices, one set a task (jina-embeddings-v3).
 
-use super::files::{Json, ModelFiles};
 use super::weights::Adapter;
-use crate::error::Result;
+use crate::error::ModelResult as Result;
+use crate::source::{Json, ModelFiles};
 
 /// The adapters that a model's matrices come with.
 pub(crate) struct Adapters {

@@ -1,7 +1,6 @@
 //! Rows that follow from stored ones: a matrix with a low-rank adapter, a table whose rows are
 //! looked up and scaled. They are worked out as rows are read, so no backend knows of them.
 
-use super::weights::Tensor;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,8 +15,10 @@ pub(super) enum Derived {
 
 /// The factors of a low-rank update (LoRA).
 pub(super) struct LowRank {
+    /// Columns of `left`, rows of `right`.
+    pub(super) rank: usize,
     /// `[rows, rank]`
-    pub(super) left: Tensor,
+    pub(super) left: Vec<f32>,
     /// `[rank, columns]`
     pub(super) right: Vec<f32>,
     /// Multiplies the product.
@@ -27,9 +28,8 @@ pub(super) struct LowRank {
 impl LowRank {
     /// Adds the update's rows `rows` to `out`, `[rows, columns]`.
     pub(super) fn add(&self, rows: Range<usize>, columns: usize, out: &mut [f32]) {
-        let mut factors = vec![0.0; self.left.columns()];
-        for (row, out) in rows.zip(out.chunks_exact_mut(columns)) {
-            self.left.read_rows(row..row + 1, &mut factors);
+        let left = &self.left[rows.start * self.rank..rows.end * self.rank];
+        for (factors, out) in left.chunks_exact(self.rank).zip(out.chunks_exact_mut(columns)) {
             for (factor, right) in factors.iter().zip(self.right.chunks_exact(columns)) {
                 let factor = factor * self.scale;
                 out.iter_mut().zip(right).for_each(|(o, r)| *o += factor * r);

@@ -5,9 +5,10 @@
 //! (artifact.metadata, and the projection beside the transformer's weights). What each means is as
 //! sentence-transformers' `multi_vector_encoder/model.py` reads it.
 
-use super::files::{Json, ModelFiles};
 use super::modules::words;
-use crate::error::Result;
+use crate::error::ModelResult as Result;
+use crate::source::{Json, ModelFiles};
+use crate::tokens::Expansion;
 
 /// How texts become token vectors.
 #[derive(Clone, Debug, Default)]
@@ -24,17 +25,6 @@ pub(crate) struct LateInteraction {
     pub(crate) skip_first: bool,
     /// Words whose vectors documents leave out.
     pub(crate) skiplist: Vec<String>,
-}
-
-/// Queries are filled up to `length` tokens; the vectors of what is filled in count.
-#[derive(Clone, Debug)]
-pub(crate) struct Expansion {
-    /// Tokens of every query.
-    pub(crate) length: usize,
-    /// Whether the text's own tokens see what is filled in.
-    pub(crate) attend: bool,
-    /// What is filled in; without it, the tokenizer's mask token.
-    pub(crate) token: Option<String>,
 }
 
 impl LateInteraction {
@@ -75,7 +65,8 @@ impl LateInteraction {
             (None, Some(skiplist)) => skiplist,
             (None, None) => punctuation(),
         };
-        let marker = |key: &str| Ok::<_, crate::Error>(config.text(key)?.unwrap_or_default().to_owned());
+        let marker =
+            |key: &str| Ok::<_, crate::error::ModelError>(config.text(key)?.unwrap_or_default().to_owned());
         Ok(LateInteraction {
             markers: Some((marker("query_prefix")?, marker("document_prefix")?)),
             query_length: optional_size(config, "query_length")?.filter(|_| !expands),
@@ -88,7 +79,7 @@ impl LateInteraction {
 
     fn stanford(metadata: &Json) -> Result<LateInteraction> {
         let marker = |key: &str, default: &str| {
-            Ok::<_, crate::Error>(format!("{} ", metadata.text(key)?.unwrap_or(default)))
+            Ok::<_, crate::error::ModelError>(format!("{} ", metadata.text(key)?.unwrap_or(default)))
         };
         let attend = metadata.flag_or("attend_to_mask_tokens", false)?;
         let masks = metadata.flag_or("mask_punctuation", true)?;

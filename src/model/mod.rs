@@ -6,36 +6,41 @@
 mod adapters;
 mod checks;
 mod derived;
-mod ends;
 mod families;
-mod files;
 mod late_interaction;
-mod mmap;
 mod modules;
+mod output_head;
 mod pickle;
+mod settings;
 mod spec;
+mod static_embedding;
+mod task_heads;
+mod tensor;
+mod token_heads;
 mod weights;
 
 pub(crate) use adapters::Adapters;
-pub(crate) use ends::{EndKind, EndSpec, Head, Pooling, ScoreActivation};
-pub(crate) use files::{Json, ModelFiles};
-pub(crate) use late_interaction::{Expansion, LateInteraction};
+pub(crate) use late_interaction::LateInteraction;
+pub(crate) use output_head::{HeadModule, OutputHead, OutputKind, Pooling, ScoreActivation};
 #[cfg(test)]
-pub(crate) use spec::StretchSpec;
+pub(crate) use spec::DynamicNtkSpec;
 pub(crate) use spec::{
-    Activation, AttentionSpec, DenseMlpSpec, EncoderSpec, ExpertsSpec, LayerSpec, LinearSpec, MlpSpec,
-    NormKind, NormSpec, RelativeBiasSpec, RotarySpec, SideSignalSpec, SideSpec, Visible,
+    Activation, AttentionSpec, AttentionWindow, DenseMlpSpec, EncoderSpec, ExpertsSpec, LayerSpec,
+    LinearSpec, MlpSpec, NormKind, NormSpec, PerLayerEmbeddingsSpec, PerLayerInputSpec, RelativeBiasSpec,
+    RotarySpec,
 };
-pub(crate) use weights::{ElementType, Tensor};
+pub(crate) use tensor::{ElementType, Tensor};
 
-use crate::error::{Error, Result};
+use crate::error::{ModelError, ModelResult, RequestError, RequestResult};
 use crate::prompt::{ModelPrompts, UserRegistry};
+use crate::source::{Json, ModelFiles};
 use crate::tokens::{TextTokenizer, TokenizerRules};
-use families::static_embedding;
+use crate::vector::PoolingMode;
 use modules::{Input, Modules};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::PathBuf;
+use token_heads::M3Heads;
 use weights::Weights;
 
 /// What a model is opened for.
@@ -54,7 +59,7 @@ pub(crate) struct Model {
     /// The transformer, with the first adapter if there are some.
     pub(crate) encoder: EncoderSpec,
     /// What it gives for a text.
-    pub(crate) ends: Vec<EndSpec>,
+    pub(crate) outputs: Vec<OutputHead>,
     /// Its own prompts and those of the registry.
     pub(crate) prompts: ModelPrompts,
     /// Its task adapters.
@@ -86,7 +91,7 @@ impl Model {
         purpose: Purpose,
         dimensions: Option<usize>,
         registry: Option<&UserRegistry>,
-    ) -> Result<Model> {
+    ) -> ModelResult<Model> {
         let modules = Modules::read(files, dimensions)?;
         let inside = |file: &str| files.join(&modules.folder, file);
         let config = match files.optional_json(&inside("config.json")?)? {
@@ -99,11 +104,11 @@ impl Model {
         let encoder = read_encoder(modules.input, &config, &weights, adapters.as_ref().map(|a| a.at(0)))?;
         checks::module_width(files, &modules, &encoder)?;
 
-        let settings = checks::settings(files, &modules.folder)?;
+        let settings = settings::settings(files, &modules.folder)?;
         let mut prompts = ModelPrompts::read(files, &config, registry)?;
         prompts.set_pooled(modules.pooling.as_ref().is_none_or(|pooling| pooling.include_prompt));
         let folder = modules.folder.clone();
-        let max_tokens = checks::max_tokens(files, &folder, settings.as_ref(), &config, &encoder)?;
+        let max_tokens = settings::max_tokens(files, &folder, settings.as_ref(), &config, &encoder)?;
         let rules = TokenizerRules {
             lowercase: settings.as_ref().map_or(Ok(false), |json| json.flag_or("do_lower_case", false))?,
             special_tokens: modules.input != Input::StaticEmbedding,
@@ -113,7 +118,7 @@ impl Model {
             model2vec: modules.input == Input::StaticEmbedding && weights.has(static_embedding::MODEL2VEC),
             ..rules
         };
-        let score_activation = checks::score_activation(files, &config)?;
+        let score_activation = settings::score_activation(files, &config)?;
         let similarity = match files.optional_json("config_sentence_transformers.json")? {
             Some(json) => json.text("similarity_fn_name")?.map(str::to_lowercase),
             None => None,
@@ -128,28 +133,26 @@ impl Model {
             weights: &weights,
             encoder: &encoder,
         };
-        let ends = read_ends(&parts, purpose, modules)?;
-        checks::nothing_left_out(&weights, &encoder, &ends)?;
-        let late_interaction = match ends.iter().any(|end| end.kind == EndKind::TokenVectors) {
-            false => None,
-            // bge-m3's vectors leave the first token out and know no other rules.
-            true if ends.len() > 1 => {
-                Some(LateInteraction { skip_first: true, ..LateInteraction::default() })
-            }
-            true => Some(LateInteraction::read(files, settings.as_ref(), skiplist)?),
+        let (outputs, m3) = read_outputs(&parts, purpose, modules)?;
+        checks::nothing_left_out(&weights, &encoder, &outputs)?;
+        let gives_tokens = outputs.iter().any(|head| head.kind == OutputKind::TokenVectors);
+        let late_interaction = match (gives_tokens, m3) {
+            (false, _) => None,
+            (true, Some(of_m3)) => Some(of_m3),
+            (true, None) => Some(LateInteraction::read(files, settings.as_ref(), skiplist)?),
         };
         Ok(Model {
             root: files.root(),
             encoder,
-            ends,
+            outputs,
             prompts,
             adapters,
             late_interaction,
             max_tokens,
             score_activation,
             similarity,
-            trained_dimensions: checks::trained_dimensions(&config)?,
-            dense_folders: checks::dense_folders(files),
+            trained_dimensions: settings::trained_dimensions(&config)?,
+            dense_folders: settings::dense_folders(files),
             transformer: folder,
             rules,
             config,
@@ -159,14 +162,14 @@ impl Model {
     }
 
     /// The transformer with an adapter, or with none.
-    pub(crate) fn encoder_with(&self, adapter: Option<usize>) -> Result<EncoderSpec> {
+    pub(crate) fn encoder_with(&self, adapter: Option<usize>) -> ModelResult<EncoderSpec> {
         let adapter = self.adapters.as_ref().zip(adapter).map(|(adapters, index)| adapters.at(index));
         read_encoder(self.family_input, &self.config, &self.weights, adapter)
     }
 
     /// Reads the tokenizer: apart from the rest because it takes long, and weights can be made
     /// ready meanwhile.
-    pub(crate) fn read_tokenizer(&self, files: &ModelFiles) -> Result<TextTokenizer> {
+    pub(crate) fn read_tokenizer(&self, files: &ModelFiles) -> ModelResult<TextTokenizer> {
         let name = files.join(&self.transformer, "tokenizer.json")?;
         let settings = files.optional_json(&files.join(&self.transformer, "tokenizer_config.json")?)?;
         let vocabulary = self.encoder.embedding.word.rows();
@@ -186,23 +189,23 @@ impl Model {
         )
     }
 
-    /// The place of the end of this kind.
-    pub(crate) fn end(&self, kind: EndKind) -> Option<usize> {
-        self.ends.iter().position(|end| end.kind == kind)
+    /// The position of the output of this kind.
+    pub(crate) fn output(&self, kind: OutputKind) -> Option<usize> {
+        self.outputs.iter().position(|head| head.kind == kind)
     }
 
-    /// The end of this kind, or an error that says what the model has instead.
-    pub(crate) fn require_end(&self, kind: EndKind) -> Result<usize> {
-        self.end(kind).ok_or_else(|| Error::NoSuchResult {
+    /// The output of this kind, or an error that says what the model has instead.
+    pub(crate) fn require_output(&self, kind: OutputKind) -> RequestResult<usize> {
+        self.output(kind).ok_or_else(|| RequestError::NoSuchOutput {
             model: self.prompts.model().to_owned(),
             asked: kind.describe(),
-            offered: self.ends.iter().map(|end| end.kind.describe()).collect::<Vec<_>>().join(", "),
+            offered: self.outputs.iter().map(|head| head.kind.describe()).collect::<Vec<_>>().join(", "),
         })
     }
 
-    /// Values of a row of an end.
-    pub(crate) fn width(&self, end: usize) -> usize {
-        self.ends[end].width(self.encoder.width())
+    /// Values of a row of an output.
+    pub(crate) fn width(&self, output: usize) -> usize {
+        self.outputs[output].width(self.encoder.width())
     }
 
     /// The files that decide, beside the weights, what a text becomes.
@@ -218,7 +221,7 @@ impl Model {
     /// All weight tensors, each once.
     pub(crate) fn tensors(&self) -> Vec<&Tensor> {
         let mut tensors = self.encoder.tensors();
-        tensors.extend(self.ends.iter().flat_map(EndSpec::tensors));
+        tensors.extend(self.outputs.iter().flat_map(OutputHead::tensors));
         // Layers may share one.
         let mut seen = HashSet::new();
         tensors.retain(|tensor| seen.insert(tensor.place()));
@@ -231,7 +234,7 @@ fn read_encoder(
     config: &Json,
     weights: &Weights,
     adapter: Option<weights::Adapter>,
-) -> Result<EncoderSpec> {
+) -> ModelResult<EncoderSpec> {
     if input == Input::StaticEmbedding {
         return static_embedding::encoder(weights);
     }
@@ -241,7 +244,7 @@ fn read_encoder(
     }
 }
 
-/// What was read of a model before its ends.
+/// What was read of a model before its outputs.
 struct Parts<'a> {
     files: &'a ModelFiles,
     /// For messages.
@@ -253,8 +256,12 @@ struct Parts<'a> {
     encoder: &'a EncoderSpec,
 }
 
-/// What the model gives for a text.
-fn read_ends(parts: &Parts<'_>, purpose: Purpose, modules: Modules) -> Result<Vec<EndSpec>> {
+/// What the model gives for a text, and how bge-m3 makes token vectors.
+fn read_outputs(
+    parts: &Parts<'_>,
+    purpose: Purpose,
+    modules: Modules,
+) -> ModelResult<(Vec<OutputHead>, Option<LateInteraction>)> {
     let Parts { files, name, settings, config, weights, encoder } = *parts;
     let task = settings.map_or(Ok(None), |settings| settings.text("transformer_task"))?;
     let classifies = match task {
@@ -265,38 +272,39 @@ fn read_ends(parts: &Parts<'_>, purpose: Purpose, modules: Modules) -> Result<Ve
         }
     };
     match (purpose, classifies) {
-        (Purpose::Rank, true) => return Ok(vec![families::classification_head(config, weights, encoder)?]),
-        (Purpose::Rank, false) => return Err(Error::NotAReranker { model: name.to_owned() }),
-        (Purpose::Embed, true) => return Err(Error::Reranker { model: name.to_owned() }),
+        (Purpose::Rank, true) => {
+            return Ok((vec![task_heads::classification_head(config, weights, encoder)?], None));
+        }
+        (Purpose::Rank, false) => return Err(ModelError::NotAReranker { model: name.to_owned() }),
+        (Purpose::Embed, true) => return Err(ModelError::Reranker { model: name.to_owned() }),
         (Purpose::Embed, false) => {}
     }
-    let Modules { folder, input, mut token_heads, pooling, heads, declared, .. } = modules;
+    let Modules { folder, input, mut token_modules, pooling, heads, declared, .. } = modules;
     if input == Input::MaskedLanguageModel || task == Some("fill-mask") {
-        let mut head = families::language_model_head(config, weights, encoder)?;
-        head.append(&mut token_heads);
-        token_heads = head;
+        let mut head = task_heads::language_model_head(config, weights, encoder)?;
+        head.append(&mut token_modules);
+        token_modules = head;
     }
     let stanford = !declared && architecture(config)? == Some("HF_ColBERT");
     if stanford {
-        return Ok(vec![EndSpec::of_tokens(
-            EndKind::TokenVectors,
-            checks::stanford_projection(weights, encoder)?,
-        )]);
+        let projection = token_heads::stanford_projection(weights, encoder)?;
+        return Ok((vec![OutputHead::of_tokens(OutputKind::TokenVectors, projection)], None));
     }
     let Some(pooling) = pooling else {
-        if !matches!(token_heads.last(), Some(Head::Normalize)) {
-            token_heads.push(Head::Normalize); // PyLate does so without a module
+        if !matches!(token_modules.last(), Some(HeadModule::Normalize)) {
+            token_modules.push(HeadModule::Normalize); // PyLate does so without a module
         }
-        return Ok(vec![EndSpec::of_tokens(EndKind::TokenVectors, token_heads)]);
+        return Ok((vec![OutputHead::of_tokens(OutputKind::TokenVectors, token_modules)], None));
     };
-    let splade = pooling.modes.iter().any(|mode| matches!(mode, crate::pooling::PoolingMode::Splade(_)));
-    let kind = if splade { EndKind::Vocabulary } else { EndKind::Dense };
-    let mut ends = vec![EndSpec::new(kind, token_heads, Some(pooling), heads)];
-    ends.extend(checks::extra_ends(files, &folder, encoder)?);
-    Ok(ends)
+    let splade = pooling.modes.iter().any(|mode| matches!(mode, PoolingMode::Splade(_)));
+    let kind = if splade { OutputKind::Vocabulary } else { OutputKind::Dense };
+    let mut outputs = vec![OutputHead::new(kind, token_modules, Some(pooling), heads)];
+    let M3Heads { outputs: more, late_interaction } = token_heads::m3_heads(files, &folder, encoder)?;
+    outputs.extend(more);
+    Ok((outputs, late_interaction))
 }
 
 /// The first of `architectures` in config.json.
-fn architecture(config: &Json) -> Result<Option<&str>> {
+fn architecture(config: &Json) -> ModelResult<Option<&str>> {
     Ok(config.list("architectures")?.and_then(|names| names.first()).and_then(Value::as_str))
 }

@@ -1,11 +1,11 @@
 //! modules.json: what sentence-transformers does with the hidden states after the transformer.
 
-use super::ends::{Head, Pooling};
-use super::files::{Json, ModelFiles};
+use super::output_head::{HeadModule, Pooling};
 use super::spec::{Activation, LinearSpec, NormKind, NormSpec};
 use super::weights::Weights;
-use crate::error::Result;
-use crate::pooling::{PoolingMode, Splade};
+use crate::error::ModelResult as Result;
+use crate::source::{Json, ModelFiles};
+use crate::vector::{PoolingMode, Splade};
 use serde_json::Value;
 
 /// The first module.
@@ -28,11 +28,11 @@ pub(crate) struct Modules {
     /// The width of the hidden states that the next module expects.
     pub(crate) expects: Option<usize>,
     /// On each token's vector, before pooling.
-    pub(crate) token_heads: Vec<Head>,
+    pub(crate) token_modules: Vec<HeadModule>,
     /// To one vector a text; without it, the vectors of tokens are the result.
     pub(crate) pooling: Option<Pooling>,
     /// On each text's vector.
-    pub(crate) heads: Vec<Head>,
+    pub(crate) heads: Vec<HeadModule>,
     /// Words whose vectors are left out (MultiVectorMask).
     pub(crate) skiplist: Option<Vec<String>>,
     /// Whether modules.json says all this, or it is assumed.
@@ -83,7 +83,7 @@ impl Modules {
             folder: String::new(),
             input: Input::Transformer,
             expects: None,
-            token_heads: Vec::new(),
+            token_modules: Vec::new(),
             pooling: None,
             heads: Vec::new(),
             skiplist: None,
@@ -96,7 +96,8 @@ impl Modules {
         if config.get("model_type").is_none_or(|kind| kind == "model2vec")
             && config.get("normalize").is_some()
         {
-            let heads = if config.flag_or("normalize", false)? { vec![Head::Normalize] } else { Vec::new() };
+            let heads =
+                if config.flag_or("normalize", false)? { vec![HeadModule::Normalize] } else { Vec::new() };
             let (input, pooling) = (Input::StaticEmbedding, Some(mean()));
             return Ok(Modules { input, pooling, heads, ..Modules::none(false) });
         }
@@ -159,7 +160,7 @@ impl Modules {
             _ => return Err(json.unsupported("module", kind, KNOWN)),
         };
         if on_tokens {
-            self.token_heads.push(head)
+            self.token_modules.push(head)
         } else {
             self.heads.push(head)
         }
@@ -339,7 +340,7 @@ fn check_in_and_output(config: &Json, level: Level) -> Result<()> {
 }
 
 /// How many values it expects, and the module.
-fn read_dense(files: &ModelFiles, path: &str, level: Level) -> Result<(usize, Head)> {
+fn read_dense(files: &ModelFiles, path: &str, level: Level) -> Result<(usize, HeadModule)> {
     let config = files.json(&files.join(path, "config.json")?)?;
     check_in_and_output(&config, level)?;
     if config.flag_or("use_residual", false)? {
@@ -355,7 +356,7 @@ fn read_dense(files: &ModelFiles, path: &str, level: Level) -> Result<(usize, He
         true => Some(weights.tensor("linear.bias", &[outputs], because)?),
         false => None,
     };
-    Ok((inputs, Head::Dense { linear: LinearSpec { parts: vec![(weight, bias)] }, activation }))
+    Ok((inputs, HeadModule::Dense { linear: LinearSpec { parts: vec![(weight, bias)] }, activation }))
 }
 
 /// The activation of a PyTorch module by its dotted name.
@@ -371,7 +372,7 @@ fn module_activation(config: &Json, name: &str) -> Result<Activation> {
 }
 
 /// How many values it expects, and the module.
-fn read_layer_norm(files: &ModelFiles, path: &str, level: Level) -> Result<(usize, Head)> {
+fn read_layer_norm(files: &ModelFiles, path: &str, level: Level) -> Result<(usize, HeadModule)> {
     let config = files.json(&files.join(path, "config.json")?)?;
     check_in_and_output(&config, level)?;
     let size = config.size("dimension")?;
@@ -386,12 +387,12 @@ fn read_layer_norm(files: &ModelFiles, path: &str, level: Level) -> Result<(usiz
         bias,
         eps: 1e-5,
     };
-    Ok((size, Head::Norm(norm)))
+    Ok((size, HeadModule::Norm(norm)))
 }
 
-fn read_normalize(files: &ModelFiles, path: &str, level: Level) -> Result<Head> {
+fn read_normalize(files: &ModelFiles, path: &str, level: Level) -> Result<HeadModule> {
     if let Some(config) = files.optional_json(&files.join(path, "config.json")?)? {
         check_in_and_output(&config, level)?;
     }
-    Ok(Head::Normalize)
+    Ok(HeadModule::Normalize)
 }

@@ -3,7 +3,7 @@
 //! A family file fills these in from a model's configuration and tensors; [`crate::plan`] turns
 //! them into steps. Nothing here computes.
 
-use super::weights::Tensor;
+use super::tensor::Tensor;
 pub(crate) use taskvec_kernels::Activation;
 
 /// A whole encoder: token ids in, one vector a token out.
@@ -22,8 +22,11 @@ pub(crate) struct EncoderSpec {
     pub(crate) final_norm: Option<NormSpec>,
     /// Applied to each token's vector at the end: `[width, hidden]`.
     pub(crate) output: Option<LinearSpec>,
-    /// What each layer's [`SideSpec`] multiplies with.
-    pub(crate) side_signal: Option<SideSignalSpec>,
+    /// What each layer's [`PerLayerInputSpec`] multiplies with.
+    pub(crate) per_layer_embeddings: Option<PerLayerEmbeddingsSpec>,
+    /// Whether activations exceed f16's largest number, 65504, so that they cannot be stored as f16: those of T5's
+    /// feed-forward blocks and Gemma's hidden states do.
+    pub(crate) overflows_f16: bool,
 }
 
 impl EncoderSpec {
@@ -35,14 +38,17 @@ impl EncoderSpec {
         embedding: EmbeddingSpec,
         layers: Vec<LayerSpec>,
     ) -> EncoderSpec {
-        let (final_norm, output, side_signal) = (None, None, None);
-        EncoderSpec { family, hidden, max_tokens, embedding, layers, final_norm, output, side_signal }
-    }
-
-    /// Whether activations of this family exceed f16's largest number, 65504, so that they cannot be stored
-    /// as f16: T5's feed-forward blocks and Gemma's hidden states do.
-    pub(crate) fn overflows_f16(&self) -> bool {
-        ["t5", "gemma3_text", "embedding_gemma2"].contains(&self.family)
+        EncoderSpec {
+            family,
+            hidden,
+            max_tokens,
+            embedding,
+            layers,
+            final_norm: None,
+            output: None,
+            per_layer_embeddings: None,
+            overflows_f16: false,
+        }
     }
 
     /// Size of a token's vector at the end.
@@ -54,13 +60,13 @@ impl EncoderSpec {
 impl EncoderSpec {
     /// All tensors; shared ones several times.
     pub(crate) fn tensors(&self) -> Vec<&Tensor> {
-        let EncoderSpec { embedding, layers, final_norm, output, side_signal, .. } = self;
+        let EncoderSpec { embedding, layers, final_norm, output, per_layer_embeddings, .. } = self;
         let mut tensors = vec![&embedding.word];
         tensors.extend(embedding.position.as_ref().map(|(table, _)| table));
         tensors.extend(&embedding.token_type);
         tensors.extend(embedding.norm.iter().chain(final_norm).flat_map(NormSpec::tensors));
         tensors.extend(embedding.projection.iter().chain(output).flat_map(LinearSpec::tensors));
-        if let Some(signal) = side_signal {
+        if let Some(signal) = per_layer_embeddings {
             tensors.extend(signal.projection.tensors().chain(signal.norm.tensors()));
         }
         for layer in layers {
@@ -79,7 +85,7 @@ impl EncoderSpec {
 
 /// A signal computed once from the embeddings, of which each layer takes a part ("per-layer
 /// embeddings").
-pub(crate) struct SideSignalSpec {
+pub(crate) struct PerLayerEmbeddingsSpec {
     /// `[layers · size, hidden]`
     pub(crate) projection: LinearSpec,
     /// Applied to each layer's part, `[size]`.
@@ -87,8 +93,8 @@ pub(crate) struct SideSignalSpec {
 }
 
 /// A third block of a layer: `x + norm(project(activation(gate(x)) ⊙ signal))`, where the signal is
-/// the layer's part of the [`SideSignalSpec`].
-pub(crate) struct SideSpec {
+/// the layer's part of the [`PerLayerEmbeddingsSpec`].
+pub(crate) struct PerLayerInputSpec {
     /// `[size, hidden]`
     pub(crate) gate: LinearSpec,
     /// See above.
@@ -139,7 +145,7 @@ pub(crate) struct LayerSpec {
     /// After the feed-forward network.
     pub(crate) mlp_post_norm: Option<NormSpec>,
     /// A third block.
-    pub(crate) side: Option<SideSpec>,
+    pub(crate) per_layer_input: Option<PerLayerInputSpec>,
 }
 
 impl LayerSpec {
@@ -154,7 +160,7 @@ impl LayerSpec {
             mlp: mlp.into(),
             mlp_out_norm: None,
             mlp_post_norm: None,
-            side: None,
+            per_layer_input: None,
         }
     }
 
@@ -166,7 +172,7 @@ impl LayerSpec {
             MlpSpec::Dense(mlp) => linears.extend([&mlp.up, &mlp.down].into_iter().chain(&mlp.gate)),
             MlpSpec::Experts(experts) => linears.push(&experts.router),
         }
-        if let Some(side) = &self.side {
+        if let Some(side) = &self.per_layer_input {
             linears.extend([&side.gate, &side.project]);
         }
         linears
@@ -186,11 +192,11 @@ impl LayerSpec {
             &self.mlp_out_norm,
             &self.mlp_post_norm,
         ];
-        places.into_iter().flatten().chain(self.side.iter().map(|side| &side.norm))
+        places.into_iter().flatten().chain(self.per_layer_input.iter().map(|side| &side.norm))
     }
 }
 
-/// Self-attention: `output(softmax(scale · Q·Kᵀ + bias, over the visible keys) · V)`.
+/// Self-attention: `output(softmax(scale · Q·Kᵀ + bias, over the window keys) · V)`.
 pub(crate) struct AttentionSpec {
     /// Query heads.
     pub(crate) heads: usize,
@@ -216,23 +222,23 @@ pub(crate) struct AttentionSpec {
     /// Added to the scores by distance.
     pub(crate) relative_bias: Option<RelativeBiasSpec>,
     /// Which keys a query sees.
-    pub(crate) visible: Visible,
+    pub(crate) window: AttentionWindow,
 }
 
 /// Which keys a query sees, by position.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Visible {
+pub(crate) struct AttentionWindow {
     /// How many keys before its own position; `None`: all.
     pub(crate) before: Option<usize>,
     /// How many keys after its own position; `None`: all.
     pub(crate) after: Option<usize>,
 }
 
-impl Visible {
+impl AttentionWindow {
     /// Every key.
-    pub(crate) const ALL: Visible = Visible { before: None, after: None };
+    pub(crate) const ALL: AttentionWindow = AttentionWindow { before: None, after: None };
     /// No key after its own position.
-    pub(crate) const CAUSAL: Visible = Visible { before: None, after: Some(0) };
+    pub(crate) const CAUSAL: AttentionWindow = AttentionWindow { before: None, after: Some(0) };
 }
 
 /// Rotary position embedding over the whole head, in the half-rotation form.
@@ -241,13 +247,13 @@ pub(crate) struct RotarySpec {
     /// Radians a position, `[head_dim / 2]`.
     pub(crate) inverse_frequencies: Vec<f32>,
     /// What changes for texts longer than those the model was trained with.
-    pub(crate) stretch: Option<StretchSpec>,
+    pub(crate) dynamic_ntk: Option<DynamicNtkSpec>,
 }
 
 /// Frequencies that depend on the text's length n beyond `trained` tokens (dynamic NTK): those of
 /// the base `theta · (factor · n / trained - (factor - 1))^(head_dim / (head_dim - 2))`.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct StretchSpec {
+pub(crate) struct DynamicNtkSpec {
     /// The base up to there.
     pub(crate) theta: f64,
     /// See above.
@@ -264,13 +270,13 @@ impl RotarySpec {
             let exponent = (2 * i) as f32 / head_dim as f32;
             1.0 / theta.powf(f64::from(exponent)) as f32
         };
-        RotarySpec { inverse_frequencies: (0..head_dim / 2).map(frequency).collect(), stretch: None }
+        RotarySpec { inverse_frequencies: (0..head_dim / 2).map(frequency).collect(), dynamic_ntk: None }
     }
 
     /// The frequencies for a text of `tokens` tokens.
     pub(crate) fn for_length(&self, tokens: usize) -> RotarySpec {
-        let Some(StretchSpec { theta, factor, trained }) =
-            self.stretch.as_ref().filter(|s| tokens > s.trained)
+        let Some(DynamicNtkSpec { theta, factor, trained }) =
+            self.dynamic_ntk.as_ref().filter(|s| tokens > s.trained)
         else {
             return self.clone();
         };
@@ -381,7 +387,7 @@ impl LinearSpec {
     }
 
     /// All biases as one vector, zero for a part that has none; `None` if no part has any.
-    pub(crate) fn bias(&self) -> crate::Result<Option<Vec<f32>>> {
+    pub(crate) fn bias(&self) -> crate::error::ModelResult<Option<Vec<f32>>> {
         if self.parts.iter().all(|(_, bias)| bias.is_none()) {
             return Ok(None);
         }
@@ -420,7 +426,7 @@ impl NormSpec {
     }
 
     /// What multiplies the normalised values.
-    pub(crate) fn weights(&self) -> crate::Result<Vec<f32>> {
+    pub(crate) fn weights(&self) -> crate::error::ModelResult<Vec<f32>> {
         let Some(weight) = &self.weight else {
             return Ok(vec![1.0; self.size]);
         };

@@ -1,10 +1,12 @@
 //! A model's description to steps, one function a part.
 
-use super::{Buffer, BufferId, DistanceBias, RotaryTable, Rows, Step};
-use crate::error::Result;
+use super::step::{Buffer, BufferId, Rows, Step};
+use super::tables::{DistanceBias, RotaryTable};
+use crate::error::ModelResult as Result;
 use crate::model::{
-    Activation, AttentionSpec, DenseMlpSpec, EncoderSpec, EndSpec, ExpertsSpec, Head, LayerSpec, LinearSpec,
-    MlpSpec, NormSpec, Pooling, RelativeBiasSpec, RotarySpec, SideSignalSpec, SideSpec,
+    Activation, AttentionSpec, DenseMlpSpec, EncoderSpec, ExpertsSpec, HeadModule, LayerSpec, LinearSpec,
+    MlpSpec, NormSpec, OutputHead, PerLayerEmbeddingsSpec, PerLayerInputSpec, Pooling, RelativeBiasSpec,
+    RotarySpec,
 };
 use std::sync::Arc;
 
@@ -15,8 +17,8 @@ pub(super) struct Builder {
     /// Where the hidden states are after the steps so far: `[tokens, hidden]`.
     hidden: BufferId,
     max_tokens: usize,
-    /// The side signal: `[tokens, layers · size]`.
-    signal: Option<BufferId>,
+    /// The per-layer embeddings: `[tokens, layers · size]`.
+    embeddings: Option<BufferId>,
     /// Tables that layers share.
     rotary: Vec<(RotarySpec, Arc<RotaryTable>)>,
     bias: Option<(String, Arc<DistanceBias>)>,
@@ -29,7 +31,7 @@ impl Builder {
             buffers: Vec::new(),
             hidden: BufferId(0),
             max_tokens,
-            signal: None,
+            embeddings: None,
             rotary: Vec::new(),
             bias: None,
         };
@@ -127,7 +129,7 @@ impl Builder {
         input: BufferId,
         out_norm: Option<&NormSpec>,
     ) -> Result<()> {
-        let AttentionSpec { heads, kv_heads, head_dim, scale, visible, .. } = *spec;
+        let AttentionSpec { heads, kv_heads, head_dim, scale, window, .. } = *spec;
         let qkv = self.buffer("query_key_value", Rows::Tokens, spec.query_key_value.outputs());
         self.linear(&spec.query_key_value, input, qkv, None);
         // Without a scale or norms, scores are large, and softmax makes much of their rounding.
@@ -157,7 +159,7 @@ impl Builder {
             kv_heads,
             head_dim,
             scale,
-            visible,
+            window,
             bias,
             input: qkv,
             output: context,
@@ -214,25 +216,25 @@ impl Builder {
         self.hidden = output;
     }
 
-    /// All layers' parts of the side signal, side by side.
-    pub(super) fn side_signal(&mut self, spec: &SideSignalSpec) {
-        let signal = self.buffer("side signal", Rows::Tokens, spec.projection.outputs());
-        self.linear(&spec.projection, self.hidden, signal, None);
+    /// All layers' parts of the per-layer embeddings, side by side.
+    pub(super) fn per_layer_embeddings(&mut self, spec: &PerLayerEmbeddingsSpec) {
+        let embeddings = self.buffer("per-layer embeddings", Rows::Tokens, spec.projection.outputs());
+        self.linear(&spec.projection, self.hidden, embeddings, None);
         let columns = 0..spec.projection.outputs();
-        self.steps.push(Step::HeadNorm { norm: spec.norm.clone(), buffer: signal, columns });
-        self.signal = Some(signal);
+        self.steps.push(Step::HeadNorm { norm: spec.norm.clone(), buffer: embeddings, columns });
+        self.embeddings = Some(embeddings);
     }
 
     /// The third block of layer `n`.
-    pub(super) fn side(&mut self, spec: &SideSpec, n: usize) {
+    pub(super) fn per_layer_input(&mut self, spec: &PerLayerInputSpec, n: usize) {
         let size = spec.gate.outputs();
-        let gated = self.buffer("side", Rows::Tokens, size);
+        let gated = self.buffer("per-layer input", Rows::Tokens, size);
         self.steps.push(Step::Linear {
             linear: spec.gate.clone(),
             gate: None,
             activation: spec.activation,
             input: self.hidden,
-            factor: self.signal.map(|signal| (signal, n * size)),
+            factor: self.embeddings.map(|embeddings| (embeddings, n * size)),
             residual: None,
             output: gated,
             exact: false,
@@ -297,15 +299,15 @@ impl Builder {
         }
     }
 
-    /// The steps of an end, and where its result is.
-    pub(super) fn end(&mut self, end: &EndSpec, width: usize) -> BufferId {
-        let tokens = self.heads(&end.token_heads, self.hidden, ["token vector", "token vector'"]);
-        match &end.pooling {
+    /// The steps of an output, and where its result is.
+    pub(super) fn output(&mut self, head: &OutputHead, width: usize) -> BufferId {
+        let tokens = self.heads(&head.token_modules, self.hidden, ["token vector", "token vector'"]);
+        match &head.pooling {
             None => tokens,
             Some(pooling) => {
-                let width = end.token_heads.iter().rev().find_map(Head::outputs).unwrap_or(width);
+                let width = head.token_modules.iter().rev().find_map(HeadModule::outputs).unwrap_or(width);
                 let pooled = self.pool(pooling, tokens, width);
-                self.heads(&end.heads, pooled, ["vector", "vector'"])
+                self.heads(&head.heads, pooled, ["vector", "vector'"])
             }
         }
     }
@@ -317,12 +319,12 @@ impl Builder {
     }
 
     /// Modules on a row's vector, from one of two buffers to the other.
-    fn heads(&mut self, heads: &[Head], mut vector: BufferId, names: [&'static str; 2]) -> BufferId {
+    fn heads(&mut self, heads: &[HeadModule], mut vector: BufferId, names: [&'static str; 2]) -> BufferId {
         for (i, head) in heads.iter().enumerate() {
             let name = names[i % 2];
             let Buffer { rows, width, .. } = self.buffers[vector.0];
             match head {
-                Head::Dense { linear, activation } => {
+                HeadModule::Dense { linear, activation } => {
                     let output = self.buffer(name, rows, linear.outputs());
                     let (linear, activation) = (linear.clone(), *activation);
                     self.steps.push(Step::Linear {
@@ -337,8 +339,8 @@ impl Builder {
                     });
                     vector = output;
                 }
-                Head::Norm(norm) => vector = self.norm(norm, vector, name),
-                Head::Normalize => {
+                HeadModule::Norm(norm) => vector = self.norm(norm, vector, name),
+                HeadModule::Normalize => {
                     let output = self.buffer(name, rows, width);
                     self.steps.push(Step::Normalize { input: vector, output });
                     vector = output;

@@ -1,7 +1,8 @@
 //! Steps as text, for `taskvec inspect`.
 
-use super::{BufferId, Plan, Step};
-use crate::model::{Activation, Visible};
+use super::network::Plan;
+use super::step::{BufferId, Step};
+use crate::model::{Activation, AttentionWindow};
 use std::fmt;
 
 /// One line: what the step does, on which buffers, with which sizes.
@@ -83,15 +84,15 @@ impl fmt::Display for Described<'_> {
             Step::Rotary { table, buffer, columns } => {
                 write!(f, "rotary     {} columns {columns:?}  heads of {}", name(buffer), table.head_dim)
             }
-            Step::Attention { heads, kv_heads, head_dim, visible, bias, input, output, .. } => {
+            Step::Attention { heads, kv_heads, head_dim, window, bias, input, output, .. } => {
                 write!(f, "attention  {} -> {}  {heads} heads of {head_dim}", name(input), name(output))?;
                 if kv_heads != heads {
                     write!(f, ", {kv_heads} of keys and values")?;
                 }
-                match visible {
-                    Visible { before: None, after: None } => {}
-                    Visible { before: None, after: Some(0) } => write!(f, ", causal")?,
-                    Visible { before, after } => {
+                match window {
+                    AttentionWindow { before: None, after: None } => {}
+                    AttentionWindow { before: None, after: Some(0) } => write!(f, ", causal")?,
+                    AttentionWindow { before, after } => {
                         write!(f, ", keys from {before:?} before to {after:?} after")?
                     }
                 }

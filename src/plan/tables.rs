@@ -1,8 +1,8 @@
 //! What depends on positions, worked out once: rotary angles, and biases by distance.
 
-use crate::error::Result;
+use crate::batch::RaggedBatch;
+use crate::error::ModelResult as Result;
 use crate::model::{RelativeBiasSpec, RotarySpec};
-use crate::tokens::RaggedBatch;
 
 /// Cosine and sine of each position's angles.
 pub(crate) struct RotaryTable {
@@ -34,8 +34,8 @@ impl RotaryTable {
     }
 
     /// Whether the angles depend on more than the position.
-    pub(crate) fn stretches(&self) -> bool {
-        self.spec.stretch.is_some()
+    pub(crate) fn is_dynamic(&self) -> bool {
+        self.spec.dynamic_ntk.is_some()
     }
 
     /// The angles of each token of a batch, `[tokens, head_dim / 2]`, where they depend on the length
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn stretched_frequencies_use_a_real_exponent() {
         let mut rotary = RotarySpec::from_theta(1000.0, 64);
-        rotary.stretch = Some(crate::model::StretchSpec { theta: 1000.0, factor: 2.0, trained: 2048 });
+        rotary.dynamic_ntk = Some(crate::model::DynamicNtkSpec { theta: 1000.0, factor: 2.0, trained: 2048 });
         assert_eq!(rotary.for_length(2048).inverse_frequencies, rotary.inverse_frequencies);
         let theta: f64 = 1000.0 * 7.0f64.powf(64.0 / 62.0); // 2 · 8192 / 2048 - 1 = 7
         let stretched = rotary.for_length(8192).inverse_frequencies;

@@ -1,9 +1,9 @@
 //! A model's own prompts and the registry's, and the choice between them.
 
 use super::registry::{self, Entry, UserRegistry};
-use super::{Note, Prompt, PromptSource, TaskPrompt};
-use crate::error::{Error, Result};
-use crate::model::{Json, ModelFiles};
+use super::resolved::{Note, Prompt, PromptSource, TaskPrompt};
+use crate::error::{ModelResult, RequestError, RequestResult};
+use crate::source::{Json, ModelFiles};
 use crate::task::Task;
 use serde_json::Value;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl ModelPrompts {
         files: &ModelFiles,
         config: &Json,
         user: Option<&UserRegistry>,
-    ) -> Result<ModelPrompts> {
+    ) -> ModelResult<ModelPrompts> {
         let mut names = files.model_names();
         names.extend(config.text("_name_or_path")?.map(str::to_owned));
         names.extend(config.text("model_type")?.map(str::to_owned));
@@ -85,7 +85,7 @@ impl ModelPrompts {
         Ok(prompts)
     }
 
-    fn read_own(&mut self, json: &Json, key: &str) -> Result<()> {
+    fn read_own(&mut self, json: &Json, key: &str) -> ModelResult<()> {
         let own = json.object(key)?;
         for (name, text) in own.iter().filter_map(|own| own.value.as_object()).flatten() {
             match text {
@@ -99,7 +99,7 @@ impl ModelPrompts {
     }
 
     /// PyLate's markers for queries and documents stand in front of the prompts.
-    fn read_markers(&mut self, json: &Json) -> Result<()> {
+    fn read_markers(&mut self, json: &Json) -> ModelResult<()> {
         for (name, key) in [("query", "query_prefix"), ("document", "document_prefix")] {
             if let Some(marker) = json.text(key)? {
                 let text = self.own_prompt(name).unwrap_or_default();
@@ -152,7 +152,7 @@ impl ModelPrompts {
     }
 
     /// Chooses the prompt that is asked for.
-    pub(crate) fn resolve(&self, request: &PromptRequest<'_>) -> Result<Prompt> {
+    pub(crate) fn resolve(&self, request: &PromptRequest<'_>) -> RequestResult<Prompt> {
         check_conflicts(request)?;
         let mut prompt = if let Some(text) = request.explicit {
             Prompt::in_front(text, PromptSource::Explicit)
@@ -203,9 +203,9 @@ impl ModelPrompts {
         names.find_map(|name| self.adapters.iter().find(|own| simplified(own) == simplified(name))).cloned()
     }
 
-    fn named_adapter(&self, name: &str) -> Result<String> {
+    fn named_adapter(&self, name: &str) -> RequestResult<String> {
         let found = self.adapters.iter().find(|adapter| *adapter == name).cloned();
-        found.ok_or_else(|| Error::InvalidOption {
+        found.ok_or_else(|| RequestError::InvalidOption {
             option: "adapter",
             found: format!("`{name}`"),
             expected: match self.adapters.as_slice() {
@@ -215,21 +215,21 @@ impl ModelPrompts {
         })
     }
 
-    fn by_name(&self, name: &str) -> Result<Prompt> {
+    fn by_name(&self, name: &str) -> RequestResult<Prompt> {
         match self.own_prompt(name) {
             Some(text) => Ok(Prompt::in_front(text, PromptSource::Model { name: name.to_owned() })),
             None => {
                 let known = self.own.iter().map(|(name, _)| name.clone()).collect();
-                Err(Error::UnknownPromptName { found: name.to_owned(), known })
+                Err(RequestError::UnknownPromptName { found: name.to_owned(), known })
             }
         }
     }
 
-    fn by_instruction(&self, instruction: &str) -> Result<Prompt> {
+    fn by_instruction(&self, instruction: &str) -> RequestResult<Prompt> {
         let template = self.entry().and_then(|entry| entry.instruction.clone());
         let template = template.or_else(|| self.own.iter().find_map(|(_, text)| instruction_template(text)));
         let template =
-            template.ok_or_else(|| Error::InstructionNotSupported { model: self.model.clone() })?;
+            template.ok_or_else(|| RequestError::InstructionNotSupported { model: self.model.clone() })?;
         let mut prompt = Prompt::new(&template, PromptSource::Instruction);
         prompt.text = prompt.text.replace("{instruction}", instruction);
         Ok(prompt)
@@ -293,7 +293,7 @@ impl ModelPrompts {
 
     /// Puts a title where the prompt has a place for one: `{title}` of a template, or the `none` in
     /// EmbeddingGemma's `title: none | text: `. Without a title, `{title}` becomes `none`.
-    fn insert_title(&self, prompt: &mut Prompt, request: &PromptRequest<'_>) -> Result<()> {
+    fn insert_title(&self, prompt: &mut Prompt, request: &PromptRequest<'_>) -> RequestResult<()> {
         const PLACE: &str = "{title}";
         const NO_TITLE: &str = "title: none";
         let is_template = !matches!(prompt.source, PromptSource::Explicit) || request.template.is_some();
@@ -306,7 +306,7 @@ impl ModelPrompts {
         };
         if !prompt.text.contains(NO_TITLE) {
             let task = request.task.map_or("no task", Task::name).to_owned();
-            return Err(Error::TitleNotSupported { model: self.model.clone(), task });
+            return Err(RequestError::TitleNotSupported { model: self.model.clone(), task });
         }
         prompt.text = prompt.text.replacen(NO_TITLE, &format!("title: {title}"), 1);
         Ok(())
@@ -314,18 +314,18 @@ impl ModelPrompts {
 }
 
 /// A caller's template must say where the text goes.
-fn explicit_template(template: &str) -> Result<Prompt> {
+fn explicit_template(template: &str) -> RequestResult<Prompt> {
     if template.matches("{text}").count() == 1 {
         return Ok(Prompt::new(template, PromptSource::Explicit));
     }
-    Err(Error::InvalidOption {
+    Err(RequestError::InvalidOption {
         option: "template",
         found: format!("`{template}`"),
         expected: "a template with {text} in it once, such as `passage: {text}`".to_owned(),
     })
 }
 
-fn check_conflicts(request: &PromptRequest<'_>) -> Result<()> {
+fn check_conflicts(request: &PromptRequest<'_>) -> RequestResult<()> {
     let given = [
         (request.explicit.is_some(), "a prompt"),
         (request.template.is_some(), "a template"),
@@ -334,11 +334,11 @@ fn check_conflicts(request: &PromptRequest<'_>) -> Result<()> {
     ];
     let mut given = given.into_iter().filter_map(|(is, what)| is.then_some(what));
     if let (Some(first), Some(second)) = (given.next(), given.next()) {
-        return Err(Error::Conflict { first, second, because: "each says what goes around the text" });
+        return Err(RequestError::Conflict { first, second, because: "each says what goes around the text" });
     }
     match request {
         PromptRequest { instruction: Some(_), task: Some(Task::RetrievalDocument), .. } => {
-            Err(Error::Conflict {
+            Err(RequestError::Conflict {
                 first: "an instruction",
                 second: "the task retrieval-document",
                 because: "documents are embedded without one",

@@ -3,7 +3,7 @@
 //! The built-in one is `registry.json`, with the source of each entry beside it. A user's file has the
 //! same form, and its entries come first.
 
-use crate::error::{Error, Result};
+use crate::error::{ModelError, ModelResult as Result};
 use crate::task::Task;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -39,6 +39,11 @@ pub(crate) fn find(names: &[String]) -> Option<Arc<Entry>> {
     find_in(&BUILT_IN, names)
 }
 
+/// The name of the built-in registry's entry for a model of this name.
+pub(crate) fn registry_family(name: &str) -> Option<String> {
+    find(&[name.to_owned()]).map(|entry| entry.family.clone())
+}
+
 fn find_in(entries: &[Arc<Entry>], names: &[String]) -> Option<Arc<Entry>> {
     names.iter().find_map(|name| entries.iter().find(|entry| entry.is_for(name))).cloned()
 }
@@ -51,13 +56,13 @@ impl UserRegistry {
     /// Reads a registry file.
     pub(crate) fn read(path: &Path) -> Result<UserRegistry> {
         const MOST: u64 = 16 << 20;
-        let io = |source| Error::Io { path: path.to_owned(), action: "read the registry", source };
+        let io = |source| ModelError::Io { path: path.to_owned(), action: "read the registry", source };
         let bytes = std::fs::metadata(path).map_err(io)?.len();
         if bytes > MOST {
-            return Err(Error::FileTooLarge { path: path.to_owned(), bytes, limit: MOST });
+            return Err(ModelError::FileTooLarge { path: path.to_owned(), bytes, limit: MOST });
         }
         let entries = parse(&std::fs::read(path).map_err(io)?);
-        entries.map(UserRegistry).map_err(|problem| Error::Config { path: path.to_owned(), problem })
+        entries.map(UserRegistry).map_err(|problem| ModelError::Config { path: path.to_owned(), problem })
     }
 
     /// The entry for a model that goes by any of these names.

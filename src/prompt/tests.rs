@@ -1,5 +1,6 @@
 use super::*;
-use crate::error::Error;
+use crate::error::RequestError;
+use crate::task::Task;
 
 /// Prompt names and texts.
 type Own = [(&'static str, &'static str)];
@@ -126,9 +127,9 @@ fn instructions_take_the_familys_form() {
     let tuned = model(&[("query", "Instruct: Search\nQuery: ")], None, "my-tuned-model");
     assert_eq!(tuned.resolve(&request).unwrap().text, "Instruct: Find recipes\nQuery: ");
     let error = model(&GEMMA, None, "unknown").resolve(&request).unwrap_err();
-    assert!(matches!(error, Error::InstructionNotSupported { .. }));
+    assert!(matches!(error, RequestError::InstructionNotSupported { .. }));
     let document = PromptRequest { task: Some(Task::RetrievalDocument), ..request };
-    assert!(matches!(tuned.resolve(&document), Err(Error::Conflict { .. })));
+    assert!(matches!(tuned.resolve(&document), Err(RequestError::Conflict { .. })));
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn a_title_takes_its_place_or_is_refused() {
         PromptRequest { task: Some(Task::RetrievalDocument), title: Some("Tea"), ..PromptRequest::default() };
     assert_eq!(gemma.resolve(&request).unwrap().text, "title: Tea | text: ");
     let query = PromptRequest { task: Some(Task::RetrievalQuery), ..request };
-    assert!(matches!(gemma.resolve(&query), Err(Error::TitleNotSupported { .. })));
+    assert!(matches!(gemma.resolve(&query), Err(RequestError::TitleNotSupported { .. })));
 }
 
 #[test]
@@ -149,6 +150,6 @@ fn two_ways_to_say_the_prompt_are_a_conflict() {
         PromptRequest { explicit: Some("a"), instruction: Some("b"), ..PromptRequest::default() },
         PromptRequest { name: Some("query"), instruction: Some("b"), ..PromptRequest::default() },
     ] {
-        assert!(matches!(gemma.resolve(&request), Err(Error::Conflict { .. })), "{request:?}");
+        assert!(matches!(gemma.resolve(&request), Err(RequestError::Conflict { .. })), "{request:?}");
     }
 }

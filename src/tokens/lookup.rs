@@ -1,8 +1,8 @@
 //! What is looked up in tokenizer.json and tokenizer_config.json themselves.
 
 use super::file::TokenizerFile;
-use crate::error::{Error, Result};
-use crate::model::Json;
+use crate::error::{ModelError, ModelResult as Result};
+use crate::source::Json;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -70,7 +70,7 @@ pub(super) fn check_model_type(path: &Path, tokenizer: &TokenizerFile<'_>) -> Re
     const KNOWN: [&str; 4] = ["BPE", "Unigram", "WordPiece", "WordLevel"];
     let kind = tokenizer.get("model").and_then(|model| model.get("type")).and_then(Value::as_str);
     match kind {
-        Some(kind) if !KNOWN.contains(&kind) => Err(Error::Unsupported {
+        Some(kind) if !KNOWN.contains(&kind) => Err(ModelError::Unsupported {
             path: path.to_owned(),
             what: "tokenizer model",
             found: kind.to_owned(),

@@ -1,44 +1,24 @@
 //! Text to token ids: prompt and text are tokenised jointly, cut to the limit, and packed into ragged
 //! batches.
 
-mod batch;
 mod file;
 mod lookup;
 mod pipeline;
+mod rules;
 mod vocabulary;
 mod wordpiece;
 
-#[cfg(feature = "gpu")]
-pub(crate) use batch::Pool;
-pub(crate) use batch::{RaggedBatch, pack};
+pub(crate) use rules::{Expansion, TokenizerRules};
 
-use crate::error::{Error, Result};
-use crate::model::{Expansion, Json};
+use crate::batch::TokenizedText;
+use crate::error::{ModelError, ModelResult, RequestError, RequestResult};
+use crate::source::Json;
 use file::TokenizerFile;
 use lookup::{asked_for, check_model_type, check_vocabulary, id_of, named, register_marker};
 use pipeline::Pipeline;
 use std::collections::HashSet;
-use std::ops::Range;
 use std::path::PathBuf;
 use tokenizers::pipeline::Template;
-
-/// What a model wants of its tokenizer beyond its file.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TokenizerRules {
-    /// Texts are lower-cased first (`do_lower_case` in sentence_bert_config.json).
-    pub(crate) lowercase: bool,
-    /// Special tokens are put around a text.
-    pub(crate) special_tokens: bool,
-    /// model2vec's ways: tokens for what the vocabulary does not have are left out, and a text is
-    /// first cut to as many characters as its most tokens, of the vocabulary's median length, have.
-    pub(crate) model2vec: bool,
-    /// Texts that are one token each, whatever the tokenizer makes of them.
-    pub(crate) markers: Vec<String>,
-    /// Words whose ids are asked for: [`TextTokenizer::skipped`].
-    pub(crate) skiplist: Vec<String>,
-    /// Queries are filled up like this.
-    pub(crate) expansion: Option<Expansion>,
-}
 
 /// A model's tokenizer, without the truncation and padding that its file may carry.
 pub(crate) struct TextTokenizer {
@@ -65,35 +45,22 @@ pub(crate) struct TextTokenizer {
     vocabulary: usize,
 }
 
-/// A text as the model sees it.
+/// What is to be tokenised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content<'a> {
+    /// A text.
+    Text(&'a str),
+    /// The ids of a text by itself, without special tokens around it.
+    Ids(&'a [u32]),
+}
+
+/// A prompt, tokenised once for all texts that have it.
 #[derive(Clone, Debug)]
-pub(crate) struct TokenizedText {
-    /// Special tokens, prompt and text.
-    pub(crate) ids: Vec<u32>,
-    /// The positions that pooling takes, once for each row that it makes.
-    pub(crate) pools: Vec<Range<usize>>,
-    /// How many leading tokens are seen by others; all, but for what a query is filled up with.
-    pub(crate) keys: usize,
-    /// The first position of token type 1: the second text of a pair.
-    pub(crate) second: usize,
-    /// What `ids` would have had without a limit.
-    pub(crate) untruncated: usize,
-}
-
-impl TokenizedText {
-    fn new(ids: Vec<u32>, pool_from: usize, untruncated: usize) -> TokenizedText {
-        let count = ids.len();
-        let pools = std::iter::once(pool_from..count).collect();
-        TokenizedText { ids, pools, keys: count, second: count, untruncated }
-    }
-}
-
-/// The prompt of a call, measured once for all its texts.
-pub(crate) struct TokenizedPrompt<'a> {
-    text: &'a str,
-    suffix: &'a str,
-    /// Tokens of either by itself, without special ones.
-    tokens: [usize; 2],
+pub(crate) struct TokenizedPrompt {
+    text: String,
+    suffix: String,
+    /// The ids of either by itself, without special ones.
+    ids: [Vec<u32>; 2],
     /// The first position that pooling takes.
     pub(crate) pool_from: usize,
 }
@@ -114,16 +81,14 @@ impl TextTokenizer {
         settings: Option<&Json>,
         rules: TokenizerRules,
         vocabulary: usize,
-    ) -> Result<TextTokenizer> {
-        let not_json = |problem| Error::Config { path: path.clone(), problem };
-        let text = std::str::from_utf8(bytes).map_err(|e| not_json(format!("not valid JSON: {e}")))?;
-        let mut file = TokenizerFile::parse(text).map_err(|e| {
-            not_json(match e.is_data() {
-                true => format!("expected a JSON object that describes a tokenizer: {e}"),
-                false => format!("not valid JSON: {e}"),
-            })
+    ) -> ModelResult<TextTokenizer> {
+        let config = |problem| ModelError::Config { path: path.clone(), problem };
+        let text = std::str::from_utf8(bytes).map_err(|e| config(format!("not valid UTF-8: {e}")))?;
+        let mut file = TokenizerFile::parse(text).map_err(|e| match e.is_data() {
+            true => config(format!("expected a JSON object that describes a tokenizer: {e}")),
+            false => ModelError::Json { path: path.clone(), source: e },
         })?;
-        let invalid = |problem: String| Error::Tokenizer { path: path.clone(), problem };
+        let invalid = |problem: String| ModelError::Tokenizer { path: path.clone(), problem };
         check_vocabulary(&file, vocabulary).map_err(invalid)?;
         rules.markers.iter().for_each(|marker| register_marker(&mut file, marker));
         file.canonicalize().map_err(invalid)?;
@@ -181,89 +146,93 @@ impl TextTokenizer {
         })
     }
 
-    /// Measures a prompt: what stands before and after a text. `include_prompt`: pooling takes the
+    /// Tokenises a prompt: what stands before and after a text. `include_prompt`: pooling takes the
     /// tokens before it too.
     ///
     /// Otherwise pooling starts where sentence-transformers starts it: after as many tokens as the
     /// prompt has by itself, special tokens included, less a special one at its end.
-    pub(crate) fn prompt<'a>(
+    pub(crate) fn prompt(
         &self,
-        text: &'a str,
-        suffix: &'a str,
+        text: &str,
+        suffix: &str,
         include_prompt: bool,
         limit: usize,
-    ) -> Result<TokenizedPrompt<'a>> {
-        let encode = |text: &str| {
-            self.encode(text).map_err(|problem| Error::Tokenizer { path: self.path.clone(), problem })
+    ) -> RequestResult<TokenizedPrompt> {
+        let prompt = |ids, pool_from| TokenizedPrompt {
+            text: text.to_owned(),
+            suffix: suffix.to_owned(),
+            ids,
+            pool_from,
         };
-        let after = if suffix.is_empty() { 0 } else { encode(suffix)?.len() };
-        if text.is_empty() && after == 0 {
-            return Ok(TokenizedPrompt { text, suffix, tokens: [0, 0], pool_from: 0 });
+        let after = if suffix.is_empty() { Vec::new() } else { self.encode(suffix)? };
+        if text.is_empty() && after.is_empty() {
+            return Ok(prompt([Vec::new(), Vec::new()], 0));
         }
-        let tokens = encode(text)?;
-        let prompt_tokens = self.prefix.len() + tokens.len() + after + self.suffix.len();
+        let before = self.encode(text)?;
+        let prompt_tokens = self.prefix.len() + before.len() + after.len() + self.suffix.len();
         if prompt_tokens >= limit {
-            return Err(Error::PromptTooLong { prompt_tokens, limit });
+            return Err(RequestError::PromptTooLong { prompt_tokens, limit });
         }
         let ends_special = match self.suffix.last() {
             Some(_) => true,
-            None => tokens.last().is_some_and(|id| self.special.contains(id)),
+            None => before.last().is_some_and(|id| self.special.contains(id)),
         };
         let leave_out = !include_prompt && !text.is_empty();
-        let pool_from = if leave_out { prompt_tokens - after - usize::from(ends_special) } else { 0 };
-        Ok(TokenizedPrompt { text, suffix, tokens: [tokens.len(), after], pool_from })
+        let pool_from = if leave_out { prompt_tokens - after.len() - usize::from(ends_special) } else { 0 };
+        Ok(prompt([before, after], pool_from))
     }
 
     /// Tokens of prompt and text together, cut to `limit` tokens, special ones included. The prompt
-    /// is never cut. `index` is the text's position in its batch, for messages.
+    /// is never cut.
     pub(crate) fn tokenize(
         &self,
-        prompt: &TokenizedPrompt<'_>,
-        text: &str,
+        prompt: &TokenizedPrompt,
+        content: Content<'_>,
         limit: usize,
         cut: CutAt,
-        index: usize,
-    ) -> Result<TokenizedText> {
-        let text = match text.char_indices().nth(limit.saturating_mul(self.median_length)) {
-            Some((end, _)) if self.rules.model2vec => &text[..end],
-            _ => text,
+    ) -> RequestResult<TokenizedText> {
+        let content = match content {
+            Content::Text(text) if self.rules.model2vec => {
+                let most = text.char_indices().nth(limit.saturating_mul(self.median_length));
+                Content::Text(most.map_or(text, |(end, _)| &text[..end]))
+            }
+            content => content,
         };
-        let mut tokens = self.joined(prompt, text, index)?;
+        let mut tokens = self.joined(prompt, content)?;
         let special = self.prefix.len() + self.suffix.len();
         let untruncated = tokens.len() + special;
         let over = tokens.len().saturating_sub(limit.saturating_sub(special));
-        let [before, after] = prompt.tokens;
+        let [before, after] = prompt.ids.each_ref().map(Vec::len);
         let first = match cut {
             CutAt::End => tokens.len().saturating_sub(after + over),
             CutAt::Start => before.min(tokens.len() - over),
         };
         tokens.drain(first..first + over);
-        self.finished(prompt, &tokens, limit, untruncated, index)
+        self.finished(prompt, &tokens, limit, untruncated)
     }
 
     /// A long text as windows of at most `limit` tokens, each with the prompt, each sharing `overlap`
     /// tokens with the one before it.
     pub(crate) fn windows(
         &self,
-        prompt: &TokenizedPrompt<'_>,
-        text: &str,
+        prompt: &TokenizedPrompt,
+        content: Content<'_>,
         limit: usize,
         overlap: usize,
-        index: usize,
-    ) -> Result<Vec<TokenizedText>> {
-        let tokens = self.joined(prompt, text, index)?;
+    ) -> RequestResult<Vec<TokenizedText>> {
+        let tokens = self.joined(prompt, content)?;
         let special = self.prefix.len() + self.suffix.len();
         let untruncated = tokens.len() + special;
         if untruncated <= limit {
-            return Ok(vec![self.finished(prompt, &tokens, limit, untruncated, index)?]);
+            return Ok(vec![self.finished(prompt, &tokens, limit, untruncated)?]);
         }
-        let [before, after] = prompt.tokens;
+        let [before, after] = prompt.ids.each_ref().map(Vec::len);
         let own = before.min(tokens.len())..tokens.len().saturating_sub(after).max(before.min(tokens.len()));
         let size = limit.saturating_sub(special + before + after);
         if size <= overlap {
             let expected =
                 format!("fewer than the {size} tokens that a window has room for beside the prompt");
-            return Err(Error::InvalidOption {
+            return Err(RequestError::InvalidOption {
                 option: "the windows' overlap",
                 found: overlap.to_string(),
                 expected,
@@ -274,7 +243,7 @@ impl TextTokenizer {
         loop {
             let end = (start + size).min(own.end);
             let parts = [&tokens[..own.start], &tokens[start..end], &tokens[own.end..]];
-            windows.push(self.finished(prompt, &parts.concat(), limit, untruncated, index)?);
+            windows.push(self.finished(prompt, &parts.concat(), limit, untruncated)?);
             if end == own.end {
                 return Ok(windows);
             }
@@ -286,26 +255,24 @@ impl TextTokenizer {
     /// positions. It must fit the limit whole.
     pub(crate) fn pieces(
         &self,
-        prompt: &TokenizedPrompt<'_>,
+        prompt: &TokenizedPrompt,
         text: &str,
         ends: &[usize],
         limit: usize,
-        index: usize,
-    ) -> Result<TokenizedText> {
-        let mut whole = self.tokenize(prompt, text, limit, CutAt::End, index)?;
+    ) -> RequestResult<TokenizedText> {
+        let mut whole = self.tokenize(prompt, Content::Text(text), limit, CutAt::End)?;
         if whole.untruncated > whole.ids.len() {
-            return Err(Error::TooLong { index, tokens: whole.untruncated, limit });
+            return Err(RequestError::TooLong { tokens: whole.untruncated, limit });
         }
-        let own_end = whole.ids.len() - self.suffix.len() - prompt.tokens[1];
-        let mut start = (self.prefix.len() + prompt.tokens[0]).min(own_end);
+        let own_end = whole.ids.len() - self.suffix.len() - prompt.ids[1].len();
+        let mut start = (self.prefix.len() + prompt.ids[0].len()).min(own_end);
         whole.pools.clear();
         for &end in ends {
             // How many tokens there are up to a border shows by tokenising what is before it.
             let end = if end == text.len() {
                 own_end
             } else {
-                let up_to = self.encode(&format!("{}{}", prompt.text, &text[..end]));
-                let tokens = up_to.map_err(|problem| Error::Tokenize { index, problem })?.len();
+                let tokens = self.encode(&format!("{}{}", prompt.text, &text[..end]))?.len();
                 (self.prefix.len() + tokens).clamp(start, own_end)
             };
             whole.pools.push(start..end);
@@ -315,17 +282,10 @@ impl TextTokenizer {
     }
 
     /// Two texts as a cross-encoder sees them; the longer one is cut until both fit.
-    pub(crate) fn pair(
-        &self,
-        first: &str,
-        second: &str,
-        limit: usize,
-        index: usize,
-    ) -> Result<TokenizedText> {
-        let encode = |text| self.encode(text).map_err(|problem| Error::Tokenize { index, problem });
-        let (mut a, mut b) = (encode(first)?, encode(second)?);
-        self.check_ids(&a, index)?;
-        self.check_ids(&b, index)?;
+    pub(crate) fn pair(&self, first: &str, second: &str, limit: usize) -> RequestResult<TokenizedText> {
+        let (mut a, mut b) = (self.encode(first)?, self.encode(second)?);
+        self.check_ids(&a)?;
+        self.check_ids(&b)?;
         let special = self.pair.n_special();
         let untruncated = a.len() + b.len() + special;
         let (of_a, of_b) = longest_first(a.len(), b.len(), limit.saturating_sub(special));
@@ -341,7 +301,7 @@ impl TextTokenizer {
         if text.ids.is_empty() || text.ids.len() > limit {
             let problem =
                 format!("the limit of {limit} tokens leaves no room beside the {special} special ones");
-            return Err(Error::Tokenize { index, problem });
+            return Err(RequestError::Tokenize { problem });
         }
         Ok(text)
     }
@@ -378,27 +338,25 @@ impl TextTokenizer {
         self.pipeline.token(id)
     }
 
-    fn joined(&self, prompt: &TokenizedPrompt<'_>, text: &str, index: usize) -> Result<Vec<u32>> {
-        let joined;
-        let text = if prompt.text.is_empty() && prompt.suffix.is_empty() {
-            text
-        } else {
-            joined = format!("{}{text}{}", prompt.text, prompt.suffix);
-            &joined
+    /// The ids of prompt and content, which are one string where the content is a text.
+    fn joined(&self, prompt: &TokenizedPrompt, content: Content<'_>) -> RequestResult<Vec<u32>> {
+        let tokens = match content {
+            Content::Text(text) if prompt.text.is_empty() && prompt.suffix.is_empty() => self.encode(text)?,
+            Content::Text(text) => self.encode(&format!("{}{text}{}", prompt.text, prompt.suffix))?,
+            Content::Ids(ids) => [&prompt.ids[0], ids, &prompt.ids[1]].concat(),
         };
-        let tokens = self.encode(text).map_err(|problem| Error::Tokenize { index, problem })?;
-        self.check_ids(&tokens, index)?;
+        self.check_ids(&tokens)?;
         Ok(tokens)
     }
 
-    fn check_ids(&self, tokens: &[u32], index: usize) -> Result<()> {
+    fn check_ids(&self, tokens: &[u32]) -> RequestResult<()> {
         match tokens.iter().find(|&&id| id as usize >= self.vocabulary) {
             None => Ok(()),
             Some(id) => {
                 let (path, last) = (self.path.display(), self.vocabulary - 1);
                 let problem =
                     format!("{path} gives the token {id}, but the model's vocabulary ends at {last}");
-                Err(Error::Tokenize { index, problem })
+                Err(RequestError::Tokenize { problem })
             }
         }
     }
@@ -406,12 +364,11 @@ impl TextTokenizer {
     /// Special tokens around `tokens`.
     fn finished(
         &self,
-        prompt: &TokenizedPrompt<'_>,
+        prompt: &TokenizedPrompt,
         tokens: &[u32],
         limit: usize,
         untruncated: usize,
-        index: usize,
-    ) -> Result<TokenizedText> {
+    ) -> RequestResult<TokenizedText> {
         let left_out = self.unknown.filter(|_| self.rules.model2vec);
         let tokens = tokens.iter().filter(|id| Some(**id) != left_out);
         let ids: Vec<u32> = self.prefix.iter().chain(tokens).chain(&self.suffix).copied().collect();
@@ -421,23 +378,24 @@ impl TextTokenizer {
                 "it has {} tokens, the limit is {limit}; the model adds {special} special tokens",
                 ids.len()
             );
-            return Err(Error::Tokenize { index, problem });
+            return Err(RequestError::Tokenize { problem });
         }
         if prompt.pool_from >= ids.len() && self.rules.special_tokens {
             let problem =
                 "no token is left to pool: the model leaves out its prompt's, and there is no other";
-            return Err(Error::Tokenize { index, problem: problem.to_owned() });
+            return Err(RequestError::Tokenize { problem: problem.to_owned() });
         }
         Ok(TokenizedText::new(ids, prompt.pool_from, untruncated))
     }
 
     /// Ids of a text without special tokens around it.
-    fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
-        if self.rules.lowercase {
+    fn encode(&self, text: &str) -> RequestResult<Vec<u32>> {
+        let ids = if self.rules.lowercase {
             self.pipeline.encode(&text.to_lowercase())
         } else {
             self.pipeline.encode(text)
-        }
+        };
+        ids.map_err(|problem| RequestError::Tokenize { problem })
     }
 }
 

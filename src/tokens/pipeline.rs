@@ -185,7 +185,7 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let fixtures = folder.join("tests/fixtures").read_dir().expect("fixtures");
         let mut files: Vec<_> = fixtures.map(|entry| entry.expect("a folder").path()).collect();
-        files.push(folder.join("models/all-MiniLM-L6-v2"));
+        files.push(folder.join("crates/minilm/model"));
         let texts = [
             "How do transformers work?",
             "  Tabs\tand\r\nlines\u{a0}and \u{200b}nothing\u{0} ",

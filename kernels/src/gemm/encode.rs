@@ -81,9 +81,9 @@ pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mu
         Storage::F32 | Storage::F16Weights | Storage::Bf16Weights => out.copy_from_slice(row),
         Storage::Bf16 => round_to_bf16::<K::Row>(row, halves_mut(out)),
         Storage::Int8 => {
-            let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
+            let (values, scale_and_zero) = out.split_at_mut(storage.lanes(row.len()));
             let (scale, zero) = quantize_row::<K>(row, bytes(values));
-            meaning.copy_from_slice(&[scale, f32::from_bits(zero)]);
+            scale_and_zero.copy_from_slice(&[scale, f32::from_bits(zero)]);
         }
     }
 }
@@ -189,9 +189,9 @@ fn encode_weights_body<K: Kernel>(storage: Storage, row: &[f32], out: &mut [f32]
         Storage::F16Weights => round_to_f16(row, halves_mut(out)),
         Storage::Bf16Weights | Storage::Bf16 => round_to_bf16::<K::Row>(row, halves_mut(out)),
         Storage::Int8 => {
-            let (values, meaning) = out.split_at_mut(storage.lanes(row.len()));
+            let (values, scale_and_sum) = out.split_at_mut(storage.lanes(row.len()));
             let (scale, sum) = quantize_weights::<K::Row>(row, bytes(values));
-            meaning.copy_from_slice(&[scale, f32::from_bits(sum.cast_unsigned())]);
+            scale_and_sum.copy_from_slice(&[scale, f32::from_bits(sum.cast_unsigned())]);
         }
     }
 }

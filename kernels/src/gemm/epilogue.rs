@@ -36,7 +36,7 @@ pub(super) struct PanelProduct<'a> {
     /// For int8, what a step is and the sum of the weights: `[COLUMNS]` each.
     int8: Option<(&'a [f32], &'a [f32])>,
     /// For int8, the scale and the zero of each row: `[rows, 2]`
-    meaning: Matrix<'a>,
+    scale_and_zero: Matrix<'a>,
     values: &'a [f32],
     storage: Storage,
     multiply: Tile,
@@ -53,7 +53,7 @@ impl<'a> PanelProduct<'a> {
         weights: &'a PackedWeights,
         bias: &[f32],
         panel: usize,
-        meaning: Matrix<'a>,
+        scale_and_zero: Matrix<'a>,
         widened: Option<&'a mut [f32]>,
     ) -> Self {
         let start = panel * K::COLUMNS;
@@ -69,7 +69,7 @@ impl<'a> PanelProduct<'a> {
             tile: Lines([0.0; MAX_TILE]),
             bias,
             int8: (weights.storage() == Storage::Int8).then(|| of_weights.split_at(K::COLUMNS)),
-            meaning,
+            scale_and_zero,
             values,
             storage,
             multiply: weights.isa().tile(storage),
@@ -98,10 +98,10 @@ impl<'a> PanelProduct<'a> {
     #[inline(always)]
     fn int8_rows<K: Kernel>(&self, rows: Range<usize>) -> Int8Rows<'_, K> {
         let (scales, weights) = self.int8.expect("weights and gate are stored alike");
-        assert!(rows.end <= self.meaning.rows() && self.meaning.columns() == 2);
+        assert!(rows.end <= self.scale_and_zero.rows() && self.scale_and_zero.columns() == 2);
         Int8Rows {
             sums: &self.tile.0,
-            meaning: self.meaning,
+            scale_and_zero: self.scale_and_zero,
             first: rows.start,
             byte_offset: self.multiply.byte_offset,
             scales: K::Row::load(scales),
@@ -168,7 +168,7 @@ impl<K: Kernel> TileRows<K::Row> for FloatRows<'_, K> {
 struct Int8Rows<'a, K: Kernel> {
     sums: &'a [f32; MAX_TILE],
     /// The scale and the zero of each row of x, and which is the tile's first: `[rows, 2]`
-    meaning: Matrix<'a>,
+    scale_and_zero: Matrix<'a>,
     first: usize,
     byte_offset: i32,
     scales: K::Row,
@@ -181,17 +181,17 @@ impl<K: Kernel> TileRows<K::Row> for Int8Rows<'_, K> {
     #[inline(always)]
     unsafe fn activated<A: Apply>(&self, row: usize) -> K::Row {
         // SAFETY: a tile has K's rows and columns; the row as the caller says, and `int8_rows` found two columns.
-        let (sums, meaning) = unsafe {
+        let (sums, scale_and_zero) = unsafe {
             (
                 self.sums.get_unchecked(row * K::COLUMNS..(row + 1) * K::COLUMNS),
-                self.meaning.row_unchecked(self.first + row, 2),
+                self.scale_and_zero.row_unchecked(self.first + row, 2),
             )
         };
         // Σ (q - zero) · w = Σ q · w - zero · Σ w
-        let zero = meaning[1].to_bits().cast_signed() - self.byte_offset;
+        let zero = scale_and_zero[1].to_bits().cast_signed() - self.byte_offset;
         let sums = K::Row::load(sums).int8_sum(zero, self.weights);
         // Not fused, so that every instruction set rounds alike.
-        A::apply(sums * (K::Row::splat(meaning[0]) * self.scales) + self.bias)
+        A::apply(sums * (K::Row::splat(scale_and_zero[0]) * self.scales) + self.bias)
     }
 }
 

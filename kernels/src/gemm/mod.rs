@@ -141,6 +141,7 @@ impl Isa {
         best
     }
 
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unused_variables))]
     fn narrow_tiles(self, storage: Storage) -> &'static [PanelTile] {
         match self.kind() {
             Kind::Portable => &[],
@@ -309,7 +310,7 @@ fn multiply_block<K: Kernel>(
 ) {
     let lanes = weights.storage().of_rows().lanes(weights.inputs());
     let values = encoded.column_range(0, lanes);
-    let meaning = encoded.column_range(lanes, encoded.columns() - lanes);
+    let scale_and_zero = encoded.column_range(lanes, encoded.columns() - lanes);
     for panel in panels.clone() {
         let start = panel * K::COLUMNS;
         let columns = start..(start + K::COLUMNS).min(weights.outputs());
@@ -320,9 +321,10 @@ fn multiply_block<K: Kernel>(
                 (Some(main), Some(gate))
             }
         };
-        let mut main = PanelProduct::new::<K>(weights, epilogue.bias, panel, meaning, of_main);
-        let mut gate =
-            epilogue.gate.map(|(gate, bias)| PanelProduct::new::<K>(gate, bias, panel, meaning, of_gate));
+        let mut main = PanelProduct::new::<K>(weights, epilogue.bias, panel, scale_and_zero, of_main);
+        let mut gate = epilogue
+            .gate
+            .map(|(gate, bias)| PanelProduct::new::<K>(gate, bias, panel, scale_and_zero, of_gate));
         let out_column = start - panels.start * K::COLUMNS;
         let out = out.columns_mut(out_column..out_column + columns.len());
         let mut end = PanelEnd::new(epilogue, columns, out);

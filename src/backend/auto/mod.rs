@@ -1,229 +1,250 @@
 //! The CPU and a GPU for one model: each call is done where it is done sooner, and none is lost with the GPU.
 //!
-//! The CPU is ready at once. A GPU is looked for when a call first has enough tokens for one to be worth
-//! while; then both are timed on a few batches, and from how many tokens on the GPU is faster is
-//! remembered for this machine and model. A GPU that fails is given up: its work is done again on the
-//! CPU.
+//! The CPU is ready at once. The first call that has enough tokens for a GPU to be worth while starts a probe: a
+//! thread that opens the GPU and times both devices on a few batches, while the CPU does that call and those after it.
+//! From how many tokens on the GPU is faster is remembered for this machine and model. A GPU that fails is given
+//! up: its work is done again on the CPU.
+//!
+//! No call waits for the probe, and none takes a lock: what the probe found is written once and only read after.
 
-use super::{Backend, Results};
-use crate::cache;
-use crate::device::DeviceReport;
+mod crossover;
+
+use super::{Backend, Job, Results, Running};
+use crate::device::{DeviceKind, DeviceReport};
 use crate::error::{Error, Result};
-use crate::plan::{Described, Plan, Step};
-use crate::tokens::{RaggedBatch, TokenizedText, pack};
-use serde_json::{Map, Value};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use crate::plan::Plan;
+use crossover::Crossover;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 
 /// Tokens of a call from which a GPU is looked for: fewer take a CPU some milliseconds.
 const LOOK_FROM: usize = 512;
-
-/// Sizes of calls, in tokens, on which both devices are timed.
-const SIZES: [usize; 4] = [64, 256, 1024, 4096];
-
-/// Where a device takes longer for one of these, larger ones are not timed: what was faster so far is taken to
-/// stay so.
-const SLOW: Duration = Duration::from_secs(1);
-
-/// Where crossovers are remembered.
-const FILE: &str = "crossovers.json";
 
 /// Opens a GPU for the plan, or says why not.
 pub(crate) type Opener = Box<dyn Fn() -> Result<Arc<dyn Backend>> + Send + Sync>;
 
 pub(crate) struct Auto {
-    plan: Arc<Plan>,
-    cpu: Box<dyn Backend>,
-    open_gpu: Opener,
-    gpu: Mutex<Gpu>,
+    shared: Arc<Shared>,
+    /// Whether a call has started the probe.
+    started: AtomicBool,
+    probe: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What is known of the GPU.
-enum Gpu {
-    /// No call was large enough so far.
-    NotLookedFor,
-    /// It is faster from this many tokens on.
-    Ready { gpu: Arc<dyn Backend>, from: usize, how: &'static str },
+/// What calls and the probe share.
+struct Shared {
+    plan: Arc<Plan>,
+    cpu: Arc<dyn Backend>,
+    open_gpu: Opener,
+    /// What the probe found.
+    found: OnceLock<Found>,
+    /// Why the GPU failed, if it did: then it is not used any more.
+    fault: OnceLock<String>,
+    /// Ends the probe early.
+    stop: AtomicBool,
+}
+
+/// What a probe found.
+enum Found {
+    /// The GPU is faster from this many tokens on.
+    Gpu { on_gpu: Arc<OnGpu>, from: usize, how: &'static str },
     /// There is none.
-    Without { reason: String },
-    /// It failed.
-    GivenUp { fault: String },
+    None { reason: String },
+}
+
+/// A GPU whose work the CPU does again if it fails.
+struct OnGpu {
+    gpu: Arc<dyn Backend>,
+    shared: std::sync::Weak<Shared>,
 }
 
 impl Auto {
-    pub(crate) fn new(plan: Arc<Plan>, cpu: Box<dyn Backend>, open_gpu: Opener) -> Auto {
-        Auto { plan, cpu, open_gpu, gpu: Mutex::new(Gpu::NotLookedFor) }
+    pub(crate) fn new(plan: Arc<Plan>, cpu: Arc<dyn Backend>, open_gpu: Opener) -> Auto {
+        let shared = Shared {
+            plan,
+            cpu,
+            open_gpu,
+            found: OnceLock::new(),
+            fault: OnceLock::new(),
+            stop: AtomicBool::new(false),
+        };
+        Auto { shared: Arc::new(shared), started: AtomicBool::new(false), probe: Mutex::default() }
     }
 
-    /// The GPU, if it is the faster one for a call of this many tokens.
-    fn gpu_for(&self, tokens: usize) -> Option<Arc<dyn Backend>> {
-        let mut state = self.gpu.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, Gpu::NotLookedFor) && tokens >= LOOK_FROM {
-            *state = self.look();
+    /// Starts the probe, unless an earlier call did.
+    fn start_probe(&self) {
+        if self.started.swap(true, Ordering::Relaxed) {
+            return;
         }
-        match &*state {
-            Gpu::Ready { gpu, from, .. } if tokens >= *from => Some(gpu.clone()),
+        let shared = self.shared.clone();
+        let probe = move || {
+            let found = shared.look();
+            shared.found.get_or_init(|| found);
+        };
+        match std::thread::Builder::new().name("taskvec-gpu-probe".to_owned()).spawn(probe) {
+            Ok(probe) => *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Some(probe),
+            Err(problem) => {
+                let reason = format!("no thread could be started to look for a GPU: {problem}");
+                self.shared.found.get_or_init(|| Found::None { reason });
+            }
+        }
+    }
+
+    /// Waits until the probe is done.
+    fn wait_for_probe(&self) {
+        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if probe.is_some_and(|probe| probe.join().is_err()) {
+            let reason = "the thread that looked for a GPU panicked".to_owned();
+            self.shared.found.get_or_init(|| Found::None { reason });
+        }
+    }
+}
+
+impl Drop for Auto {
+    /// A driver that is being opened must not outlive the process: the probe is told to stop, and waited for.
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.wait_for_probe();
+    }
+}
+
+impl Shared {
+    /// The GPU, with the tokens from which it is used, unless it failed.
+    fn gpu(&self) -> Option<(&Arc<OnGpu>, usize)> {
+        match self.found.get() {
+            Some(Found::Gpu { on_gpu, from, .. }) if self.fault.get().is_none() => Some((on_gpu, *from)),
             _ => None,
         }
     }
 
-    fn look(&self) -> Gpu {
+    fn look(self: &Arc<Shared>) -> Found {
         let gpu = match (self.open_gpu)() {
             Ok(gpu) => gpu,
-            Err(why_not) => return Gpu::Without { reason: why_not.to_string() },
+            Err(why_not) => return Found::None { reason: why_not.to_string() },
         };
-        let key = self.key(&*gpu);
-        if let Some(from) = remembered(&key) {
-            return Gpu::Ready { gpu, from, how: "as measured before" };
+        let on_gpu = Arc::new(OnGpu { gpu, shared: Arc::downgrade(self) });
+        let crossover = Crossover { plan: &self.plan, cpu: &*self.cpu, gpu: &*on_gpu.gpu, stop: &self.stop };
+        if let Some(from) = crossover.remembered() {
+            return Found::Gpu { on_gpu, from, how: "as measured before" };
         }
-        match self.crossover(&*gpu) {
-            Ok(from) => {
-                remember(&key, from);
-                Gpu::Ready { gpu, from, how: "as measured just now" }
+        match crossover.measure() {
+            Ok(Some(from)) => {
+                crossover.remember(from);
+                Found::Gpu { on_gpu, from, how: "as measured just now" }
             }
-            Err(fault) => Gpu::GivenUp { fault: fault.to_string() },
-        }
-    }
-
-    /// What a crossover holds for: both devices, with their precision, and the model's shape.
-    fn key(&self, gpu: &dyn Backend) -> String {
-        let steps = self.plan.steps.iter().map(|step| Described(&self.plan, step).to_string());
-        let shape = blake3::hash(steps.collect::<Vec<_>>().join("\n").as_bytes());
-        format!("{} | {} | {}", gpu.name(), self.cpu.name(), &shape.to_hex()[..16])
-    }
-
-    /// The smallest of [`SIZES`] from which the GPU is faster at all sizes that were timed; `usize::MAX`: at none.
-    fn crossover(&self, gpu: &dyn Backend) -> Result<usize> {
-        let mut from = usize::MAX;
-        for size in SIZES {
-            let (on_gpu, on_cpu) = (self.time(gpu, size)?, self.time(&*self.cpu, size)?);
-            from = if on_gpu < on_cpu { from.min(size) } else { usize::MAX };
-            if on_gpu.max(on_cpu) > SLOW {
-                break;
+            Ok(None) => Found::None { reason: "the model was closed before a GPU was timed".to_owned() },
+            Err(fault) => {
+                self.fault.get_or_init(|| fault.to_string());
+                Found::None { reason: "the GPU failed".to_owned() }
             }
         }
-        Ok(from)
     }
-
-    /// The time that a device takes for this many tokens: the best of three, after one that warms it up.
-    fn time(&self, backend: &dyn Backend, tokens: usize) -> Result<Duration> {
-        let batches = self.batches(backend, tokens);
-        let mut best = Duration::MAX;
-        for i in 0..4 {
-            let start = Instant::now();
-            backend.run(&batches, &[0])?;
-            let taken = start.elapsed();
-            best = if i == 0 { best } else { best.min(taken) };
-            if taken > SLOW {
-                return Ok(taken);
-            }
-        }
-        Ok(best)
-    }
-
-    /// Texts of 64 tokens, or what the model takes.
-    fn batches(&self, backend: &dyn Backend, tokens: usize) -> Vec<RaggedBatch> {
-        let vocabulary = self.plan.steps.iter().find_map(|step| match step {
-            Step::Embed { word, .. } => Some(word.rows()),
-            _ => None,
-        });
-        let length = self.plan.max_tokens.clamp(1, 64);
-        let ids: Vec<u32> = (0..length).map(|i| (i * 31 % vocabulary.unwrap_or(1)) as u32).collect();
-        let pools = std::iter::once(0..length).collect();
-        let text = TokenizedText { ids, pools, keys: length, second: length, untruncated: length };
-        let lengths = vec![length; tokens.div_ceil(length)];
-        let packed = pack(&lengths, backend.batch_tokens(tokens));
-        packed.iter().map(|batch| RaggedBatch::new(batch.iter().map(|_| &text))).collect()
-    }
-
-    fn give_up(&self, fault: &Error) {
-        let mut state = self.gpu.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = Gpu::GivenUp { fault: fault.to_string() };
-    }
-}
-
-/// Whether an error is the GPU's, so that the CPU may do better.
-pub(crate) fn is_the_gpus(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Gpu { .. }
-            | Error::DeviceLost { .. }
-            | Error::GpuLimit { .. }
-            | Error::GpuOutOfMemory { .. }
-            | Error::ShaderRejected { .. }
-    )
-}
-
-fn remembered(key: &str) -> Option<usize> {
-    let all: Map<String, Value> = serde_json::from_slice(&cache::read(FILE)?).ok()?;
-    all.get(key).map(|from| from.as_u64().map_or(usize::MAX, |from| from as usize))
-}
-
-fn remember(key: &str, from: usize) {
-    let known = cache::read(FILE).and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let mut all: Map<String, Value> = known.unwrap_or_default();
-    let from = if from == usize::MAX { Value::Null } else { Value::from(from) };
-    all.insert(key.to_owned(), from);
-    cache::write(FILE, format!("{:#}\n", Value::Object(all)).as_bytes());
 }
 
 impl Backend for Auto {
+    fn kind(&self) -> DeviceKind {
+        match self.shared.gpu() {
+            Some((_, from)) if from < usize::MAX => DeviceKind::CpuAndGpu,
+            _ => self.shared.cpu.kind(),
+        }
+    }
+
     fn name(&self) -> String {
-        match &*self.gpu.lock().unwrap_or_else(PoisonError::into_inner) {
-            Gpu::Ready { gpu, from, .. } if *from < usize::MAX => {
-                format!("{}; {} for fewer than {from} tokens", gpu.name(), self.cpu.name())
+        let cpu = self.shared.cpu.name();
+        match self.shared.gpu() {
+            Some((on_gpu, from)) if from < usize::MAX => {
+                format!("{}; {cpu} for fewer than {from} tokens", on_gpu.gpu.name())
             }
-            _ => self.cpu.name(),
+            _ => cpu,
         }
     }
 
     fn report(&self) -> DeviceReport {
-        let name = self.name();
-        let (reason, fault) = match &*self.gpu.lock().unwrap_or_else(PoisonError::into_inner) {
-            Gpu::NotLookedFor => {
-                (format!("no call had {LOOK_FROM} tokens so far, from which a GPU is looked for"), None)
+        let fault = self.shared.fault.get().cloned();
+        let reason = match (self.shared.found.get(), &fault) {
+            (_, Some(_)) => "the GPU failed".to_owned(),
+            (None, _) if self.started.load(Ordering::Relaxed) => {
+                "a GPU is being looked for and timed meanwhile".to_owned()
             }
-            Gpu::Ready { gpu, from: usize::MAX, how } => {
-                (format!("{} is slower than it on calls of all sizes, {how}", gpu.name()), None)
+            (None, _) => format!("no call had {LOOK_FROM} tokens so far, from which a GPU is looked for"),
+            (Some(Found::Gpu { on_gpu, from: usize::MAX, how }), _) => {
+                format!("{} is slower than it on calls of all sizes, {how}", on_gpu.gpu.name())
             }
-            Gpu::Ready { from, how, .. } => {
-                (format!("the GPU is faster from {from} tokens a call on, {how}"), None)
+            (Some(Found::Gpu { from, how, .. }), _) => {
+                format!("the GPU is faster from {from} tokens a call on, {how}")
             }
-            Gpu::Without { reason } => (reason.clone(), None),
-            Gpu::GivenUp { fault } => ("the GPU failed".to_owned(), Some(fault.clone())),
+            (Some(Found::None { reason }), _) => reason.clone(),
         };
-        DeviceReport { name, reason: Some(reason), fault }
+        DeviceReport { kind: self.kind(), name: self.name(), reason: Some(reason), fault }
+    }
+
+    /// The CPU, or the GPU from where it is faster. A call decides this once.
+    fn for_call(&self, tokens: usize) -> Option<Arc<dyn Backend>> {
+        match self.shared.gpu() {
+            Some((on_gpu, from)) if tokens >= from => return Some(on_gpu.clone()),
+            Some(_) => {}
+            None if tokens >= LOOK_FROM => self.start_probe(),
+            None => {}
+        }
+        Some(self.shared.cpu.clone())
     }
 
     fn batch_tokens(&self, total: usize) -> usize {
-        match self.gpu_for(total) {
-            Some(gpu) => gpu.batch_tokens(total),
-            None => self.cpu.batch_tokens(total),
-        }
+        self.shared.cpu.batch_tokens(total)
     }
 
     fn weight_bytes(&self) -> usize {
-        let state = self.gpu.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_gpu = if let Gpu::Ready { gpu, .. } = &*state { gpu.weight_bytes() } else { 0 };
-        self.cpu.weight_bytes() + of_gpu
+        let of_gpu = self.shared.gpu().map_or(0, |(on_gpu, _)| on_gpu.gpu.weight_bytes());
+        self.shared.cpu.weight_bytes() + of_gpu
     }
 
     fn batch_bytes(&self, tokens: usize, texts: usize) -> usize {
-        match self.gpu_for(tokens) {
-            Some(gpu) => gpu.batch_bytes(tokens, texts),
-            None => self.cpu.batch_bytes(tokens, texts),
+        match self.shared.gpu() {
+            Some((on_gpu, from)) if tokens >= from => on_gpu.gpu.batch_bytes(tokens, texts),
+            _ => self.shared.cpu.batch_bytes(tokens, texts),
         }
     }
 
-    fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
-        let tokens = batches.iter().map(RaggedBatch::tokens).sum();
-        if let Some(gpu) = self.gpu_for(tokens) {
-            match gpu.run(batches, ends) {
-                Err(fault) if is_the_gpus(&fault) => self.give_up(&fault),
-                result => return result,
-            }
-        }
-        self.cpu.run(batches, ends)
+    fn run<'a>(&'a self, job: &'a Job<'a>) -> Running<'a> {
+        self.shared.cpu.run(job)
+    }
+}
+
+impl OnGpu {
+    async fn run_or_give_up(&self, job: &Job<'_>) -> Result<Vec<Results>> {
+        let fault: Error = match self.gpu.run(job).await {
+            Err(fault) if fault.is_the_devices() => fault,
+            result => return result,
+        };
+        let Some(shared) = self.shared.upgrade() else { return Err(fault) };
+        shared.fault.get_or_init(|| fault.to_string());
+        shared.cpu.run(job).await
+    }
+}
+
+impl Backend for OnGpu {
+    fn kind(&self) -> DeviceKind {
+        self.gpu.kind()
+    }
+
+    fn name(&self) -> String {
+        self.gpu.name()
+    }
+
+    fn batch_tokens(&self, total: usize) -> usize {
+        self.gpu.batch_tokens(total)
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.gpu.weight_bytes()
+    }
+
+    fn batch_bytes(&self, tokens: usize, texts: usize) -> usize {
+        self.gpu.batch_bytes(tokens, texts)
+    }
+
+    fn run<'a>(&'a self, job: &'a Job<'a>) -> Running<'a> {
+        Box::pin(self.run_or_give_up(job))
     }
 }
 

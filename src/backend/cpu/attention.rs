@@ -1,8 +1,8 @@
 //! The attention step on the CPU: heads of texts, one after the other or shared between threads.
 
-use super::lanes::Lanes;
+use super::workers::Workers;
+use crate::batch::RaggedBatch;
 use crate::plan::Step;
-use crate::tokens::RaggedBatch;
 use std::ops::Range;
 use taskvec_kernels::{
     Attention, AttentionScratch, Isa, KeyValuePanels, Matrix, MatrixMut, Storage, attention,
@@ -39,14 +39,14 @@ impl Kernel {
     }
 }
 
-/// Runs the step. There are as many scratches as lanes.
+/// Runs the step. There are as many scratches as workers.
 pub(super) fn run(
     kernel: Kernel,
     step: &Step,
     batch: &RaggedBatch,
     input: Matrix<'_>,
     out: MatrixMut<'_>,
-    (lanes, scratches): (&Lanes, &mut [HeadScratch]),
+    (workers, scratches): (&Workers, &mut [HeadScratch]),
 ) {
     let Step::Attention { kv_heads, .. } = step else {
         unreachable!("called for attention steps");
@@ -66,7 +66,7 @@ pub(super) fn run(
             rest = Some(others);
             Some((kv_range, part, scratch))
         });
-        lanes.share(parts.flatten(), |(kv_range, part, scratch)| {
+        workers.share(parts.flatten(), |(kv_range, part, scratch)| {
             run_heads(kernel, step, text, keys, kv_range, part, scratch);
         });
     }
@@ -83,7 +83,7 @@ fn run_heads(
     out: MatrixMut<'_>,
     scratch: &mut HeadScratch,
 ) {
-    let Step::Attention { heads, kv_heads, head_dim, scale, visible, bias, .. } = step else {
+    let Step::Attention { heads, kv_heads, head_dim, scale, window, bias, .. } = step else {
         unreachable!("called for attention steps");
     };
     let group = heads / kv_heads;
@@ -98,7 +98,7 @@ fn run_heads(
             rest = others;
             let queries = text.column_range(head * head_dim, *head_dim);
             let bias = bias.as_ref().map_or(&[][..], |bias| bias.head(head));
-            let parameters = Attention { before: visible.before, after: visible.after, bias };
+            let parameters = Attention { before: window.before, after: window.after, bias };
             attention(kernel.isa, queries, &scratch.panels, &parameters, part, &mut scratch.attention);
         }
     }

@@ -1,8 +1,8 @@
 //! Embedding tables: the sum of each token's rows, read from the mapped file.
 
 use super::weights::storage_of;
+use crate::batch::RaggedBatch;
 use crate::model::Tensor;
-use crate::tokens::RaggedBatch;
 use taskvec_kernels::{Isa, prefetch, widen_halves};
 
 /// Words' rows lie far apart, and the first values of each come from memory: so many tokens ahead they are asked for.

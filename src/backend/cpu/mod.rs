@@ -3,24 +3,25 @@
 //! Two ways to use the cores. Many batches, or calls from many threads: each thread carries a batch of its
 //! own through the whole network, with nothing to wait for inside. Fewer batches than threads: one after the
 //! other, led by the caller's thread, the columns of each linear layer and the heads of each attention shared
-//! with threads that stay awake from the first layer to the last (`lanes.rs`).
+//! with threads that stay awake from the first layer to the last (`workers.rs`).
 
 mod attention;
 mod embed;
 mod experts;
-mod lanes;
+mod pool;
 mod weights;
+mod workers;
 
-use super::{Backend, Results};
-use crate::error::Result;
+use super::{Backend, Job, Results, Running};
+use crate::backend::threads::Threads;
+use crate::batch::RaggedBatch;
+use crate::device::DeviceKind;
+use crate::error::{ModelResult, Result};
 use crate::model::NormKind;
-use crate::options::Precision;
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
-use crate::pooling::pool;
-use crate::threads::Threads;
-use crate::tokens::RaggedBatch;
+use crate::precision::Precision;
 use attention::HeadScratch;
-use lanes::Lanes;
+use pool::pool;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,10 +30,11 @@ use taskvec_kernels::{
     Epilogue, GemmScratch, Isa, Matrix, MatrixMut, Storage, gemm, layer_norm, rms_norm, rotate_half,
 };
 use weights::{LinearWeights, NormWeights, Packer, StepWeights};
+use workers::Workers;
 
 /// Multiply-adds that are worth another thread for a batch: some 0.2 ms of a core in f32, where waking a thread
 /// costs some 5 µs.
-const LANE_WORK: usize = 20_000_000;
+const WORKER_MACS: usize = 20_000_000;
 
 /// Tokens of a batch, where there are enough: each weight is used that often, and a BERT-sized layer's
 /// widest activations (192 · 1536 values) stay within reach of the L2 cache. Of 64 to 512, measured on the
@@ -68,7 +70,12 @@ struct Workspace {
 
 impl Cpu {
     /// Packs the plan's weights, in parallel.
-    pub(crate) fn new(plan: Arc<Plan>, isa: Isa, precision: Precision, threads: Arc<Threads>) -> Result<Cpu> {
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        isa: Isa,
+        precision: Precision,
+        threads: Arc<Threads>,
+    ) -> ModelResult<Cpu> {
         let storage = match precision {
             Precision::F32 | Precision::F16 | Precision::Auto => Storage::F32,
             Precision::Bf16 => Storage::Bf16,
@@ -76,7 +83,7 @@ impl Cpu {
         };
         let packer = Packer::new(isa, storage, &plan.steps);
         let pack = |step| StepWeights::read(step, &packer);
-        let weights = threads.install(|| plan.steps.iter().map(pack).collect::<Result<_>>())?;
+        let weights = threads.install(|| plan.steps.iter().map(pack).collect::<ModelResult<_>>())?;
         Ok(Cpu {
             plan,
             isa,
@@ -90,16 +97,16 @@ impl Cpu {
     }
 
     /// Runs one batch.
-    fn run_batch(&self, batch: &RaggedBatch, ends: &[usize], lanes: &Lanes) -> Results {
+    fn run_batch(&self, batch: &RaggedBatch, outputs: &[usize], workers: &Workers) -> Results {
         let mut workspaces = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         let mut workspace = workspaces.pop().unwrap_or_default();
         drop(workspaces);
-        workspace.fit(&self.plan, batch, lanes.count());
-        for (place, step) in self.plan.steps_for(ends) {
-            self.run_step(step, &self.weights[place], batch, &mut workspace, lanes);
+        workspace.fit(&self.plan, batch, workers.count());
+        for (place, step) in self.plan.steps_for(outputs) {
+            self.run_step(step, &self.weights[place], batch, &mut workspace, workers);
         }
-        let result = |&end: &usize| workspace.buffers[self.plan.ends[end].output.0].clone();
-        let results = ends.iter().map(result).collect();
+        let result = |&output: &usize| workspace.buffers[self.plan.outputs[output].output.0].clone();
+        let results = outputs.iter().map(result).collect();
         self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
         results
     }
@@ -110,7 +117,7 @@ impl Cpu {
         weights: &StepWeights,
         batch: &RaggedBatch,
         workspace: &mut Workspace,
-        lanes: &Lanes,
+        workers: &Workers,
     ) {
         let isa = self.isa;
         let width = |id: BufferId| self.plan.width(id);
@@ -165,7 +172,7 @@ impl Cpu {
                     matrix(*input),
                     &epilogue,
                     out,
-                    (lanes, &mut products[..lanes.count()]),
+                    (workers, &mut products[..workers.count()]),
                 );
             }
             (Step::Rotary { table, columns, .. }, _) => {
@@ -174,7 +181,14 @@ impl Cpu {
             (Step::Attention { input, .. }, _) => {
                 let input = Matrix::new(&buffers[input.0], batch.tokens(), width(*input), width(*input));
                 let out = MatrixMut::new(&mut out, batch.tokens(), width(*output), width(*output));
-                attention::run(self.attention, step, batch, input, out, (lanes, &mut heads[..lanes.count()]));
+                attention::run(
+                    self.attention,
+                    step,
+                    batch,
+                    input,
+                    out,
+                    (workers, &mut heads[..workers.count()]),
+                );
             }
             (Step::Pool { modes, input, .. }, _) => {
                 let size = width(*input);
@@ -200,7 +214,7 @@ impl Cpu {
             }
             (Step::Normalize { input, .. }, _) => {
                 out.copy_from_slice(&buffers[input.0]);
-                out.chunks_exact_mut(width(*input)).for_each(crate::output::normalize);
+                out.chunks_exact_mut(width(*input)).for_each(crate::vector::normalize);
             }
             _ => unreachable!("weights are read for the step they are run with"),
         }
@@ -211,20 +225,24 @@ impl Cpu {
 impl Workspace {
     /// Sizes the buffers for a batch. What they hold is left over from another: each step writes
     /// all of its output.
-    fn fit(&mut self, plan: &Plan, batch: &RaggedBatch, lanes: usize) {
+    fn fit(&mut self, plan: &Plan, batch: &RaggedBatch, workers: usize) {
         self.buffers.resize_with(plan.buffers.len(), Vec::new);
         for (values, buffer) in self.buffers.iter_mut().zip(&plan.buffers) {
             let rows = if buffer.rows == Rows::Tokens { batch.tokens() } else { batch.pools() };
             values.resize(rows * buffer.width, 0.0);
         }
-        if self.heads.len() < lanes {
-            self.heads.resize_with(lanes, HeadScratch::default);
-            self.products.resize_with(lanes, GemmScratch::default);
+        if self.heads.len() < workers {
+            self.heads.resize_with(workers, HeadScratch::default);
+            self.products.resize_with(workers, GemmScratch::default);
         }
     }
 }
 
 impl Backend for Cpu {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Cpu
+    }
+
     fn name(&self) -> String {
         let precision = match self.precision {
             Precision::F32 | Precision::F16 | Precision::Auto => "",
@@ -248,24 +266,35 @@ impl Backend for Cpu {
         self.plan.buffer_bytes(tokens, texts)
     }
 
-    fn run(&self, batches: &[RaggedBatch], ends: &[usize]) -> Result<Vec<Results>> {
+    fn run<'a>(&'a self, job: &'a Job<'a>) -> Running<'a> {
+        Box::pin(async move { self.run_job(job) })
+    }
+}
+
+impl Cpu {
+    fn run_job(&self, job: &Job<'_>) -> Result<Vec<Results>> {
+        let Job { batches, outputs, cancel } = *job;
         let threads = self.threads.count();
         let call = Call::start(&self.calls);
+        let run_batch = |batch: &RaggedBatch, workers: &Workers| {
+            cancel.check()?;
+            Ok(self.run_batch(batch, outputs, workers))
+        };
         if batches.len() + call.others >= threads {
-            let alone = |batch| self.run_batch(batch, ends, &Lanes::default());
-            Ok(self.threads.install(|| batches.par_iter().with_max_len(1).map(alone).collect()))
+            let alone = |batch| run_batch(batch, &Workers::default());
+            self.threads.install(|| batches.par_iter().with_max_len(1).map(alone).collect())
         } else {
-            let work = batches.iter().map(|batch| batch.tokens() * self.plan.products_of_token()).max();
-            let count = threads.min(1 + work.unwrap_or(0) / LANE_WORK);
-            Ok(self.threads.lead(|| {
-                let lanes = Lanes::new(count, &self.threads);
-                batches.iter().map(|batch| self.run_batch(batch, ends, &lanes)).collect()
-            }))
+            let work = batches.iter().map(|batch| batch.tokens() * self.plan.macs_per_token()).max();
+            let count = threads.min(1 + work.unwrap_or(0) / WORKER_MACS);
+            self.threads.lead(|| {
+                let workers = Workers::new(count, &self.threads);
+                batches.iter().map(|batch| run_batch(batch, &workers)).collect()
+            })
         }
     }
 }
 
-/// One of the calls of [`Cpu::run`] that are under way.
+/// One of the calls of [`Cpu::run_job`] that are under way.
 struct Call<'a> {
     count: &'a AtomicUsize,
     /// How many others there were when it came.
@@ -291,14 +320,14 @@ fn normalize_rows(isa: Isa, norm: &NormWeights, x: Matrix<'_>, out: MatrixMut<'_
     }
 }
 
-/// One linear layer, of which each lane takes a share of the columns. There are as many scratches as lanes.
+/// One linear layer, of which each lane takes a share of the columns. There are as many scratches as workers.
 fn run_linear(
     isa: Isa,
     linear: &LinearWeights,
     x: Matrix<'_>,
     epilogue: &Epilogue<'_>,
     out: MatrixMut<'_>,
-    (lanes, scratches): (&Lanes, &mut [GemmScratch]),
+    (workers, scratches): (&Workers, &mut [GemmScratch]),
 ) {
     let weights = &linear.weights;
     let panels = weights.panels();
@@ -312,7 +341,7 @@ fn run_linear(
         rest = Some(others);
         Some((range, part, scratch))
     });
-    lanes.share(parts.flatten(), |(range, part, scratch)| {
+    workers.share(parts.flatten(), |(range, part, scratch)| {
         gemm(isa, x, weights, range, epilogue, part, scratch);
     });
 }
@@ -326,7 +355,7 @@ fn rotate(
     columns: &Range<usize>,
 ) {
     let half = table.head_dim / 2;
-    let of_tokens = table.stretches().then(|| table.of_tokens(batch));
+    let of_tokens = table.is_dynamic().then(|| table.of_tokens(batch));
     for range in batch.ranges() {
         for t in range.clone() {
             let (table, place) = match &of_tokens {
@@ -339,4 +368,9 @@ fn rotate(
             row.chunks_exact_mut(table.head_dim).for_each(|head| rotate_half(isa, head, cos, sin));
         }
     }
+}
+
+/// The instruction sets of this CPU that taskvec has kernels for, slowest first.
+pub fn instruction_sets() -> Vec<&'static str> {
+    Isa::available().into_iter().map(Isa::name).collect()
 }

@@ -1,6 +1,6 @@
 //! The weights of each step in the layout that the kernels read, made once when a model is opened.
 
-use crate::error::Result;
+use crate::error::ModelResult as Result;
 use crate::model::{Activation, ElementType, LinearSpec, NormKind, NormSpec, Tensor};
 use crate::plan::Step;
 use rayon::prelude::*;

@@ -1,28 +1,28 @@
 //! The buffers that batches run in, and the bind groups that tie dispatches to them: made for a
 //! capacity and kept until a larger batch comes.
 
-use super::adapter::Opened;
+use super::context::GpuContext;
 use super::dispatch::{Binding, Dispatch, values_of};
 use super::shader::Formats;
+use crate::batch::{Pool, RaggedBatch};
 use crate::error::Result;
 use crate::plan::{Plan, RotaryTable, Rows};
-use crate::tokens::{Pool, RaggedBatch};
 use std::sync::Arc;
 use wgpu::BufferUsages;
 
 /// What arenas are made for: a model on a device.
-pub(super) struct Layout<'a> {
-    pub(super) gpu: &'a Opened,
+pub(super) struct Lowered<'a> {
+    pub(super) gpu: &'a GpuContext,
     pub(super) plan: &'a Plan,
     pub(super) dispatches: &'a [Dispatch],
     /// Tables whose angles are worked out for each batch.
-    pub(super) stretched: &'a [Arc<RotaryTable>],
+    pub(super) dynamic_tables: &'a [Arc<RotaryTable>],
     pub(super) formats: Formats,
     /// Queries of a tile of attention.
     pub(super) queries: usize,
 }
 
-impl Layout<'_> {
+impl Lowered<'_> {
     /// Bytes of a row of the plan's buffer `id`.
     pub(super) fn row_bytes(&self, id: usize) -> usize {
         let buffer = &self.plan.buffers[id];
@@ -34,15 +34,16 @@ impl Layout<'_> {
         let rows = |rows| if rows == Rows::Tokens { tokens } else { texts };
         let buffers = &self.plan.buffers;
         let plan: usize = (0..buffers.len()).map(|id| rows(buffers[id].rows) * self.row_bytes(id)).sum();
-        let results: usize = (0..self.plan.ends.len()).map(|end| self.result_bytes(end, tokens, texts)).sum();
+        let results: usize =
+            (0..self.plan.outputs.len()).map(|output| self.result_bytes(output, tokens, texts)).sum();
         // Ids, spans, tiles; texts; angles.
-        let angles: usize = self.stretched.iter().map(|table| table.head_dim * tokens * 4).sum();
+        let angles: usize = self.dynamic_tables.iter().map(|table| table.head_dim * tokens * 4).sum();
         plan + results + (4 + 16 + 16) * tokens + 16 * texts + angles
     }
 
-    /// Bytes of an end's result.
-    pub(super) fn result_bytes(&self, end: usize, tokens: usize, texts: usize) -> usize {
-        let id = self.plan.ends[end].output.0;
+    /// Bytes of an output.
+    pub(super) fn result_bytes(&self, output: usize, tokens: usize, texts: usize) -> usize {
+        let id = self.plan.outputs[output].output.0;
         let rows = if self.plan.buffers[id].rows == Rows::Tokens { tokens } else { texts };
         rows * self.row_bytes(id)
     }
@@ -68,8 +69,8 @@ pub(super) struct Arena {
 
 impl Arena {
     /// An arena for batches of up to this many tokens and texts.
-    pub(super) fn new(layout: &Layout<'_>, tokens: usize, texts: usize) -> Result<Arena> {
-        let Layout { gpu, plan, dispatches, stretched, .. } = layout;
+    pub(super) fn new(lowered: &Lowered<'_>, tokens: usize, texts: usize) -> Result<Arena> {
+        let Lowered { gpu, plan, dispatches, dynamic_tables, .. } = lowered;
         // Copies are of whole runs of four bytes.
         let make = |name: &str, bytes: usize, usage: BufferUsages| {
             gpu.buffer(name, bytes.max(16).next_multiple_of(16) as u64, usage)
@@ -77,11 +78,11 @@ impl Arena {
         let input = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let rows = |rows| if rows == Rows::Tokens { tokens } else { texts };
         let buffers = plan.buffers.iter().enumerate().map(|(id, buffer)| {
-            let bytes = rows(buffer.rows) * layout.row_bytes(id);
+            let bytes = rows(buffer.rows) * lowered.row_bytes(id);
             make(buffer.name, bytes, BufferUsages::STORAGE | BufferUsages::COPY_SRC)
         });
-        let results =
-            (0..plan.ends.len()).map(|end| layout.result_bytes(end, tokens, texts).next_multiple_of(4));
+        let results = (0..plan.outputs.len())
+            .map(|output| lowered.result_bytes(output, tokens, texts).next_multiple_of(4));
         let mut arena = Arena {
             tokens,
             texts,
@@ -91,7 +92,7 @@ impl Arena {
             spans: make("spans of tokens", 16 * tokens, input)?,
             // A text of one token is a tile of its own.
             query_tiles: make("tiles of queries", 16 * tokens, input)?,
-            angles: stretched
+            angles: dynamic_tables
                 .iter()
                 .map(|table| Ok((table.clone(), make("rotary angles", 4 * table.head_dim * tokens, input)?)))
                 .collect::<Result<_>>()?,
@@ -114,7 +115,7 @@ impl Arena {
         batch.tokens() <= self.tokens && batch.pools() <= self.texts
     }
 
-    fn bind(&self, gpu: &Opened, dispatch: &Dispatch) -> wgpu::BindGroup {
+    fn bind(&self, gpu: &GpuContext, dispatch: &Dispatch) -> wgpu::BindGroup {
         let buffer = |binding: &Binding| -> wgpu::Buffer {
             match binding {
                 Binding::Constant(buffer) => wgpu::Buffer::clone(buffer),
@@ -133,20 +134,20 @@ impl Arena {
     }
 
     /// Writes what the shaders need to know of a batch. Returns how many tiles of queries it has.
-    pub(super) fn write_batch(&self, layout: &Layout<'_>, batch: &RaggedBatch) -> usize {
+    pub(super) fn write_batch(&self, lowered: &Lowered<'_>, batch: &RaggedBatch) -> usize {
         let mut spans = Vec::with_capacity(batch.tokens());
         let mut tiles = Vec::new();
         let mut places = batch.places();
         for (range, keys) in batch.ranges().zip(&batch.keys) {
             let [start, end, keys] = [range.start, range.end, range.start + keys].map(|place| place as u32);
             spans.extend(places.by_ref().take(range.len()).map(|(_, kind)| [start, keys, kind as u32, 0]));
-            tiles.extend(range.step_by(layout.queries).map(|first| [first as u32, end, start, keys]));
+            tiles.extend(range.step_by(lowered.queries).map(|first| [first as u32, end, start, keys]));
         }
         let pool =
             |pool: &Pool| [pool.start, pool.tokens.end, pool.tokens.start, 0].map(|place| place as u32);
         let texts: Vec<[u32; 4]> = batch.pools.iter().map(pool).collect();
         let sizes = [batch.tokens() as u32, batch.pools() as u32, tiles.len() as u32, 0];
-        let queue = &layout.gpu.queue;
+        let queue = &lowered.gpu.queue;
         for (table, buffer) in &self.angles {
             let angles = table.of_tokens(batch).interleaved();
             queue.write_buffer(buffer, 0, bytemuck::cast_slice(&angles));

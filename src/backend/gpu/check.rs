@@ -1,9 +1,9 @@
 //! Whether cooperative matrices give what they should on this device: products and attention whose results
 //! are known, computed when a device is opened for f16.
 
-use super::adapter::Opened;
+use super::context::GpuContext;
 use super::pipelines::Pipelines;
-use super::shader::{Form, Formats, MATRIX_TILES, Shader, Tile, Values, Weights};
+use super::shader::{Formats, MATRIX_TILES, Shader, ShaderVariant, Tile, Values, Weights};
 use super::upload::upload;
 use crate::error::Result;
 use half::f16;
@@ -24,19 +24,19 @@ pub(super) struct Matrices {
 ///
 /// Drivers have been wrong here: a product that came out transposed, shapes that a validator took and the
 /// hardware did not. What fails runs linear.wgsl and attention.wgsl.
-pub(super) fn matrices(gpu: &Opened) -> Matrices {
+pub(super) async fn matrices(gpu: &GpuContext) -> Matrices {
     if !gpu.matrices {
         return Matrices::default();
     }
     let room =
         |tile: &Tile, matrices| tile.workgroup_bytes(Shader::LinearMatrix, matrices) <= gpu.workgroup_bytes();
-    let right = |tile: &Tile, matrices: usize| {
-        let found = Product::run(gpu, tile, matrices);
-        found.is_ok_and(|found| is_close(&found, &Product::expected(matrices)))
-    };
     let kinds = MATRIX_TILES.iter().flat_map(|tile| [(tile, 1), (tile, 2)]);
-    let linear = kinds.filter(|&(tile, matrices)| room(tile, matrices)).all(|(tile, n)| right(tile, n));
-    Matrices { linear, attention: attention_is_right(gpu) }
+    let mut linear = true;
+    for (tile, matrices) in kinds.filter(|&(tile, matrices)| room(tile, matrices)) {
+        let found = Product::run(gpu, tile, matrices).await;
+        linear &= found.is_ok_and(|found| is_close(&found, &Product::expected(matrices)));
+    }
+    Matrices { linear, attention: attention_is_right(gpu).await }
 }
 
 /// Results are rounded to f16.
@@ -81,18 +81,18 @@ impl Product {
     }
 
     /// The same by linear_matrix.wgsl with one of its tiles.
-    fn run(gpu: &Opened, tile: &Tile, matrices: usize) -> Result<Vec<f32>> {
-        Self::run_as(gpu, Shader::LinearMatrix, tile, matrices)
+    async fn run(gpu: &GpuContext, tile: &Tile, matrices: usize) -> Result<Vec<f32>> {
+        Self::run_as(gpu, Shader::LinearMatrix, tile, matrices).await
     }
 
-    fn run_as(gpu: &Opened, shader: Shader, tile: &Tile, matrices: usize) -> Result<Vec<f32>> {
-        let form = Form::new(shader, HALF, tile.constants(matrices as u32));
+    async fn run_as(gpu: &GpuContext, shader: Shader, tile: &Tile, matrices: usize) -> Result<Vec<f32>> {
+        let variant = ShaderVariant::new(shader, HALF, tile.constants(matrices as u32));
         let [x, w, gate] = Self::inputs();
         let (inputs, columns) = (Self::INPUTS as u32, Self::COLUMNS as u32);
         let unused = [0u8; 16];
         run(
             gpu,
-            &form,
+            &variant,
             [Self::ROWS as u32, 0, 0],
             &[inputs, columns, 0, columns],
             &[
@@ -107,6 +107,7 @@ impl Product {
             Self::ROWS * Self::COLUMNS,
             [Self::COLUMNS.div_ceil(tile.columns), Self::ROWS.div_ceil(tile.rows)],
         )
+        .await
     }
 }
 
@@ -132,7 +133,7 @@ impl Heads {
         (0..Self::tokens() * width).map(|at| f16::from_f32(1.5 * value(at))).collect()
     }
 
-    fn run(gpu: &Opened, shader: Shader) -> Result<Vec<f32>> {
+    async fn run(gpu: &GpuContext, shader: Shader) -> Result<Vec<f32>> {
         let mut tiles: Vec<[u32; 4]> = Vec::new();
         let mut start = 0;
         for length in Self::LENGTHS {
@@ -146,27 +147,28 @@ impl Heads {
         let scale = 0.5f32;
         run(
             gpu,
-            &Form::new(shader, HALF, constants),
+            &ShaderVariant::new(shader, HALF, constants),
             [Self::tokens() as u32, 2, tiles.len() as u32],
             &[Self::HEADS as u32, Self::KV_HEADS as u32, scale.to_bits(), Self::BEFORE, u32::MAX, 0],
             &[bytemuck::cast_slice(&tiles), &[0; 16], bytemuck::cast_slice(&Self::inputs())],
             Self::tokens() * Self::HEADS * Self::HEAD_DIM,
             [tiles.len() * Self::HEADS, 1],
         )
+        .await
     }
 }
 
-fn attention_is_right(gpu: &Opened) -> bool {
-    match (Heads::run(gpu, Shader::Attention), Heads::run(gpu, Shader::AttentionMatrix)) {
+async fn attention_is_right(gpu: &GpuContext) -> bool {
+    match (Heads::run(gpu, Shader::Attention).await, Heads::run(gpu, Shader::AttentionMatrix).await) {
         (Ok(expected), Ok(found)) => is_close(&found, &expected),
         _ => false,
     }
 }
 
-/// Runs one form over `grid` workgroups. Gives `results` values in f16, from its last binding.
-fn run(
-    gpu: &Opened,
-    form: &Form,
+/// Runs one variant over `grid` workgroups. Gives `results` values in f16, from its last binding.
+async fn run(
+    gpu: &GpuContext,
+    variant: &ShaderVariant,
     batch: [u32; 3],
     params: &[u32],
     inputs: &[&[u8]],
@@ -188,7 +190,7 @@ fn run(
     let out = gpu.buffer("check", bytes, BufferUsages::STORAGE | BufferUsages::COPY_SRC)?;
     let readback = gpu.buffer("check", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
     buffers.push(out.clone());
-    let (pipeline, layout) = Pipelines::default().get(gpu, form, buffers.len())?;
+    let (pipeline, layout) = Pipelines::default().get(gpu, variant, buffers.len())?;
     let group = gpu.bind(&layout, &buffers.iter().collect::<Vec<_>>());
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     {
@@ -199,15 +201,21 @@ fn run(
     }
     encoder.copy_buffer_to_buffer(&out, 0, &readback, 0, bytes);
     gpu.queue.submit([encoder.finish()]);
-    let halves: Vec<f16> = bytemuck::pod_collect_to_vec(&gpu.read(&readback)?[..results * 2]);
+    let halves: Vec<f16> = bytemuck::pod_collect_to_vec(&gpu.read(&readback).await?[..results * 2]);
     Ok(halves.into_iter().map(f16::to_f32).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::gpu::adapter::select;
+    use crate::backend::gpu::select::select;
     use crate::backend::gpu::shader::TILES;
+    use crate::wait::block_on;
+
+    fn open() -> GpuContext {
+        let adapter = block_on(select(&crate::GpuSelector::Best)).expect("a Vulkan driver");
+        block_on(GpuContext::open(&adapter)).expect("opens")
+    }
 
     /// What the check would not see is of no use: a transposed product, or one row left out.
     #[test]
@@ -226,9 +234,9 @@ mod tests {
     /// The inputs of the check, by the shader that needs no matrices: with all its tiles, with a gate too.
     #[test]
     fn products_of_the_check_are_right() {
-        let gpu = Opened::open(&select(&crate::GpuSelector::Best).expect("a Vulkan driver")).expect("opens");
+        let gpu = open();
         for (tile, matrices) in TILES.iter().flat_map(|tile| [(tile, 1), (tile, 2)]) {
-            let found = Product::run_as(&gpu, Shader::Linear { by_four: true }, tile, matrices);
+            let found = block_on(Product::run_as(&gpu, Shader::Linear { by_four: true }, tile, matrices));
             let expected = Product::expected(matrices);
             assert!(expected.iter().all(|value| value.abs() < 60_000.0), "f16 has no such numbers");
             assert!(is_close(&found.expect("it runs"), &expected), "{tile:?}, {matrices}");
@@ -238,8 +246,8 @@ mod tests {
     /// What attention on matrices is held against is right: the same in f64 on the host.
     #[test]
     fn attention_of_the_check_is_right() {
-        let gpu = Opened::open(&select(&crate::GpuSelector::Best).expect("a Vulkan driver")).expect("opens");
-        let found = Heads::run(&gpu, Shader::Attention).expect("it runs");
+        let gpu = open();
+        let found = block_on(Heads::run(&gpu, Shader::Attention)).expect("it runs");
         let (heads, kv_heads, dim) = (Heads::HEADS, Heads::KV_HEADS, Heads::HEAD_DIM);
         let width = (heads + 2 * kv_heads) * dim;
         let inputs: Vec<f64> = Heads::inputs().iter().map(|value| value.to_f64()).collect();

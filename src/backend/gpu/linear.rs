@@ -1,6 +1,6 @@
-//! Linear layers: which form of which shader computes them.
+//! Linear layers: which variant of which shader computes them.
 //!
-//! | form | where |
+//! | variant | where |
 //! |---|---|
 //! | linear_matrix.wgsl | weights and activations in f16, an adapter with cooperative matrices that passed [the check](super::check::matrices), rows a multiple of four values |
 //! | linear.wgsl, four values at a time | rows a multiple of four values |
@@ -11,8 +11,9 @@
 //! it. Each result is the same whatever its tile: the inputs of one result are never split among
 //! workgroups.
 
-use super::dispatch::{Binding, Grid, Prepared, Recorder, activation_code, values_of};
-use super::shader::{Form, Formats, MATRIX_TILES, Shader, TILES, Tile, Values, Weights};
+use super::dispatch::{Binding, Grid, Prepared, activation_code, values_of};
+use super::lowering::Lowering;
+use super::shader::{Formats, MATRIX_TILES, Shader, ShaderVariant, TILES, Tile, Values, Weights};
 use super::upload::{Shard, shards};
 use crate::error::Result;
 use crate::model::LinearSpec;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 /// the tile, the more often is each value read.
 const ENOUGH_GROUPS: usize = 128;
 
-impl Recorder<'_> {
+impl Lowering<'_> {
     pub(super) fn linear(&mut self, step: &Step) -> Result<usize> {
         let Step::Linear { linear, gate, activation, input, factor, residual, exact, output } = step else {
             unreachable!("called for linear steps");
@@ -77,21 +78,21 @@ impl Recorder<'_> {
                 self.plan_or_unused(*residual),
                 Binding::Plan(*output),
             ];
-            let forms = self.forms(formats, linear.inputs(), columns, gate.is_some(), rows);
-            self.push_forms(forms, &params, bindings)?;
+            let variants = self.variants(formats, linear.inputs(), columns, gate.is_some(), rows);
+            self.push_variants(variants, &params, bindings)?;
         }
         Ok(1)
     }
 
-    /// The forms of a layer, with tiles of all sizes that the adapter has room for.
-    fn forms(
+    /// The variants of a layer, with tiles of all sizes that the adapter has room for.
+    fn variants(
         &self,
         formats: Formats,
         inputs: usize,
         columns: usize,
         gated: bool,
         rows: Rows,
-    ) -> Vec<(Form, Grid)> {
+    ) -> Vec<(ShaderVariant, Grid)> {
         let formats = Formats { values: values_of(formats, rows), ..formats };
         let by_four = inputs.is_multiple_of(4);
         let half = formats == Formats { values: Values::F16, weights: Weights::F16 };
@@ -102,21 +103,21 @@ impl Recorder<'_> {
         let matrices = if gated { 2 } else { 1 };
         let room = self.gpu.workgroup_bytes();
         let fits = |tile: &&Tile| tile.workgroup_bytes(shader, matrices) <= room;
-        let form = |tile: &Tile| {
-            let form = Form::new(shader, formats, tile.constants(matrices as u32));
-            (form, Grid::Tiles { rows, columns, tile: [tile.rows, tile.columns] })
+        let variant = |tile: &Tile| {
+            let variant = ShaderVariant::new(shader, formats, tile.constants(matrices as u32));
+            (variant, Grid::Tiles { rows, columns, tile: [tile.rows, tile.columns] })
         };
-        tiles.iter().filter(fits).map(form).collect()
+        tiles.iter().filter(fits).map(variant).collect()
     }
 }
 
-/// The form for this many rows: the first whose tiles give enough workgroups, else the last.
-pub(super) fn form_for(forms: &[Prepared], rows: usize) -> Option<&Prepared> {
-    let enough = |form: &&Prepared| match form.grid {
+/// The variant for this many rows: the first whose tiles give enough workgroups, else the last.
+pub(super) fn variant_for(variants: &[Prepared], rows: usize) -> Option<&Prepared> {
+    let enough = |variant: &&Prepared| match variant.grid {
         Grid::Tiles { columns, tile, .. } => {
             rows.div_ceil(tile[0]) * columns.div_ceil(tile[1]) >= ENOUGH_GROUPS
         }
         _ => true,
     };
-    forms.iter().find(enough).or(forms.last())
+    variants.iter().find(enough).or(variants.last())
 }

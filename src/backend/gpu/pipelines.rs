@@ -1,78 +1,40 @@
 //! Shaders compiled for a device, when a step first needs them.
 
-use super::adapter::Opened;
-use super::shader::Form;
-use crate::cache;
-use crate::error::{Error, Result};
+use super::context::GpuContext;
+use super::pipeline_cache::PipelineCache;
+use super::shader::ShaderVariant;
+use crate::error::{DeviceError, Result};
 use std::collections::HashMap;
 use wgpu::{BindingType, BufferBindingType, ShaderStages};
 
 /// Compiled shaders.
 #[derive(Default)]
 pub(super) struct Pipelines {
-    compiled: HashMap<Form, wgpu::ComputePipeline>,
+    compiled: HashMap<ShaderVariant, wgpu::ComputePipeline>,
     /// By the number of bindings: see [`layout`].
     layouts: HashMap<usize, wgpu::BindGroupLayout>,
 }
 
 impl Pipelines {
-    /// The pipeline of a form, compiled if it is not yet, and the layout of its `bindings` bindings.
+    /// The pipeline of a variant, compiled if it is not yet, and the layout of its `bindings` bindings.
     pub(super) fn get(
         &mut self,
-        gpu: &Opened,
-        form: &Form,
+        gpu: &GpuContext,
+        variant: &ShaderVariant,
         bindings: usize,
     ) -> Result<(wgpu::ComputePipeline, wgpu::BindGroupLayout)> {
         let layout = self.layouts.entry(bindings).or_insert_with(|| layout(gpu, bindings)).clone();
-        if let Some(pipeline) = self.compiled.get(form) {
+        if let Some(pipeline) = self.compiled.get(variant) {
             return Ok((pipeline.clone(), layout));
         }
-        let pipeline = compile(gpu, &form.name(), form.source(), &layout)?;
-        self.compiled.insert(form.clone(), pipeline.clone());
+        let pipeline = compile(gpu, &variant.name(), variant.source(), &layout)?;
+        self.compiled.insert(variant.clone(), pipeline.clone());
         Ok((pipeline, layout))
     }
 }
 
-/// What a driver made of shaders, kept for the next process on this adapter and driver.
-pub(super) struct PipelineCache {
-    cache: wgpu::PipelineCache,
-    /// The file's name in the cache folder.
-    file: String,
-    /// The checksum of what was read.
-    read: Option<blake3::Hash>,
-}
-
-impl PipelineCache {
-    /// The adapter's cache, with what an earlier process left; `None`: it keeps none.
-    pub(super) fn open(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Option<PipelineCache> {
-        if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
-            return None;
-        }
-        let file = format!("pipelines-{}", wgpu::util::pipeline_cache_key(&adapter.get_info())?);
-        let stored = cache::read(&file);
-        let data = stored.as_deref().and_then(checked);
-        let read = data.map(blake3::hash);
-        Some(PipelineCache { cache: taskvec_kernels::gpu::pipeline_cache(device, data), file, read })
-    }
-
-    /// Keeps what is new.
-    pub(super) fn save(&self) {
-        let Some(data) = self.cache.get_data() else { return };
-        let sum = blake3::hash(&data);
-        if Some(sum) != self.read {
-            cache::write(&self.file, &[sum.as_bytes(), &data[..]].concat());
-        }
-    }
-}
-
-/// The data behind its checksum, if that is right.
-fn checked(stored: &[u8]) -> Option<&[u8]> {
-    let (sum, data) = stored.split_at_checked(blake3::OUT_LEN)?;
-    (blake3::hash(data).as_bytes() == sum).then_some(data)
-}
-
 /// What every shader has: the batch and the parameters, buffers it reads, and last one that it writes.
-pub(super) fn layout(gpu: &Opened, bindings: usize) -> wgpu::BindGroupLayout {
+pub(super) fn layout(gpu: &GpuContext, bindings: usize) -> wgpu::BindGroupLayout {
     let entries: Vec<_> = (0..bindings)
         .map(|binding| wgpu::BindGroupLayoutEntry {
             binding: binding as u32,
@@ -93,7 +55,7 @@ pub(super) fn layout(gpu: &Opened, bindings: usize) -> wgpu::BindGroupLayout {
 
 /// Compiles a shader. A driver that rejects it, or fails at it, is an error.
 pub(super) fn compile(
-    gpu: &Opened,
+    gpu: &GpuContext,
     name: &str,
     source: String,
     layout: &wgpu::BindGroupLayout,
@@ -119,55 +81,13 @@ pub(super) fn compile(
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },
-        cache: gpu.cache.as_ref().map(|cache| &cache.cache),
+        cache: gpu.cache.as_ref().map(PipelineCache::handle),
     });
-    let internal = pollster::block_on(internal.pop());
-    let validation = pollster::block_on(validation.pop());
-    match internal.or(validation) {
-        Some(problem) => Err(Error::ShaderRejected {
-            adapter: gpu.name.clone(),
-            shader: name.to_owned(),
-            problem: problem.to_string(),
-        }),
-        None => Ok(pipeline),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::gpu::adapter::select;
-
-    /// A file that is cut or changed is not given to the driver.
-    #[test]
-    fn only_what_was_written_is_read() {
-        let stored = [blake3::hash(b"compiled").as_bytes(), &b"compiled"[..]].concat();
-        assert_eq!(checked(&stored), Some(&b"compiled"[..]));
-        for damaged in [&stored[..stored.len() - 1], &stored[1..], &stored[..10], &[]] {
-            assert_eq!(checked(damaged), None);
-        }
-    }
-
-    /// A second process finds what the first left, whatever has happened to the file between.
-    #[test]
-    fn shaders_are_compiled_with_what_is_kept() {
-        let folder = tempfile::tempdir().expect("a folder");
-        cache::in_folder(folder.path(), || {
-            let adapter = select(&crate::GpuSelector::Best).expect("these tests need a Vulkan driver");
-            for damage in [false, true, false] {
-                let gpu = Opened::open(&adapter).expect("it opens");
-                let Some(kept) = &gpu.cache else { return };
-                let layout = layout(&gpu, 3);
-                let source = "@compute @workgroup_size(1) fn main() {}".to_owned();
-                compile(&gpu, "empty", source, &layout).expect("it compiles");
-                kept.save();
-                let file = folder.path().join(&kept.file);
-                let stored = std::fs::read(&file).expect("it was kept");
-                assert!(checked(&stored).is_some());
-                if damage {
-                    std::fs::write(&file, &stored[..stored.len() / 2]).expect("a file");
-                }
-            }
-        });
-    }
+    let (adapter, shader) = (gpu.name.clone(), name.to_owned());
+    let rejected = move |problem| DeviceError::ShaderRejected { adapter, shader, problem };
+    // Both scopes end, whichever has an error.
+    let (internal, validation) =
+        (gpu.end_scope(internal, rejected.clone()), gpu.end_scope(validation, rejected));
+    internal.and(validation)?;
+    Ok(pipeline)
 }

@@ -1,6 +1,6 @@
-//! The shaders of `shaders/`: which file a step runs, in which of its forms, and the text of each.
+//! The shaders of `shaders/`: which file a step runs, in which of its variants, and the text of each.
 //!
-//! A form is the file with a few others joined to it (what activations and weights are stored as, shared
+//! A variant is the file with a few others joined to it (what activations and weights are stored as, shared
 //! functions) and some constants in front. No other text is made here.
 
 /// A shader by the name of its file.
@@ -85,9 +85,9 @@ pub(super) enum Sums {
     BySubgroup,
 }
 
-/// A shader in one of its forms.
+/// A shader in one of its variants.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Form {
+pub(super) struct ShaderVariant {
     pub(super) shader: Shader,
     pub(super) formats: Formats,
     pub(super) sums: Sums,
@@ -105,10 +105,14 @@ macro_rules! file {
 /// What stands before everything else in shaders with cooperative matrices.
 const ENABLE_MATRICES: &str = "enable wgpu_cooperative_matrix;\n";
 
-impl Form {
-    /// A form that has no sums, or has them in memory.
-    pub(super) fn new(shader: Shader, formats: Formats, constants: Vec<(&'static str, u32)>) -> Form {
-        Form { shader, formats, sums: Sums::InMemory, constants }
+impl ShaderVariant {
+    /// A variant that has no sums, or has them in memory.
+    pub(super) fn new(
+        shader: Shader,
+        formats: Formats,
+        constants: Vec<(&'static str, u32)>,
+    ) -> ShaderVariant {
+        ShaderVariant { shader, formats, sums: Sums::InMemory, constants }
     }
 
     /// Its name, for messages.
@@ -203,7 +207,7 @@ impl Tile {
         }
     }
 
-    /// The constants of the form with `matrices` weight matrices: 2 with a gate, else 1.
+    /// The constants of the variant with `matrices` weight matrices: 2 with a gate, else 1.
     pub(super) fn constants(&self, matrices: u32) -> Vec<(&'static str, u32)> {
         self.constants.into_iter().chain([("MATRICES", matrices)]).collect()
     }
@@ -248,22 +252,22 @@ mod tests {
     use naga::back::{hlsl, msl, spv};
     use naga::valid::{Capabilities, ModuleInfo, SubgroupOperationSet, ValidationFlags, Validator};
 
-    /// Every form that a device may be given.
-    fn forms() -> Vec<Form> {
+    /// Every variant that a device may be given.
+    fn variants() -> Vec<ShaderVariant> {
         let all = [
             Formats::EXACT,
             Formats { values: Values::F32, weights: Weights::Bf16 },
             Formats { values: Values::F16, weights: Weights::F16 },
             Formats { values: Values::F16, weights: Weights::F32 },
         ];
-        let mut forms = Vec::new();
+        let mut variants = Vec::new();
         for formats in all {
             let mut add = |shader: Shader, constants: Vec<_>| {
                 if shader.has_sums() {
                     let sums = Sums::BySubgroup;
-                    forms.push(Form { shader, formats, sums, constants: constants.clone() });
+                    variants.push(ShaderVariant { shader, formats, sums, constants: constants.clone() });
                 }
-                forms.push(Form::new(shader, formats, constants));
+                variants.push(ShaderVariant::new(shader, formats, constants));
             };
             for shader in [
                 Shader::Embed,
@@ -302,78 +306,78 @@ mod tests {
                 }
             }
         }
-        forms
+        variants
     }
 
-    fn validated(form: &Form) -> (naga::Module, ModuleInfo) {
-        let source = form.source();
+    fn validated(variant: &ShaderVariant) -> (naga::Module, ModuleInfo) {
+        let source = variant.source();
         let module = naga::front::wgsl::parse_str(&source)
-            .unwrap_or_else(|e| panic!("{}: {}", form.name(), e.emit_to_string(&source)));
-        // No capability beyond WebGPU's own but those that the form is for.
+            .unwrap_or_else(|e| panic!("{}: {}", variant.name(), e.emit_to_string(&source)));
+        // No capability beyond WebGPU's own but those that the variant is for.
         let mut capabilities = Capabilities::empty();
-        if form.formats.values == Values::F16 {
+        if variant.formats.values == Values::F16 {
             capabilities |= Capabilities::SHADER_FLOAT16;
         }
-        if form.shader.is_on_matrices() {
+        if variant.shader.is_on_matrices() {
             capabilities |= Capabilities::COOPERATIVE_MATRIX;
         }
         let mut validator = Validator::new(ValidationFlags::all(), capabilities);
-        if form.sums == Sums::BySubgroup {
+        if variant.sums == Sums::BySubgroup {
             validator = Validator::new(ValidationFlags::all(), capabilities | Capabilities::SUBGROUP);
             validator.subgroup_operations(SubgroupOperationSet::all());
         }
         let info = validator
             .validate(&module)
-            .unwrap_or_else(|e| panic!("{}: {}", form.name(), e.emit_to_string(&source)));
+            .unwrap_or_else(|e| panic!("{}: {}", variant.name(), e.emit_to_string(&source)));
         (module, info)
     }
 
     #[test]
     fn every_form_is_valid_and_translates_to_vulkan() {
-        for form in forms() {
-            let (module, info) = validated(&form);
+        for variant in variants() {
+            let (module, info) = validated(&variant);
             let options = spv::Options { lang_version: (1, 4), ..spv::Options::default() };
             let words = spv::write_vec(&module, &info, &options, None);
-            assert!(!words.unwrap_or_else(|e| panic!("{}: {e}", form.name())).is_empty());
+            assert!(!words.unwrap_or_else(|e| panic!("{}: {e}", variant.name())).is_empty());
         }
     }
 
     /// Metal's matrix units multiply blocks of 8 × 8, DirectX has none through wgpu.
-    fn elsewhere() -> impl Iterator<Item = Form> {
-        forms().into_iter().filter(|form| !form.shader.is_on_matrices())
+    fn elsewhere() -> impl Iterator<Item = ShaderVariant> {
+        variants().into_iter().filter(|variant| !variant.shader.is_on_matrices())
     }
 
     #[test]
     fn every_form_translates_to_metal() {
-        for form in elsewhere() {
-            let (module, info) = validated(&form);
+        for variant in elsewhere() {
+            let (module, info) = validated(&variant);
             let options = msl::Options { fake_missing_bindings: true, ..msl::Options::default() };
             let text = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default());
-            let (text, _) = text.unwrap_or_else(|e| panic!("{}: {e}", form.name()));
-            assert!(text.contains("kernel void"), "{}", form.name());
+            let (text, _) = text.unwrap_or_else(|e| panic!("{}: {e}", variant.name()));
+            assert!(text.contains("kernel void"), "{}", variant.name());
         }
     }
 
     #[test]
     fn every_form_translates_to_directx() {
-        for form in elsewhere() {
-            let (module, info) = validated(&form);
+        for variant in elsewhere() {
+            let (module, info) = validated(&variant);
             // f16 came with shader model 6.2.
             let shader_model = hlsl::ShaderModel::V6_2;
             let options = hlsl::Options { fake_missing_bindings: true, shader_model, ..Default::default() };
             let mut text = String::new();
             let pipeline = hlsl::PipelineOptions::default();
             let result = hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None);
-            result.unwrap_or_else(|e| panic!("{}: {e}", form.name()));
-            assert!(text.contains("numthreads"), "{}", form.name());
+            result.unwrap_or_else(|e| panic!("{}: {e}", variant.name()));
+            assert!(text.contains("numthreads"), "{}", variant.name());
         }
     }
 
     /// What the host counts as a tile's workgroup memory is what the shader declares.
     #[test]
     fn workgroup_memory_is_as_declared() {
-        for form in forms() {
-            let (module, _) = validated(&form);
+        for variant in variants() {
+            let (module, _) = validated(&variant);
             let mut layouter = naga::proc::Layouter::default();
             layouter.update(module.to_ctx()).expect("valid modules have layouts");
             let declared: u32 = module
@@ -382,13 +386,14 @@ mod tests {
                 .filter(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup)
                 .map(|(_, variable)| layouter[variable.ty].size)
                 .sum();
-            let constant = |name| form.constants.iter().find(|(other, _)| *other == name).map_or(0, |c| c.1);
+            let constant =
+                |name| variant.constants.iter().find(|(other, _)| *other == name).map_or(0, |c| c.1);
             let matrices = constant("MATRICES") as usize;
-            let counted = match form.shader {
+            let counted = match variant.shader {
                 Shader::Linear { .. } | Shader::LinearMatrix => {
                     let mut tiles = TILES.iter().chain(&MATRIX_TILES);
-                    let tile = tiles.find(|tile| tile.constants(matrices as u32) == form.constants);
-                    tile.expect("one of the tiles").workgroup_bytes(form.shader, matrices)
+                    let tile = tiles.find(|tile| tile.constants(matrices as u32) == variant.constants);
+                    tile.expect("one of the tiles").workgroup_bytes(variant.shader, matrices)
                 }
                 Shader::Attention => {
                     let (dim, queries) = (constant("HEAD_DIM") as usize, constant("QUERIES") as usize);
@@ -401,7 +406,7 @@ mod tests {
                 }
                 _ => continue,
             };
-            assert_eq!(declared as usize, counted, "{}", form.name());
+            assert_eq!(declared as usize, counted, "{}", variant.name());
         }
     }
 }

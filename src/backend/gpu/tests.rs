@@ -1,5 +1,8 @@
 use super::*;
-use crate::{Device, Embedder, Error, Task};
+use crate::backend::gpu::pipelines;
+use crate::backend::run_now;
+use crate::batch::TokenizedText;
+use crate::{Device, Embedder, Task};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,21 +16,27 @@ fn grids_are_folded_within_the_limit() {
 
 fn plan(fixture: &str) -> Arc<Plan> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture);
-    let files = crate::model::ModelFiles::in_folder(&folder).unwrap();
+    let files = crate::source::ModelFiles::in_folder(&folder).unwrap();
     let model = crate::model::Model::open(&files, crate::model::Purpose::Embed, None, None).unwrap();
-    Arc::new(Plan::new(&model.encoder, &model.ends, model.max_tokens).unwrap())
+    Arc::new(Plan::new(&model.encoder, &model.outputs, model.max_tokens).unwrap())
 }
 
 fn start(fixture: &str) -> Gpu {
     let best = GpuSelector::Best;
-    Gpu::new(plan(fixture), &best, Precision::F32).expect("these tests need a Vulkan driver")
+    block_on(Gpu::new(plan(fixture), &best, Precision::F32)).expect("these tests need a Vulkan driver")
+}
+
+/// An opened GPU without a model.
+fn open_context() -> GpuContext {
+    let adapter = block_on(select(&GpuSelector::Best)).expect("these tests need a Vulkan driver");
+    block_on(GpuContext::open(&adapter)).unwrap()
 }
 
 /// A batch of texts of these lengths.
 fn batch(lengths: &[usize]) -> RaggedBatch {
     let texts: Vec<_> = lengths
         .iter()
-        .map(|&n| crate::tokens::TokenizedText {
+        .map(|&n| TokenizedText {
             ids: (0..n as u32).map(|i| 5 + (i * 7 + n as u32) % 40).collect(),
             pools: std::iter::once(0..n).collect(),
             keys: n,
@@ -58,22 +67,22 @@ fn batches_are_as_few_dispatches_as_they_were() {
 fn tiles_of_all_sizes_give_the_same_bits() {
     for fixture in ["bert-e5", "qwen3-embedding"] {
         for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
-            let gpu = Gpu::new(plan(fixture), &GpuSelector::Best, precision).unwrap();
+            let gpu = block_on(Gpu::new(plan(fixture), &GpuSelector::Best, precision)).unwrap();
             let most = gpu.plan.max_tokens;
             let lengths: Vec<usize> = (0..6000 / most).map(|i| most - i % 17).collect();
             let together = batch(&lengths);
             let largest = gpu.dispatches.iter().filter(|dispatch| {
-                let chosen = linear::form_for(&dispatch.forms, together.tokens()).unwrap();
-                dispatch.forms.len() > 1 && std::ptr::eq(chosen, &dispatch.forms[0])
+                let chosen = linear::variant_for(&dispatch.variants, together.tokens()).unwrap();
+                dispatch.variants.len() > 1 && std::ptr::eq(chosen, &dispatch.variants[0])
             });
             assert!(largest.count() > 2, "{fixture}: rows enough for the largest tiles");
-            let together = gpu.run(&[together], &[0]).unwrap().remove(0).remove(0);
+            let together = run_now(&gpu, &[together]).unwrap().remove(0).remove(0);
             let oracle = crate::backend::reference::Reference::new(plan(fixture), Precision::F32).unwrap();
             for (i, of_text) in together.chunks_exact(48).enumerate().step_by(9) {
                 let text = batch(&lengths[i..=i]);
-                let alone = gpu.run(std::slice::from_ref(&text), &[0]).unwrap().remove(0).remove(0);
+                let alone = run_now(&gpu, std::slice::from_ref(&text)).unwrap().remove(0).remove(0);
                 assert_eq!(alone, of_text, "{fixture}, {precision:?}, text {i}");
-                let expected = oracle.run(&[text], &[0]).unwrap().remove(0).remove(0);
+                let expected = run_now(&oracle, &[text]).unwrap().remove(0).remove(0);
                 assert!(crate::cosine(&alone, &expected) > 0.999, "{fixture}, {precision:?}, text {i}");
             }
         }
@@ -87,14 +96,14 @@ fn weights_larger_than_a_binding_are_split() {
     for fixture in ["bert-e5", "qwen3-embedding"] {
         for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
             let batch = batch(&[12, 9]);
-            let whole = Gpu::new(plan(fixture), &GpuSelector::Best, precision).unwrap();
-            let opened = Opened::open(&adapter::select(&GpuSelector::Best).unwrap()).unwrap();
+            let whole = block_on(Gpu::new(plan(fixture), &GpuSelector::Best, precision)).unwrap();
+            let opened = open_context();
             // A table of 64 positions and the batch's widest buffer fit; words and most matrices do not.
             opened.most_bound.store(13_000, Ordering::Relaxed);
-            let split = Gpu::on(plan(fixture), opened, precision).unwrap();
+            let split = block_on(Gpu::on(plan(fixture), opened, precision)).unwrap();
             assert!(split.dispatches.len() > whole.dispatches.len() + 3, "{fixture}: something is split");
             let [expected, found] =
-                [&whole, &split].map(|gpu| gpu.run(std::slice::from_ref(&batch), &[0]).unwrap());
+                [&whole, &split].map(|gpu| run_now(gpu, std::slice::from_ref(&batch)).unwrap());
             let cosine = crate::cosine(&found[0][0], &expected[0][0]);
             let allowed = if precision == Precision::F16 { 0.99999 } else { 0.999_999_9 };
             assert!(cosine > allowed, "{fixture}, {precision:?}: {cosine}");
@@ -107,8 +116,8 @@ fn weights_larger_than_a_binding_are_split() {
 fn a_hang_is_an_error() {
     let mut gpu = start("bert-e5");
     gpu.gpu.patience = Duration::ZERO;
-    let error = gpu.run(&[batch(&[60; 60])], &[0]).unwrap_err();
-    assert!(matches!(error, Error::Gpu { .. }), "{error}");
+    let error = run_now(&gpu, &[batch(&[60; 60])]).unwrap_err();
+    assert!(matches!(error, Error::Device(DeviceError::Gpu { .. })), "{error}");
     assert!(error.to_string().contains("did not finish"), "{error}");
 }
 
@@ -117,11 +126,12 @@ fn a_hang_is_an_error() {
 fn only_vectors_are_read_back() {
     let gpu = start("bert-e5");
     let batch = batch(&[9, 30, 2]);
-    let mut arenas = gpu.arenas.lock().unwrap();
-    gpu.make_room(&mut arenas[0], &batch).unwrap();
-    let pending = gpu.submit(arenas[0].as_ref().unwrap(), 0, &batch, &[0]).unwrap();
+    let mut slot = None;
+    block_on(gpu.make_room(&mut slot, &batch)).unwrap();
+    let arena = slot.as_ref().unwrap();
+    let pending = gpu.submit(arena, 0, &batch, &[0]).unwrap();
     assert_eq!(pending.bytes, 3 * 48 * size_of::<f32>());
-    gpu.finish(&arenas, pending).unwrap();
+    block_on(gpu.finish(arena, pending)).unwrap();
 }
 
 /// Once there is room for a batch, no buffer and no bind group is made for it or for a smaller one.
@@ -129,12 +139,12 @@ fn only_vectors_are_read_back() {
 fn a_steady_state_makes_nothing_on_the_device() {
     let gpu = start("bert-e5");
     let batches = [batch(&[40, 20]), batch(&[30, 3, 9]), batch(&[64])];
-    gpu.run(&batches, &[0]).unwrap();
-    gpu.run(&batches[1..2], &[0]).unwrap();
+    run_now(&gpu, &batches).unwrap();
+    run_now(&gpu, &batches[1..2]).unwrap();
     let made = gpu.gpu.count_made();
     for _ in 0..3 {
-        gpu.run(&batches, &[0]).unwrap();
-        gpu.run(&batches[1..2], &[0]).unwrap();
+        run_now(&gpu, &batches).unwrap();
+        run_now(&gpu, &batches[1..2]).unwrap();
     }
     assert_eq!(gpu.gpu.count_made(), made);
 }
@@ -145,13 +155,14 @@ fn a_steady_state_makes_nothing_on_the_device() {
 fn the_host_hands_a_batch_over_quickly() {
     let gpu = start("bert-e5");
     let batch = batch(&[9, 30, 2]);
-    let mut arenas = gpu.arenas.lock().unwrap();
-    gpu.make_room(&mut arenas[0], &batch).unwrap();
+    let mut slot = None;
+    block_on(gpu.make_room(&mut slot, &batch)).unwrap();
+    let arena = slot.as_ref().unwrap();
     let fastest = (0..30).map(|_| {
         let start = std::time::Instant::now();
-        let pending = gpu.submit(arenas[0].as_ref().unwrap(), 0, &batch, &[0]).unwrap();
+        let pending = gpu.submit(arena, 0, &batch, &[0]).unwrap();
         let time = start.elapsed();
-        gpu.finish(&arenas, pending).unwrap();
+        block_on(gpu.finish(arena, pending)).unwrap();
         time
     });
     let (fastest, dispatches) = (fastest.min().unwrap(), gpu.dispatches.len() as u32);
@@ -162,11 +173,11 @@ fn the_host_hands_a_batch_over_quickly() {
 #[test]
 fn sums_by_subgroups_are_those_in_memory() {
     let [by_subgroup, in_memory] = [true, false].map(|subgroups| {
-        let mut opened = Opened::open(&adapter::select(&GpuSelector::Best).unwrap()).unwrap();
-        assert!(opened.subgroups, "the adapter that tests run on has subgroups");
-        opened.subgroups = subgroups;
-        let gpu = Gpu::on(plan("bert-e5"), opened, Precision::F32).unwrap();
-        gpu.run(&[batch(&[9, 30, 2])], &[0]).unwrap()
+        let mut context = open_context();
+        assert!(context.subgroups, "the adapter that tests run on has subgroups");
+        context.subgroups = subgroups;
+        let gpu = block_on(Gpu::on(plan("bert-e5"), context, Precision::F32)).unwrap();
+        run_now(&gpu, &[batch(&[9, 30, 2])]).unwrap()
     });
     for (a, b) in by_subgroup[0].iter().zip(&in_memory[0]) {
         let difference = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -179,39 +190,39 @@ fn sums_by_subgroups_are_those_in_memory() {
 #[test]
 fn batches_that_do_not_fit_are_split() {
     let lengths = [60, 3, 17, 50, 64, 1, 40, 33];
-    let expected = start("bert-e5").run(&[batch(&lengths)], &[0]).unwrap();
+    let expected = run_now(&start("bert-e5"), &[batch(&lengths)]).unwrap();
     let gpu = start("bert-e5");
     let bytes = |tokens: usize| (tokens * 48 * 3 * size_of::<f32>()) as u64; // of query_key_value
     gpu.gpu.shortage.store(bytes(128), Ordering::Relaxed);
-    assert_eq!(gpu.run(&[batch(&lengths), batch(&[5])], &[0]).unwrap()[0], expected[0]);
+    assert_eq!(run_now(&gpu, &[batch(&lengths), batch(&[5])]).unwrap()[0], expected[0]);
     gpu.gpu.shortage.store(bytes(16), Ordering::Relaxed);
     *gpu.arenas.lock().unwrap() = Default::default();
-    let error = gpu.run(&[batch(&lengths)], &[0]).unwrap_err();
-    assert!(matches!(error, Error::GpuOutOfMemory { .. }), "{error}");
+    let error = run_now(&gpu, &[batch(&lengths)]).unwrap_err();
+    assert!(matches!(error, Error::Device(DeviceError::OutOfMemory { .. })), "{error}");
     assert!(error.to_string().contains("smaller batches, or the cpu device"), "{error}");
     gpu.gpu.shortage.store(u64::MAX, Ordering::Relaxed);
-    assert_eq!(gpu.run(&[batch(&lengths)], &[0]).unwrap(), expected);
+    assert_eq!(run_now(&gpu, &[batch(&lengths)]).unwrap(), expected);
 }
 
 /// Weights that do not fit are an error when the model is opened.
 #[test]
 fn weights_that_do_not_fit_are_an_error() {
-    let gpu = Opened::open(&adapter::select(&GpuSelector::Best).unwrap()).unwrap();
+    let gpu = open_context();
     gpu.shortage.store(1000, Ordering::Relaxed);
     let plan = plan("bert-e5");
-    let mut recorder = Recorder::new(&gpu, &plan, Formats::EXACT, Matrices::default()).unwrap();
-    let error = recorder.record(0, plan.steps.len()).unwrap_err();
-    assert!(matches!(error, Error::GpuOutOfMemory { .. }), "{error}");
+    let mut lowering = Lowering::new(&gpu, &plan, Formats::EXACT, Matrices::default()).unwrap();
+    let error = lowering.lower(0, plan.steps.len()).unwrap_err();
+    assert!(matches!(error, Error::Device(DeviceError::OutOfMemory { .. })), "{error}");
 }
 
 /// A shader that the driver or wgpu rejects is an error that names it, not a panic.
 #[test]
 fn a_rejected_shader_is_an_error() {
-    let gpu = Opened::open(&adapter::select(&GpuSelector::Best).unwrap()).unwrap();
+    let gpu = open_context();
     let layout = pipelines::layout(&gpu, 3);
     for source in ["fn main() -> {", "@compute @workgroup_size(70000) fn main() {}", "fn other() {}"] {
         let error = pipelines::compile(&gpu, "broken", source.to_owned(), &layout).unwrap_err();
-        assert!(matches!(error, Error::ShaderRejected { .. }), "{error}");
+        assert!(matches!(error, Error::Device(DeviceError::ShaderRejected { .. })), "{error}");
         assert!(error.to_string().contains("broken"), "{error}");
     }
     gpu.check().expect("the device goes on");
@@ -222,10 +233,10 @@ fn a_rejected_shader_is_an_error() {
 fn a_lost_device_is_an_error_with_its_remedy() {
     let gpu = start("bert-e5");
     let batch = batch(&[2]);
-    assert!(gpu.run(std::slice::from_ref(&batch), &[0]).is_ok());
+    assert!(run_now(&gpu, std::slice::from_ref(&batch)).is_ok());
     gpu.gpu.device.destroy();
-    let error = gpu.run(&[batch], &[0]).unwrap_err();
-    assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+    let error = run_now(&gpu, &[batch]).unwrap_err();
+    assert!(matches!(error, Error::Device(DeviceError::Lost { .. })), "{error}");
     assert!(error.to_string().contains("open the model again"), "{error}");
 }
 
@@ -245,7 +256,7 @@ fn an_adapter_that_is_not_there_is_an_error_that_lists_those_that_are() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert-e5");
     for selector in [GpuSelector::Name("no such gpu".into()), GpuSelector::Index(99)] {
         let error = Embedder::builder().device(Device::Gpu(selector)).open(&folder).err().unwrap();
-        assert!(matches!(error, Error::NoAdapter { .. }), "{error}");
+        assert!(matches!(error, Error::Device(DeviceError::NoAdapter { .. })), "{error}");
     }
 }
 
@@ -257,6 +268,11 @@ fn auto_says_what_it_chose_and_why() {
     assert!(embedder.embed("a", Task::RetrievalQuery).is_ok());
     assert!(embedder.device().reason.unwrap().contains("so far"));
     embedder.embed_batch(&vec!["some words to embed"; 200], Task::RetrievalQuery).unwrap();
+    let patience = std::time::Instant::now() + Duration::from_secs(60);
+    while embedder.device().reason.unwrap().contains("meanwhile") {
+        assert!(std::time::Instant::now() < patience, "a GPU is looked for in finite time");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let report = embedder.device();
     let reason = report.reason.as_deref().unwrap();
     assert!(

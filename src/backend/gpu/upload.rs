@@ -1,8 +1,8 @@
 //! Weights from the mapped file into GPU buffers, in the format that the shaders read.
 
-use super::adapter::Opened;
+use super::context::GpuContext;
 use super::shader::Weights;
-use crate::error::{Error, Result};
+use crate::error::{RequestError, Result};
 use crate::model::Tensor;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -13,14 +13,19 @@ use wgpu::BufferUsages;
 const CHUNK_BYTES: usize = 16 << 20;
 
 /// A buffer with these bytes.
-pub(super) fn upload(gpu: &Opened, name: &str, bytes: &[u8], usage: BufferUsages) -> Result<wgpu::Buffer> {
+pub(super) fn upload(
+    gpu: &GpuContext,
+    name: &str,
+    bytes: &[u8],
+    usage: BufferUsages,
+) -> Result<wgpu::Buffer> {
     let buffer = gpu.buffer(name, bytes.len() as u64, usage | BufferUsages::COPY_DST)?;
     gpu.queue.write_buffer(&buffer, 0, bytes);
     Ok(buffer)
 }
 
 /// A constant storage buffer.
-pub(super) fn constant(gpu: &Opened, name: &str, values: &[f32]) -> Result<wgpu::Buffer> {
+pub(super) fn constant(gpu: &GpuContext, name: &str, values: &[f32]) -> Result<wgpu::Buffer> {
     upload(gpu, name, bytemuck::cast_slice(values), BufferUsages::STORAGE)
 }
 
@@ -71,7 +76,7 @@ impl Weights {
 }
 
 /// Uploads tensors stacked by rows, in as many buffers as the adapter's binding limit asks for.
-pub(super) fn shards(gpu: &Opened, tensors: &[Tensor], format: Weights) -> Result<Vec<Shard>> {
+pub(super) fn shards(gpu: &GpuContext, tensors: &[Tensor], format: Weights) -> Result<Vec<Shard>> {
     let columns = tensors.first().map_or(1, Tensor::columns);
     let rows: usize = tensors.iter().map(Tensor::rows).sum();
     let row_bytes = format.row_bytes(columns);
@@ -92,7 +97,7 @@ pub(super) fn shards(gpu: &Opened, tensors: &[Tensor], format: Weights) -> Resul
 
 /// Writes rows `first..first + count` of the stack to the start of `buffer`.
 fn fill(
-    gpu: &Opened,
+    gpu: &GpuContext,
     tensors: &[Tensor],
     format: Weights,
     first: usize,
@@ -127,14 +132,15 @@ fn check_range(tensor: &Tensor, values: &[f32]) -> Result<()> {
     if largest < 65520.0 {
         return Ok(());
     }
-    Err(Error::InvalidOption {
+    Err(RequestError::InvalidOption {
         option: "precision",
         found: "f16".to_owned(),
         expected: format!(
             "bf16 or f32: {} has a weight of magnitude {largest}, beyond f16's 65504",
             tensor.name()
         ),
-    })
+    }
+    .into())
 }
 
 #[cfg(test)]

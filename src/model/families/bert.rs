@@ -4,11 +4,12 @@
 
 use super::common::post_norm::{Names, Shape, layer};
 use super::common::{Bias, activation, layer_norm};
-use super::{Family, jina_bert};
-use crate::error::Result;
-use crate::model::files::Json;
+use super::family::Family;
+use super::jina_bert;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) const FAMILY: Family = Family { model_types: &["bert"], spec: bert_or_jina };
 

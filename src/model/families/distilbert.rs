@@ -2,13 +2,14 @@
 //!
 //! Names and formulas: `transformers` `modeling_distilbert.py`.
 
+use super::bert;
 use super::common::post_norm::{Names, Shape, layer};
 use super::common::{Bias, activation, layer_norm};
-use super::{Family, bert};
-use crate::error::Result;
-use crate::model::files::Json;
+use super::family::Family;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) const FAMILY: Family = Family { model_types: &["distilbert"], spec: encoder };
 

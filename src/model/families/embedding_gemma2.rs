@@ -5,15 +5,15 @@
 //! Names and formulas: `transformers` `modeling_embedding_gemma2.py`. Tensors of the other towers
 //! are left alone.
 
-use super::Family;
 use super::common::decoder::{gated_mlp, layer_type};
 use super::common::rope::rotary_by_layer_type;
 use super::common::{Bias, activation, check_rotary_heads, linear, rms_norm};
+use super::family::Family;
 use super::gemma3_text::scaled_embedding;
-use crate::error::Result;
-use crate::model::files::Json;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) const FAMILY: Family =
     Family { model_types: &["embedding_gemma2", "embedding_gemma2_text"], spec: encoder };
@@ -40,9 +40,10 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let embedding = scaled_embedding(config, weights, hidden)?;
     let max_tokens = Some(config.size("max_position_embeddings")?);
     Ok(EncoderSpec {
+        overflows_f16: true,
         final_norm: Some(rms_norm(weights, "norm", hidden, eps, "hidden_size in config.json")?),
         output: Some(linear(weights, "embedding_projection", output, hidden, Bias::No, because)?),
-        side_signal: Some(SideSignalSpec { projection, norm }),
+        per_layer_embeddings: Some(PerLayerEmbeddingsSpec { projection, norm }),
         ..EncoderSpec::new("embedding_gemma2", hidden, max_tokens, embedding, layers)
     })
 }
@@ -80,7 +81,7 @@ fn layer(config: &Json, weights: &Weights, n: usize, hidden: usize) -> Result<La
         attention_out_norm: Some(norm("post_attention_layernorm")?),
         mlp_pre_norm: Some(norm("pre_feedforward_layernorm")?),
         mlp_out_norm: Some(norm("post_feedforward_layernorm")?),
-        side: Some(side(config, weights, n, hidden, activation)?),
+        per_layer_input: Some(per_layer_input(config, weights, n, hidden, activation)?),
         ..LayerSpec::new(attention(config, weights, n, hidden, all)?, mlp)
     })
 }
@@ -99,11 +100,11 @@ fn attention(config: &Json, weights: &Weights, n: usize, hidden: usize, all: boo
             format!("{heads_of_queries} query heads are not a multiple of {kv_heads} key heads in layer {n}");
         return Err(config.error(problem));
     }
-    let (visible, kind, theta) = if all {
-        (Visible::ALL, "full_attention", 1_000_000.0)
+    let (window, kind, theta) = if all {
+        (AttentionWindow::ALL, "full_attention", 1_000_000.0)
     } else {
         let side = Some(config.size("sliding_window")?);
-        (Visible { before: side, after: side }, "sliding_attention", 10_000.0)
+        (AttentionWindow { before: side, after: side }, "sliding_attention", 10_000.0)
     };
     let bias = Bias::from(config.flag_or("attention_bias", false)?);
     let project = |name: &str, outputs: usize, inputs: usize| {
@@ -129,23 +130,23 @@ fn attention(config: &Json, weights: &Weights, n: usize, hidden: usize, all: boo
         key_norm: Some(key_norm),
         rotary: Some(rotary_by_layer_type(config, kind, "rope_theta", theta, head_dim)?),
         relative_bias: None,
-        visible,
+        window,
     })
 }
 
 /// The block that mixes in the per-layer embeddings, and the scale at the layer's end.
-fn side(
+fn per_layer_input(
     config: &Json,
     weights: &Weights,
     n: usize,
     hidden: usize,
     activation: Activation,
-) -> Result<SideSpec> {
+) -> Result<PerLayerInputSpec> {
     let size = config.size("hidden_size_per_layer_input")?;
     let name = |name: &str| format!("layers.{n}.ple_block.{name}");
     let because = "hidden_size_per_layer_input and hidden_size in config.json";
     let scale = weights.tensor(&format!("layers.{n}.layer_scalar"), &[1], "one number a layer")?;
-    Ok(SideSpec {
+    Ok(PerLayerInputSpec {
         gate: linear(weights, &name("per_layer_input_gate"), size, hidden, Bias::No, because)?,
         activation,
         project: linear(weights, &name("per_layer_projection"), hidden, size, Bias::No, because)?,

@@ -2,8 +2,8 @@
 //!
 //! Names and formulas: `transformers` `modeling_eurobert.py`.
 
-use super::Family;
 use super::common::decoder::{Biases, Traits, Windows, encoder};
+use super::family::Family;
 
 pub(super) const FAMILY: Family =
     Family { model_types: &["eurobert"], spec: |config, weights| encoder(config, weights, &TRAITS) };

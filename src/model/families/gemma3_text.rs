@@ -5,14 +5,15 @@
 //! Names and formulas: `transformers` `modeling_gemma3.py`. Norms store their weight's distance
 //! from 1.
 
-use super::Family;
 use super::common::decoder::{gated_mlp, layer_type, read_heads};
 use super::common::rope::rotary_by_layer_type;
 use super::common::{Bias, activation, linear, rms_norm};
-use crate::error::Result;
-use crate::model::files::Json;
+use super::family::Family;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
-use crate::model::weights::{ElementType, Tensor, Weights};
+use crate::model::tensor::{ElementType, Tensor};
+use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) const FAMILY: Family = Family { model_types: &["gemma3_text"], spec: encoder };
 
@@ -28,6 +29,7 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
         .map(|n| layer(config, weights, n, hidden))
         .collect::<Result<_>>()?;
     Ok(EncoderSpec {
+        overflows_f16: true,
         final_norm: Some(norm(config, weights, "norm", hidden)?),
         ..EncoderSpec::new(
             "gemma3_text",
@@ -74,16 +76,16 @@ fn sees_all(config: &Json, n: usize) -> Result<bool> {
 }
 
 /// The keys that layer `n` sees. Looking both ways, the window is shared by the two sides.
-fn visible(config: &Json, all: bool) -> Result<Visible> {
+fn window(config: &Json, all: bool) -> Result<AttentionWindow> {
     let both_ways = config.flag_or("use_bidirectional_attention", false)?;
     if all {
-        return Ok(if both_ways { Visible::ALL } else { Visible::CAUSAL });
+        return Ok(if both_ways { AttentionWindow::ALL } else { AttentionWindow::CAUSAL });
     }
     let window = config.size("sliding_window")?;
     Ok(if both_ways {
-        Visible { before: Some(window / 2), after: Some(window / 2) }
+        AttentionWindow { before: Some(window / 2), after: Some(window / 2) }
     } else {
-        Visible { before: Some(window - 1), after: Some(0) }
+        AttentionWindow { before: Some(window - 1), after: Some(0) }
     })
 }
 
@@ -118,7 +120,7 @@ fn layer(config: &Json, weights: &Weights, n: usize, hidden: usize) -> Result<La
         value_norm: None,
         rotary: Some(rotary),
         relative_bias: None,
-        visible: visible(config, all)?,
+        window: window(config, all)?,
     };
     let intermediate = config.size("intermediate_size")?;
     let activation = activation(config, "hidden_activation", "gelu_pytorch_tanh")?;

@@ -4,15 +4,15 @@
 //! Names and formulas: `transformers` `modeling_gte.py`; the hub's files use the names of Alibaba's
 //! own code.
 
-use super::Family;
 use super::common::rotary_post_norm::{
     Parts, Shape, embedding, has_native_names, layer, linear_as_stored, native_layer,
 };
 use super::common::{Bias, layer_norm};
-use crate::error::Result;
-use crate::model::files::Json;
+use super::family::Family;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 use serde_json::Value;
 
 pub(super) const FAMILY: Family = Family { model_types: &["gte", "new"], spec: encoder };

@@ -5,10 +5,10 @@
 //! vendor's `modeling_bert.py`, in the repositories that `auto_map` names.
 
 use super::common::{Bias, activation_named, head_dim, layer_norm, linear};
-use crate::error::Result;
-use crate::model::files::Json;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let hidden = config.size("hidden_size")?;
@@ -60,7 +60,7 @@ fn layer(config: &Json, weights: &Weights, prefix: &str, hidden: usize, eps: f32
         value_norm: None,
         rotary: None,
         relative_bias: Some(RelativeBiasSpec::Linear),
-        visible: Visible::ALL,
+        window: AttentionWindow::ALL,
     };
     let code = weights.has(&format!("{prefix}.mlp.up_gated_layer.weight"));
     let names =

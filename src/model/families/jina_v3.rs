@@ -3,13 +3,13 @@
 //!
 //! Names and formulas: `transformers` `modeling_jina_embeddings_v3.py`.
 
-use super::Family;
 use super::common::rotary_post_norm::{Parts, Shape, embedding, layer, linear_as_stored};
 use super::common::{Bias, layer_norm};
-use crate::error::Result;
-use crate::model::files::Json;
+use super::family::Family;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) const FAMILY: Family = Family { model_types: &["jina_embeddings_v3"], spec: encoder };
 

@@ -2,8 +2,8 @@
 //!
 //! Names and formulas: `transformers` `modeling_llama.py`.
 
-use super::Family;
 use super::common::decoder::{Biases, Traits, Windows, causal_by_default, encoder};
+use super::family::Family;
 
 pub(super) const FAMILY: Family =
     Family { model_types: &["llama"], spec: |config, weights| encoder(config, weights, &TRAITS) };

@@ -5,13 +5,13 @@
 
 mod albert;
 mod bert;
-mod common;
+pub(in crate::model) mod common;
 mod distilbert;
 mod embedding_gemma2;
 mod eurobert;
+mod family;
 mod gemma3_text;
 mod gte;
-mod heads;
 mod jina_bert;
 mod jina_v3;
 mod llama;
@@ -22,24 +22,14 @@ mod nomic_bert;
 mod qwen2;
 mod qwen3;
 mod roberta;
-pub(crate) mod static_embedding;
 mod t5;
 mod xlm_roberta;
 
-pub(crate) use heads::{classification_head, language_model_head};
-
-use super::files::Json;
 use super::spec::EncoderSpec;
 use super::weights::Weights;
-use crate::error::Result;
-
-/// How to read the models of one architecture.
-pub(crate) struct Family {
-    /// Its names for `model_type` in config.json.
-    pub(crate) model_types: &'static [&'static str],
-    /// Reads the configuration and finds the tensors.
-    pub(crate) spec: fn(&Json, &Weights) -> Result<EncoderSpec>,
-}
+use crate::error::ModelResult as Result;
+use crate::source::Json;
+use family::Family;
 
 /// All families.
 const FAMILIES: &[&Family] = &[

@@ -3,14 +3,14 @@
 //!
 //! Names and formulas: `transformers` `modeling_modernbert.py`.
 
-use super::Family;
 use super::common::decoder::layer_type;
 use super::common::rope::rotary_by_layer_type;
 use super::common::{Bias, activation, check_rotary_heads, head_dim, layer_norm, linear};
-use crate::error::Result;
-use crate::model::files::Json;
+use super::family::Family;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) const FAMILY: Family = Family { model_types: &["modernbert"], spec: encoder };
 
@@ -79,16 +79,16 @@ fn layer(
         )
     };
     let norm = |part: &str| layer_norm(weights, &name(part), hidden, eps, norm_bias).map(Some);
-    let (visible, rotary) = if sees_all(config, n)? {
+    let (window, rotary) = if sees_all(config, n)? {
         let rotary =
             rotary_by_layer_type(config, "full_attention", "global_rope_theta", 160_000.0, head_dim)?;
-        (Visible::ALL, rotary)
+        (AttentionWindow::ALL, rotary)
     } else {
         // As many keys on each side as half of the window.
         let side = Some(config.size_or("local_attention", 128)? / 2);
         let rotary =
             rotary_by_layer_type(config, "sliding_attention", "local_rope_theta", 10_000.0, head_dim)?;
-        (Visible { before: side, after: side }, rotary)
+        (AttentionWindow { before: side, after: side }, rotary)
     };
     let attention = AttentionSpec {
         heads,
@@ -102,7 +102,7 @@ fn layer(
         value_norm: None,
         rotary: Some(rotary),
         relative_bias: None,
-        visible,
+        window,
     };
     // The first half goes through the activation, the second multiplies.
     let gate_up = project("mlp.Wi", 2 * intermediate, hidden, mlp_bias)?;

@@ -2,14 +2,15 @@
 //!
 //! Names and formulas: `transformers` `modeling_mpnet.py`.
 
+use super::bert;
 use super::common::post_norm::{Names, layer};
 use super::common::{Bias, layer_norm};
+use super::family::Family;
 use super::roberta::first_position;
-use super::{Family, bert};
-use crate::error::Result;
-use crate::model::files::Json;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) const FAMILY: Family = Family { model_types: &["mpnet"], spec: encoder };
 

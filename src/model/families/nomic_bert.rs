@@ -5,16 +5,16 @@
 //! Names and formulas: `transformers` `modeling_nomic_bert.py`; the hub's files use the names of
 //! nomic's own code, and GPT-2's for some configuration keys.
 
-use super::Family;
 use super::common::rope::rotary;
 use super::common::rotary_post_norm::{
     Parts, Shape, embedding, has_native_names, layer, linear_as_stored, native_layer,
 };
 use super::common::{Bias, check_rotary_heads, head_dim, layer_norm};
-use crate::error::Result;
-use crate::model::files::Json;
+use super::family::Family;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) const FAMILY: Family = Family { model_types: &["nomic_bert"], spec: encoder };
 
@@ -75,7 +75,7 @@ fn stretched(config: &Json, head_dim: usize) -> Result<RotarySpec> {
             )));
         }
         let trained = config.size_or("max_trained_positions", 2048)?;
-        rotary.stretch = Some(StretchSpec { theta, factor, trained });
+        rotary.dynamic_ntk = Some(DynamicNtkSpec { theta, factor, trained });
     }
     Ok(rotary)
 }

@@ -3,13 +3,13 @@
 //!
 //! Names and formulas: `transformers` `modeling_qwen3.py`.
 
-use super::Family;
 use super::common::decoder::{Biases, Traits, Windows, causal_by_default, encoder};
 use super::common::{Bias, linear};
-use crate::error::Result;
-use crate::model::files::Json;
+use super::family::Family;
+use crate::error::ModelResult as Result;
 use crate::model::spec::EncoderSpec;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) const FAMILY: Family = Family { model_types: &["qwen3"], spec: with_projection };
 

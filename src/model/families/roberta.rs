@@ -2,11 +2,12 @@
 //!
 //! Names and formulas: `transformers` `modeling_roberta.py`.
 
-use super::{Family, bert};
-use crate::error::Result;
-use crate::model::files::Json;
+use super::bert;
+use super::family::Family;
+use crate::error::ModelResult as Result;
 use crate::model::spec::EncoderSpec;
 use crate::model::weights::Weights;
+use crate::source::Json;
 use serde_json::Value;
 
 pub(super) const FAMILY: Family =

@@ -3,12 +3,12 @@
 //!
 //! Names and formulas: `transformers` `modeling_t5.py`.
 
-use super::Family;
 use super::common::{Bias, activation_named, linear, rms_norm};
-use crate::error::Result;
-use crate::model::files::Json;
+use super::family::Family;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 pub(super) const FAMILY: Family = Family { model_types: &["t5"], spec: encoder };
 
@@ -33,6 +33,7 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let final_norm = rms_norm(weights, "encoder.final_layer_norm", hidden, eps, "d_model in config.json")?;
     // Any length works; models say how long a text they were trained for.
     Ok(EncoderSpec {
+        overflows_f16: true,
         final_norm: Some(final_norm),
         ..EncoderSpec::new("t5", hidden, None, embedding, layers)
     })
@@ -92,7 +93,7 @@ fn layer(
         value_norm: None,
         rotary: None,
         relative_bias: Some(bias.clone()),
-        visible: Visible::ALL,
+        window: AttentionWindow::ALL,
     };
     Ok(LayerSpec {
         attention_pre_norm: norm(0)?,

@@ -1,7 +1,8 @@
 //! XLM-RoBERTa: the RoBERTa architecture with a multilingual vocabulary. jina-embeddings-v3 says in
 //! its configuration that it is one too, and is not.
 
-use super::{Family, jina_v3, roberta};
+use super::family::Family;
+use super::{jina_v3, roberta};
 
 pub(super) const FAMILY: Family = Family {
     model_types: &["xlm-roberta"],

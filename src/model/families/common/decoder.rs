@@ -3,10 +3,10 @@
 
 use super::rope::rotary;
 use super::{Bias, activation, check_rotary_heads, head_dim, linear, rms_norm};
-use crate::error::Result;
-use crate::model::files::Json;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 use serde_json::Value;
 
 /// What sets one family apart from the others.
@@ -155,7 +155,7 @@ pub(in super::super) fn layer_type(config: &Json, n: usize) -> Result<Option<&st
 }
 
 /// Which keys the queries of layer `n` see.
-fn visible(config: &Json, n: usize, causal: bool, windows: Windows) -> Result<Visible> {
+fn window(config: &Json, n: usize, causal: bool, windows: Windows) -> Result<AttentionWindow> {
     let by_flags = || -> Result<bool> {
         Ok(config.flag_or("use_sliding_window", false)? && n >= config.size_or("max_window_layers", 28)?)
     };
@@ -172,10 +172,13 @@ fn visible(config: &Json, n: usize, causal: bool, windows: Windows) -> Result<Vi
         },
     };
     match (windowed, causal) {
-        (false, true) => Ok(Visible::CAUSAL),
-        (false, false) => Ok(Visible::ALL),
+        (false, true) => Ok(AttentionWindow::CAUSAL),
+        (false, false) => Ok(AttentionWindow::ALL),
         // The window counts the query's own position.
-        (true, true) => Ok(Visible { before: Some(config.size("sliding_window")? - 1), ..Visible::CAUSAL }),
+        (true, true) => Ok(AttentionWindow {
+            before: Some(config.size("sliding_window")? - 1),
+            ..AttentionWindow::CAUSAL
+        }),
         (true, false) => Err(config.unsupported("sliding window", "in both directions", "in causal models")),
     }
 }
@@ -217,7 +220,7 @@ fn layer(config: &Json, weights: &Weights, n: usize, shape: &Shape, traits: &Tra
         value_norm: None,
         rotary: Some(shape.rotary.clone()),
         relative_bias: None,
-        visible: visible(config, n, shape.causal, traits.windows)?,
+        window: window(config, n, shape.causal, traits.windows)?,
     };
     let mlp = gated_mlp(config, weights, n, hidden, intermediate, activation(config, "hidden_act", "silu")?)?;
     Ok(LayerSpec {

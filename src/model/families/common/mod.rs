@@ -6,18 +6,18 @@ pub(super) mod post_norm;
 pub(super) mod rope;
 pub(super) mod rotary_post_norm;
 
-use crate::error::Result;
-use crate::model::files::Json;
+use crate::error::ModelResult as Result;
 use crate::model::spec::{Activation, LinearSpec, NormKind, NormSpec};
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 /// The activation function under `key`, by its name in transformers' `ACT2FN`.
-pub(super) fn activation(config: &Json, key: &str, default: &str) -> Result<Activation> {
+pub(in crate::model) fn activation(config: &Json, key: &str, default: &str) -> Result<Activation> {
     activation_named(config, config.text(key)?.unwrap_or(default))
 }
 
 /// The activation function of this name in transformers' `ACT2FN`.
-pub(super) fn activation_named(config: &Json, name: &str) -> Result<Activation> {
+pub(in crate::model) fn activation_named(config: &Json, name: &str) -> Result<Activation> {
     Ok(match name {
         "gelu" | "gelu_python" => Activation::GeluErf,
         "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_python_tanh" => Activation::GeluTanh,
@@ -33,7 +33,7 @@ pub(super) fn activation_named(config: &Json, name: &str) -> Result<Activation> 
 
 /// Whether a linear layer has a bias tensor.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bias {
+pub(in crate::model) enum Bias {
     Yes,
     No,
 }
@@ -45,7 +45,7 @@ impl From<bool> for Bias {
 }
 
 /// The linear layer `name.weight` `[outputs, inputs]` and `name.bias` `[outputs]`.
-pub(super) fn linear(
+pub(in crate::model) fn linear(
     weights: &Weights,
     name: &str,
     outputs: usize,
@@ -63,7 +63,7 @@ pub(super) fn linear(
 
 /// The LayerNorm `name.weight` and, if there is one, `name.bias`; old files call them `gamma` and
 /// `beta`.
-pub(super) fn layer_norm(
+pub(in crate::model) fn layer_norm(
     weights: &Weights,
     name: &str,
     size: usize,
@@ -82,7 +82,7 @@ pub(super) fn layer_norm(
 }
 
 /// The RMSNorm `name.weight`.
-pub(super) fn rms_norm(
+pub(in crate::model) fn rms_norm(
     weights: &Weights,
     name: &str,
     size: usize,
@@ -94,7 +94,7 @@ pub(super) fn rms_norm(
 }
 
 /// `hidden / heads`, which must be whole.
-pub(super) fn head_dim(config: &Json, hidden: usize, heads: usize) -> Result<usize> {
+pub(in crate::model) fn head_dim(config: &Json, hidden: usize, heads: usize) -> Result<usize> {
     if hidden.is_multiple_of(heads) {
         return Ok(hidden / heads);
     }
@@ -104,7 +104,7 @@ pub(super) fn head_dim(config: &Json, hidden: usize, heads: usize) -> Result<usi
 }
 
 /// An even size of a head, as rotary positions need it, that cannot make products overflow.
-pub(super) fn check_rotary_heads(config: &Json, heads: usize, head_dim: usize) -> Result<()> {
+pub(in crate::model) fn check_rotary_heads(config: &Json, heads: usize, head_dim: usize) -> Result<()> {
     if head_dim.is_multiple_of(2) && head_dim <= 1 << 16 && heads <= 1 << 16 {
         return Ok(());
     }

@@ -1,10 +1,10 @@
 //! The layer of BERT and its kin: LayerNorm after each addition, biases everywhere, full attention.
 
 use super::{Bias, head_dim, layer_norm, linear};
-use crate::error::Result;
-use crate::model::files::Json;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 /// The sizes of a layer.
 pub(in super::super) struct Shape {
@@ -61,7 +61,7 @@ pub(in super::super) fn layer(
         value_norm: None,
         rotary: None,
         relative_bias,
-        visible: Visible::ALL,
+        window: AttentionWindow::ALL,
     };
     let mlp = DenseMlpSpec {
         up: dense(names.up, intermediate, hidden)?,

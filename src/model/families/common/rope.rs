@@ -2,9 +2,9 @@
 //!
 //! Formulas: transformers, `modeling_rope_utils.py`.
 
-use crate::error::Result;
-use crate::model::files::Json;
+use crate::error::ModelResult as Result;
 use crate::model::spec::RotarySpec;
+use crate::source::Json;
 use std::f64::consts::PI;
 
 /// The frequencies that config.json asks for, for heads of `head_dim`.

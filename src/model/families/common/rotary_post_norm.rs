@@ -3,10 +3,10 @@
 
 use super::rope::rotary;
 use super::{Bias, activation, check_rotary_heads, head_dim, layer_norm, linear};
-use crate::error::Result;
-use crate::model::files::Json;
+use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
+use crate::source::Json;
 
 /// The sizes of a layer, and the frequencies that all layers share.
 pub(in super::super) struct Shape {
@@ -61,7 +61,7 @@ pub(in super::super) fn layer(shape: &Shape, parts: Parts) -> LayerSpec {
         value_norm: None,
         rotary: Some(shape.rotary.clone()),
         relative_bias: None,
-        visible: Visible::ALL,
+        window: AttentionWindow::ALL,
     };
     LayerSpec {
         attention_post_norm: Some(parts.attention_norm),

@@ -1,0 +1,262 @@
+//! All arguments.
+
+mod bench;
+mod model;
+mod parse;
+mod task;
+
+pub(crate) use bench::{BenchCommand, BenchKernelsArguments, BenchModelArguments};
+pub(crate) use model::ModelArguments;
+pub(crate) use task::TaskArguments;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use parse::{named, parse};
+use std::path::PathBuf;
+use taskvec::{OutputType, Similarity, Task};
+
+/// Task-aware text embeddings: the vector of a text depends on what it is for.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Print or write the vectors of texts
+    Embed(EmbedArguments),
+    /// Show what a model sees of a text: prompt, tokens, which of them are pooled, adapter
+    Explain(ExplainArguments),
+    /// Show how tasks move the vectors of texts: a table of cosines, and a picture
+    Compare(CompareArguments),
+    /// Print how alike texts are
+    Similarity(SimilarityArguments),
+    /// Sort documents by how relevant a reranker finds them for a query
+    #[command(mut_arg("model", |model| model.required(true).help(
+        "Model folder of a reranker, or a model of the Hugging Face Hub as ORG/NAME or ORG/NAME@REVISION, which is \
+         downloaded once, such as cross-encoder/ms-marco-MiniLM-L6-v2; there is no built-in one")))]
+    Rerank(RerankArguments),
+    /// Say whether the vectors of two files, or of a file and a model, may be compared
+    Verify(VerifyArguments),
+    /// Show what a model is made of and what each task does with it
+    Inspect(InspectArguments),
+    /// List the models that are known, and which of them are in the cache
+    Models(ModelsArguments),
+    /// List what this machine can compute on
+    Devices,
+    /// Measure kernels and models on this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Print a script that completes this command's arguments in a shell
+    Completions(CompletionsArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
+pub(crate) struct EmbedArguments {
+    /// Texts to embed; a single - is standard input, one text a line
+    #[arg(value_name = "TEXT", conflicts_with = "input")]
+    pub(crate) texts: Vec<String>,
+    /// Read texts from a file; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// What the input file holds [default: lines]
+    #[arg(long, value_enum)]
+    pub(crate) input_format: Option<InputFormat>,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+/// What to write, and where.
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArguments {
+    /// How to write vectors [default: as the ending of --output says, else table]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Write to a file, which appears whole or not at all [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// What to give for each text: bge-m3 has all three, ColBERT tokens, SPLADE sparse
+    #[arg(long, value_enum, default_value_t = Give::Dense)]
+    pub(crate) give: Give,
+    /// Split each text into pieces of at most N tokens, and give a vector for each that knows the
+    /// whole text (late chunking)
+    #[arg(long, value_name = "N")]
+    pub(crate) pieces: Option<usize>,
+    /// The type of values
+    #[arg(long = "type", value_parser = named(OutputType::ALL, OutputType::name), value_name = "TYPE", default_value = "f32")]
+    pub(crate) output_type: OutputType,
+    /// Ranges for int8 and uint8: a JSON file with the least and largest value of each dimension
+    #[arg(long, value_name = "FILE", conflicts_with = "calibrate")]
+    pub(crate) ranges: Option<PathBuf>,
+    /// Take the ranges for int8 and uint8 from the vectors of these texts, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibrate: Option<PathBuf>,
+    /// Write the ranges that were taken with --calibrate
+    #[arg(long, value_name = "FILE", requires = "calibrate")]
+    pub(crate) save_ranges: Option<PathBuf>,
+    /// In JSON, write a vector as the base64 of its bytes
+    #[arg(long)]
+    pub(crate) base64: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InputFormat {
+    /// One text a line
+    Lines,
+    /// One JSON object a line, with the text under "text" and, if there is one, its title under "title"
+    Jsonl,
+}
+
+impl OutputArguments {
+    /// The format that is asked for, or that the output file's ending names.
+    pub(crate) fn format(&self) -> Format {
+        let ending = self.output.as_ref().and_then(|file| file.extension()?.to_str());
+        let named = ending.and_then(|ending| Format::from_str(ending, true).ok());
+        self.format.or(named).unwrap_or(Format::Table)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For reading: the first values of each vector
+    Table,
+    /// One JSON object with all vectors and how they were made
+    Json,
+    /// One JSON object a text: index, embedding, tokens, truncated, fingerprint
+    Jsonl,
+    /// A NumPy array, [texts, dimensions]
+    Npy,
+    /// A safetensors file with the tensor "embeddings", [texts, dimensions]
+    Safetensors,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Give {
+    /// One vector
+    Dense,
+    /// Weights of entries of the vocabulary
+    Sparse,
+    /// A vector for each token
+    Tokens,
+}
+
+#[derive(Args)]
+pub(crate) struct InspectArguments {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArguments {
+    /// The text
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: String,
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct CompareArguments {
+    /// Texts, each embedded for every task
+    #[arg(value_name = "TEXT", required = true)]
+    pub(crate) texts: Vec<String>,
+    /// The tasks, with commas between them, or all
+    #[arg(long, value_parser = tasks, value_name = "TASK,…", default_value = "all")]
+    pub(crate) tasks: Tasks,
+    /// Write the cosines as a picture
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+/// Some tasks.
+#[derive(Clone)]
+pub(crate) struct Tasks(pub(crate) Vec<Task>);
+
+fn tasks(list: &str) -> Result<Tasks, String> {
+    if list == "all" {
+        return Ok(Tasks(Task::ALL.to_vec()));
+    }
+    list.split(',').map(parse::<Task>).collect::<Result<_, _>>().map(Tasks)
+}
+
+#[derive(Args)]
+pub(crate) struct SimilarityArguments {
+    /// Texts to compare
+    #[arg(value_name = "TEXT", required = true, num_args = 2..)]
+    pub(crate) texts: Vec<String>,
+    /// How alike is measured [default: what the model's files name, else cosine]
+    #[arg(long, value_parser = named(Similarity::ALL, Similarity::name), value_name = "NAME")]
+    pub(crate) by: Option<Similarity>,
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct RerankArguments {
+    /// The query
+    #[arg(value_name = "QUERY")]
+    pub(crate) query: String,
+    /// Documents
+    #[arg(value_name = "DOCUMENT", conflicts_with = "input")]
+    pub(crate) texts: Vec<String>,
+    /// Read documents from a file, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Print this many
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// Print a JSON list: index, score, tokens, truncated
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArguments {
+    /// A file that `taskvec embed` wrote (json, jsonl, npy or safetensors)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Another one; without it, the vectors that the model gives with the task arguments
+    #[arg(value_name = "FILE")]
+    pub(crate) other: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct ModelsArguments {
+    /// Only those with this in their name
+    #[arg(value_name = "PART")]
+    pub(crate) part: Option<String>,
+    /// Only those in the cache
+    #[arg(long)]
+    pub(crate) cached: bool,
+    /// Print a JSON list
+    #[arg(long)]
+    pub(crate) json: bool,
+}

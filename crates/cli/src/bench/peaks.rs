@@ -1,0 +1,47 @@
+//! What one core does at best.
+
+use super::measure::{products_per_second, seconds_of};
+use super::point::Point;
+use std::time::Duration;
+use taskvec_kernels::{Isa, Storage, read_memory};
+
+/// How long each kernel is measured in a round.
+pub(super) const TIME: Duration = Duration::from_millis(50);
+
+pub(super) const STORAGES: [(Storage, &str); 3] =
+    [(Storage::F32, "f32"), (Storage::Bf16, "bf16"), (Storage::Int8, "int8")];
+
+/// What one core does at best.
+pub(super) struct Peaks {
+    /// Name of the storage and arithmetic, in operations (a multiply-add is two) per second.
+    pub(super) arithmetic: Vec<(&'static str, f64)>,
+    /// Size that is read again and again, in bytes, and bytes per second.
+    pub(super) memory: Vec<(&'static str, usize, f64)>,
+}
+
+impl Peaks {
+    pub(super) fn measure(isa: Isa) -> Peaks {
+        let arithmetic =
+            STORAGES.iter().map(|&(storage, name)| (name, 2.0 * products_per_second(isa, storage, 6 * TIME)));
+        let arithmetic = arithmetic.collect();
+        let memory = [("16 KiB", 1 << 14), ("256 KiB", 1 << 18), ("8 MiB", 1 << 23), ("256 MiB", 1 << 28)];
+        let memory = memory.into_iter().map(|(name, bytes)| {
+            let buffer = vec![1.0f32; bytes / size_of::<f32>()];
+            let seconds = seconds_of(6 * TIME, || read_memory(isa, &buffer));
+            (name, bytes, bytes as f64 / seconds)
+        });
+        Peaks { arithmetic, memory: memory.collect() }
+    }
+
+    /// Bytes per second from the smallest memory that holds this many; the last one holds any.
+    pub(super) fn bandwidth(&self, bytes: f64) -> f64 {
+        let holds = self.memory.iter().find(|(_, size, _)| bytes <= 2.0 * *size as f64);
+        holds.or(self.memory.last()).map_or(f64::NAN, |(_, _, bandwidth)| *bandwidth)
+    }
+
+    /// What the machine allows a kernel: the lower of arithmetic and memory.
+    pub(super) fn bound(&self, point: &Point) -> f64 {
+        let memory = self.bandwidth(point.bytes) * point.operations / point.bytes;
+        point.peak.min(memory)
+    }
+}

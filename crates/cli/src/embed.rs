@@ -1,0 +1,245 @@
+//! `taskvec embed`
+
+use crate::arguments::{EmbedArguments, Format, Give, InputFormat, OutputArguments};
+use crate::input::{self, Item};
+use crate::outcome::{Failure, Outcome};
+use crate::progress::Progress;
+use crate::records::{Heading, Record, Records, Values};
+use crate::sink::Sink;
+use crate::warnings::Warnings;
+use serde_json::json;
+use std::sync::Arc;
+use taskvec::{
+    EmbedOptions, Embedder, Error, Output, OutputType, Piece, Prompt, Quantized, Ranges, Request,
+    SparseVector, TokenVectors, Value, quantize,
+};
+
+pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
+    let items = input::items(&arguments.texts, arguments.input.as_deref(), arguments.input_format)?;
+    let output = &arguments.output;
+    check(output)?;
+    let sink = Sink::open(output.output.as_deref())?; // before the work, so that it is not done for nothing
+    let embedder = arguments.model.open(arguments.task.dimensions)?;
+    let options = Arc::new(arguments.task.options());
+    let ranges = ranges(output, &embedder, &options)?;
+    let records = Records::new(sink, output.format(), output.output.is_none(), output.base64)?;
+    let mut warnings = Warnings::default();
+    warnings.about_dimensions(&embedder, arguments.task.dimensions);
+    let typed = |vector: &[f32]| quantize(vector, output.output_type, ranges.as_ref());
+    let mut work = Work {
+        embedder: &embedder,
+        options,
+        output,
+        rows: items.len(),
+        records,
+        warnings,
+        progress: Progress::of(items.len()),
+    };
+    match (output.give, output.pieces) {
+        (Give::Dense, None) => {
+            let requests = items.iter().map(|item| work.request(item));
+            let requests: Vec<Request<'_>> = requests.collect();
+            work.write_all(requests, |_, vector: Vec<f32>| {
+                Ok(vec![(Values::Vector(typed(&vector)?), None)])
+            })?;
+        }
+        (Give::Dense, Some(tokens)) => work.write_pieces(&items, tokens, &typed)?,
+        (Give::Sparse, _) => {
+            let requests: Vec<Request<'_>> = items.iter().map(|item| work.request(item)).collect();
+            work.write_all(requests, |_, vector: SparseVector| Ok(vec![(Values::Sparse(vector), None)]))?;
+        }
+        (Give::Tokens, _) => {
+            let requests: Vec<Request<'_>> = items.iter().map(|item| work.request(item)).collect();
+            work.write_all(requests, |_, tokens: TokenVectors| {
+                let vectors = tokens.values.chunks_exact(tokens.dimensions).map(&typed);
+                let vectors: Vec<Quantized> = vectors.collect::<Result<_, _>>()?;
+                Ok(vec![(Values::Tokens(tokens.ids, vectors), None)])
+            })?;
+        }
+    }
+    work.progress.finish();
+    work.warnings.print(&embedder);
+    work.records.finish()
+}
+
+/// A value to be written, and for a piece the text's position and the piece's first and last byte.
+type Written = (Values, Option<(usize, usize, usize)>);
+
+/// What is under way.
+struct Work<'w> {
+    embedder: &'w Embedder,
+    options: Arc<EmbedOptions>,
+    output: &'w OutputArguments,
+    /// Records that will be written.
+    rows: usize,
+    records: Records,
+    warnings: Warnings,
+    progress: Progress,
+}
+
+impl Work<'_> {
+    fn request<'i>(&self, item: &'i Item) -> Request<'i> {
+        let request = Request::new(item.text.as_str()).options(self.options.clone());
+        match &item.title {
+            Some(title) => request.title(title.as_str()),
+            None => request,
+        }
+    }
+
+    /// Writes the records of all requests, as `values` makes them of each result and its position.
+    fn write_all<T: Value>(
+        &mut self,
+        requests: Vec<Request<'_>>,
+        values: impl Fn(usize, T) -> Result<Vec<Written>, Error>,
+    ) -> Outcome {
+        let mut begun = false;
+        for (i, result) in self.embedder.stream_of(requests).stop_at_first_error().enumerate() {
+            let output: Output<T> = result?;
+            if !begun {
+                self.begin(&output.prompt)?;
+                begun = true;
+            }
+            self.warnings.note(&output);
+            let (tokens, untruncated) = (output.tokens, output.untruncated_tokens);
+            for (values, piece) in values(i, output.value)? {
+                self.records.write(&Record { values, piece, tokens, untruncated })?;
+            }
+            self.progress.set(i + 1);
+        }
+        if !begun {
+            self.begin(&self.embedder.prompt(self.options.clone())?)?;
+        }
+        Ok(())
+    }
+
+    /// A record for each piece of each text; a text without any has none.
+    fn write_pieces(
+        &mut self,
+        items: &[Item],
+        tokens: usize,
+        typed: &impl Fn(&[f32]) -> Result<Quantized, Error>,
+    ) -> Outcome {
+        let mut requests = Vec::new();
+        let mut places = Vec::new();
+        self.rows = 0;
+        for (place, item) in items.iter().enumerate() {
+            let ends = self.embedder.split(&item.text, tokens)?;
+            if !ends.is_empty() {
+                self.rows += ends.len();
+                places.push(place);
+                requests.push(self.request(item).pieces(ends));
+            }
+        }
+        self.write_all(requests, |i, pieces: Vec<Piece>| {
+            let record = |piece: Piece| -> Result<Written, Error> {
+                let place = (places[i], piece.bytes.start, piece.bytes.end);
+                Ok((Values::Piece(typed(&piece.vector)?, piece.tokens), Some(place)))
+            };
+            pieces.into_iter().map(record).collect()
+        })
+    }
+
+    /// Writes what stands before the first record.
+    fn begin(&mut self, prompt: &Prompt) -> Outcome {
+        let heading = heading(self.embedder, &self.options, self.output, self.rows, prompt)?;
+        self.records.begin(heading)
+    }
+}
+
+/// Arguments that contradict each other.
+fn check(output: &OutputArguments) -> Outcome {
+    let usage = |problem: &str| Err(Failure::Usage(problem.to_owned()));
+    if output.give != Give::Dense && matches!(output.format(), Format::Npy | Format::Safetensors) {
+        return usage(
+            "--give sparse and tokens have a length of their own for each text: use --format json or jsonl",
+        );
+    }
+    if output.give == Give::Sparse && output.output_type != OutputType::F32 {
+        return usage("--type is for vectors, and --give sparse gives weights");
+    }
+    if output.pieces.is_some() && output.give != Give::Dense {
+        return usage("--pieces gives one vector a piece, so it goes with --give dense");
+    }
+    let has_ranges = output.ranges.is_some() || output.calibrate.is_some();
+    if has_ranges && !output.output_type.needs_ranges() {
+        return usage("--ranges and --calibrate are for --type int8 and uint8");
+    }
+    if !has_ranges && output.output_type.needs_ranges() {
+        return usage("--type int8 and uint8 need --ranges FILE, or --calibrate FILE with a sample of texts");
+    }
+    if output.base64 && !matches!(output.format(), Format::Json | Format::Jsonl) {
+        return usage("--base64 is for --format json and jsonl");
+    }
+    Ok(())
+}
+
+fn ranges(
+    output: &OutputArguments,
+    embedder: &Embedder,
+    options: &Arc<EmbedOptions>,
+) -> Outcome<Option<Ranges>> {
+    if let Some(file) = &output.ranges {
+        let text = String::from_utf8_lossy(&input::read(file)?).into_owned();
+        return Ok(Some(
+            Ranges::from_json(&text).map_err(|e| Failure::Failed(format!("{}: {e:#}", file.display())))?,
+        ));
+    }
+    let Some(file) = &output.calibrate else {
+        return Ok(None);
+    };
+    let texts: Vec<String> =
+        input::from_file(file, InputFormat::Lines)?.into_iter().map(|item| item.text).collect();
+    let vectors: Vec<Vec<f32>> = match output.give {
+        Give::Tokens => {
+            let tokens = embedder.embed_tokens(&texts, options.clone())?;
+            let rows = tokens.iter().flat_map(|t| t.value.values.chunks_exact(t.value.dimensions));
+            rows.map(<[f32]>::to_vec).collect()
+        }
+        _ => embedder
+            .embed_batch(&texts, options.clone())?
+            .into_iter()
+            .map(|embedding| embedding.value)
+            .collect(),
+    };
+    let ranges = Ranges::of(&vectors)?;
+    if vectors.len() < 100 {
+        eprintln!(
+            "taskvec: warning: ranges from {} vectors only; a hundred or more are wanted",
+            vectors.len()
+        );
+    }
+    if let Some(file) = &output.save_ranges {
+        let mut sink = Sink::open(Some(file))?;
+        sink.write(ranges.to_json().as_bytes())?;
+        sink.finish()?;
+    }
+    Ok(Some(ranges))
+}
+
+fn heading(
+    embedder: &Embedder,
+    options: &Arc<EmbedOptions>,
+    output: &OutputArguments,
+    rows: usize,
+    prompt: &Prompt,
+) -> Outcome<Heading> {
+    let space = embedder.space(options.clone())?;
+    let fingerprint = match Records::has_fingerprint(output.format()) {
+        true => space.fingerprint().to_string(),
+        false => String::new(),
+    };
+    let dimensions = space.dimensions();
+    let about = json!({
+        "model": embedder.model(),
+        "device": embedder.device().name,
+        "dimensions": dimensions,
+        "type": output.output_type.name(),
+        "prompt": prompt.text,
+        "suffix": prompt.suffix,
+        "adapter": prompt.adapter,
+        "prompt_source": prompt.source.to_string(),
+        "note": prompt.note.as_ref().map(ToString::to_string),
+        "fingerprint": fingerprint,
+    });
+    Ok(Heading { rows, dimensions, output_type: output.output_type, fingerprint, about })
+}

@@ -1,0 +1,60 @@
+//! The `taskvec` command: a thin layer over the library.
+#![deny(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod arguments;
+mod bench;
+mod compare;
+mod completions;
+mod devices;
+mod embed;
+mod explain;
+mod hub;
+mod input;
+mod inspect;
+mod models;
+mod outcome;
+mod progress;
+mod records;
+mod rerank;
+mod similarity;
+mod sink;
+mod text;
+mod verify;
+mod warnings;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use outcome::Outcome;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    #[cfg(feature = "gpu")]
+    taskvec_gpu_unsafe::quiet_drivers();
+    // Wrong usage ends here, with clap's message and exit code 2.
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("taskvec: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Runs the command that the arguments name.
+fn run(arguments: &Arguments) -> Outcome {
+    match &arguments.command {
+        Command::Embed(arguments) => embed::run(arguments),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Devices => devices::run(),
+        Command::Bench(command) => bench::run(command),
+        Command::Similarity(arguments) => similarity::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
+        Command::Rerank(arguments) => rerank::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Models(arguments) => models::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+    }
+}

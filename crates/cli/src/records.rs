@@ -1,0 +1,255 @@
+//! Vectors in each output format.
+
+use crate::arguments::Format;
+use crate::outcome::{Failure, Outcome};
+use crate::sink::Sink;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+use std::io::IsTerminal;
+use taskvec::{OutputType, Quantized, SparseVector};
+
+/// What is written of one text.
+pub(crate) struct Record {
+    pub(crate) values: Values,
+    /// Which text it is a piece of, and from which byte to which.
+    pub(crate) piece: Option<(usize, usize, usize)>,
+    pub(crate) tokens: usize,
+    /// Tokens of the whole text.
+    pub(crate) untruncated: usize,
+}
+
+impl Record {
+    /// Tokens of a piece, or those that the model saw of the text.
+    fn own_tokens(&self) -> usize {
+        match &self.values {
+            Values::Piece(_, tokens) => *tokens,
+            _ => self.tokens,
+        }
+    }
+}
+
+/// What a model gives for a text.
+pub(crate) enum Values {
+    Vector(Quantized),
+    /// A piece's vector, and its own tokens.
+    Piece(Quantized, usize),
+    Sparse(SparseVector),
+    /// Token ids, and a vector for each.
+    Tokens(Vec<u32>, Vec<Quantized>),
+}
+
+/// What is known of all texts before the first.
+pub(crate) struct Heading {
+    pub(crate) rows: usize,
+    pub(crate) dimensions: usize,
+    pub(crate) output_type: OutputType,
+    /// Which vectors these may be compared with; empty where nothing asks for it.
+    pub(crate) fingerprint: String,
+    /// Model, device, prompt and so on.
+    pub(crate) about: Value,
+}
+
+/// Writes records as they come, in order.
+pub(crate) struct Records {
+    sink: Sink,
+    format: Format,
+    base64: bool,
+    fingerprint: String,
+    written: usize,
+}
+
+impl Records {
+    pub(crate) fn new(sink: Sink, format: Format, to_stdout: bool, base64: bool) -> Outcome<Records> {
+        let binary = matches!(format, Format::Npy | Format::Safetensors);
+        if binary && to_stdout && std::io::stdout().is_terminal() {
+            let problem = "this format is binary: give --output FILE, or send standard output somewhere";
+            return Err(Failure::Usage(problem.to_owned()));
+        }
+        Ok(Records { sink, format, base64, fingerprint: String::new(), written: 0 })
+    }
+
+    /// Whether the format has a place for a fingerprint.
+    pub(crate) fn has_fingerprint(format: Format) -> bool {
+        format != Format::Table
+    }
+
+    /// Writes what stands before the first record.
+    pub(crate) fn begin(&mut self, heading: Heading) -> Outcome {
+        self.fingerprint = heading.fingerprint.clone();
+        match self.format {
+            Format::Table => {
+                let dimensions = heading.dimensions;
+                let shown = match dimensions > SHOWN {
+                    true => format!("the first {SHOWN} of {dimensions} values; --format json prints all"),
+                    false => format!("{dimensions} values"),
+                };
+                self.sink.write(format!("index  tokens  vector ({shown})\n").as_bytes())
+            }
+            Format::Json => {
+                let head = heading.about.to_string();
+                let open = head.strip_suffix('}').unwrap_or(&head);
+                self.sink.write(format!("{open},\"embeddings\":[\n").as_bytes())
+            }
+            Format::Jsonl => Ok(()),
+            Format::Npy => self.sink.write(&npy_header(&heading)),
+            Format::Safetensors => self.sink.write(&safetensors_header(&heading)),
+        }
+    }
+
+    /// Writes the next record.
+    pub(crate) fn write(&mut self, record: &Record) -> Outcome {
+        let bytes = match (self.format, &record.values) {
+            (Format::Table, _) => table_row(self.written, record).into_bytes(),
+            (Format::Json, _) => {
+                let comma = if self.written == 0 { "" } else { ",\n" };
+                format!("{comma}{}", self.json_record(record, false)).into_bytes()
+            }
+            (Format::Jsonl, _) => format!("{}\n", self.json_record(record, true)).into_bytes(),
+            (Format::Npy | Format::Safetensors, Values::Vector(vector) | Values::Piece(vector, _)) => {
+                vector.to_bytes()
+            }
+            (Format::Npy | Format::Safetensors, _) => Vec::new(), // refused before the work
+        };
+        self.written += 1;
+        self.sink.write(&bytes)
+    }
+
+    /// Writes what stands after the last record, and makes all of it appear.
+    pub(crate) fn finish(mut self) -> Outcome {
+        if self.format == Format::Json {
+            self.sink.write(b"\n]}\n")?;
+        }
+        self.sink.finish()
+    }
+
+    /// `{"index", "embedding", "tokens", "truncated"}`, or the sparse and token-wise forms.
+    fn json_record(&self, record: &Record, with_fingerprint: bool) -> String {
+        let index = self.written;
+        let vector = |vector: &Quantized| match self.base64 {
+            true => format!("\"{}\"", BASE64_STANDARD.encode(vector.to_bytes())),
+            false => vector.to_json(),
+        };
+        let values = match &record.values {
+            Values::Vector(values) | Values::Piece(values, _) => {
+                format!("\"embedding\":{}", vector(values))
+            }
+            Values::Sparse(sparse) => {
+                let weights = vector(&Quantized::F32(sparse.values.clone()));
+                format!("\"indices\":{:?},\"values\":{weights}", sparse.indices)
+            }
+            Values::Tokens(ids, vectors) => {
+                let vectors: Vec<String> = vectors.iter().map(vector).collect();
+                format!("\"ids\":{ids:?},\"embeddings\":[{}]", vectors.join(","))
+            }
+        };
+        let (tokens, truncated) = (record.own_tokens(), record.untruncated > record.tokens);
+        let fingerprint = match with_fingerprint {
+            true => format!(",\"fingerprint\":\"{}\"", self.fingerprint),
+            false => String::new(),
+        };
+        let piece = record.piece.map_or_else(String::new, |(text, start, end)| {
+            format!("\"text\":{text},\"start\":{start},\"end\":{end},")
+        });
+        format!(
+            "{{\"index\":{index},{piece}{values},\"tokens\":{tokens},\"truncated\":{truncated}{fingerprint}}}"
+        )
+    }
+}
+
+/// Values of a row of the table at most.
+const SHOWN: usize = 8;
+
+fn table_row(index: usize, record: &Record) -> String {
+    let float = |value: f32| format!("{value:8.4}");
+    let (values, count): (Vec<String>, usize) = match &record.values {
+        Values::Vector(vector) | Values::Piece(vector, _) => {
+            let shown = match vector {
+                Quantized::F32(values) => values.iter().take(SHOWN).map(|value| float(*value)).collect(),
+                Quantized::F16(values) => {
+                    values.iter().take(SHOWN).map(|value| float(value.to_f32())).collect()
+                }
+                Quantized::Int8(values) => {
+                    values.iter().take(SHOWN).map(|value| format!("{value:4}")).collect()
+                }
+                Quantized::Uint8(values) => {
+                    values.iter().take(SHOWN).map(|value| format!("{value:4}")).collect()
+                }
+            };
+            (shown, vector.len())
+        }
+        Values::Sparse(sparse) => {
+            let entries = sparse.indices.iter().zip(&sparse.values).take(SHOWN);
+            (entries.map(|(index, value)| format!("{index}:{value:.4}")).collect(), sparse.indices.len())
+        }
+        Values::Tokens(ids, _) => (vec![format!("{} vectors", ids.len())], 1),
+    };
+    let more = if count > SHOWN { " …" } else { "" };
+    let cut = match record.untruncated > record.tokens {
+        true => format!("  (cut from {} tokens)", record.untruncated),
+        false => String::new(),
+    };
+    format!("{index:5}  {:6}  {}{more}{cut}\n", record.own_tokens(), values.join(" "))
+}
+
+/// The header of a version 1.0 .npy file: a C-ordered array of little-endian values, with the
+/// fingerprint in a comment, which NumPy's reader (`ast.literal_eval`) passes over.
+///
+/// Format: numpy.lib.format.
+fn npy_header(heading: &Heading) -> Vec<u8> {
+    const PREAMBLE: usize = 10; // magic, version, length
+    let kind = heading.output_type.numpy_name();
+    let (rows, columns) = (heading.rows, heading.output_type.values(heading.dimensions));
+    let mut text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    if !heading.fingerprint.is_empty() {
+        text += &format!(" # taskvec {}", heading.fingerprint);
+    }
+    let padded = (PREAMBLE + text.len() + 1).next_multiple_of(64);
+    text.extend(std::iter::repeat_n(' ', padded - PREAMBLE - text.len() - 1));
+    text.push('\n');
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend((text.len() as u16).to_le_bytes());
+    header.extend(text.into_bytes());
+    header
+}
+
+/// The header of a safetensors file with one tensor, `embeddings`.
+fn safetensors_header(heading: &Heading) -> Vec<u8> {
+    let (kind, size) = (heading.output_type.safetensors_name(), heading.output_type.value_bytes());
+    let (rows, columns) = (heading.rows, heading.output_type.values(heading.dimensions));
+    let about = heading.about.as_object().into_iter().flatten();
+    let about: serde_json::Map<String, Value> = about
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| {
+            (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned).into())
+        })
+        .collect();
+    let header = json!({
+        "__metadata__": about,
+        "embeddings": {"dtype": kind, "shape": [rows, columns], "data_offsets": [0, rows * columns * size]},
+    });
+    let mut text = header.to_string();
+    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(text.into_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn npy_data_starts_on_a_multiple_of_64() {
+        for (rows, dimensions) in [(1, 1), (3, 384), (1_000_000, 1024), (usize::MAX, usize::MAX)] {
+            for fingerprint in ["", "0123456789abcdef-0000q"] {
+                let (fingerprint, output_type) = (fingerprint.to_owned(), OutputType::F32);
+                let header =
+                    npy_header(&Heading { rows, dimensions, output_type, fingerprint, about: Value::Null });
+                assert_eq!(header.len() % 64, 0);
+                assert_eq!(usize::from(u16::from_le_bytes([header[8], header[9]])), header.len() - 10);
+                assert_eq!(header.last(), Some(&b'\n'));
+            }
+        }
+    }
+}

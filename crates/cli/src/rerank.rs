@@ -1,0 +1,38 @@
+//! `taskvec rerank`
+
+use crate::arguments::RerankArguments;
+use crate::input;
+use crate::outcome::Outcome;
+use crate::sink::Sink;
+use crate::text::shortened;
+use serde_json::json;
+use taskvec::Output;
+
+pub(crate) fn run(arguments: &RerankArguments) -> Outcome {
+    let items = input::items(&arguments.texts, arguments.input.as_deref(), None)?;
+    let documents: Vec<String> = items.into_iter().map(|item| item.text).collect();
+    let reranker = arguments.model.open_reranker()?;
+    let mut ranked = reranker.rank(&arguments.query, &documents)?;
+    let cut = ranked.iter().filter(|(_, score)| score.truncated()).count();
+    if cut > 0 {
+        let limit = reranker.max_tokens();
+        eprintln!("taskvec: warning: {cut} of the pairs were cut to the limit of {limit} tokens");
+    }
+    ranked.truncate(arguments.top.unwrap_or(usize::MAX));
+    let mut sink = Sink::open(None)?;
+    if arguments.json {
+        let record = |(index, score): &(usize, Output<f32>)| {
+            let truncated = score.truncated();
+            json!({"index": index, "score": score.value, "tokens": score.tokens, "truncated": truncated})
+        };
+        let records: Vec<_> = ranked.iter().map(record).collect();
+        sink.write(format!("{}\n", json!(records)).as_bytes())?;
+        return sink.finish();
+    }
+    sink.write(b"     score  index  document\n")?;
+    for (place, score) in ranked {
+        let (score, document) = (score.value, shortened(&documents[place], 80));
+        sink.write(format!("{score:10.4}  {place:5}  {document}\n").as_bytes())?;
+    }
+    sink.finish()
+}

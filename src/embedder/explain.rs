@@ -1,0 +1,60 @@
+//! What a model sees of a text, token by token.
+
+use super::{Embedder, IntoOptions};
+use crate::error::Result;
+use crate::prompt::Prompt;
+use std::sync::Arc;
+
+/// What a model sees of a text: [`Embedder::explain`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The prompt, where it came from, and the adapter.
+    pub prompt: Arc<Prompt>,
+    /// Prompt and text, as the tokenizer gets them.
+    pub assembled: String,
+    /// What the model sees, in order.
+    pub tokens: Vec<ExplainedToken>,
+    /// Tokens that the whole text would have had.
+    pub untruncated_tokens: usize,
+}
+
+/// One token of an [`Explanation`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct ExplainedToken {
+    /// Its id.
+    pub id: u32,
+    /// Its piece of the vocabulary.
+    pub piece: String,
+    /// Whether pooling takes its state. For a model that pools one token it is that one.
+    pub pooled: bool,
+}
+
+impl Embedder {
+    /// What the model sees of a text: the assembled text, its tokens, and which of them pooling takes.
+    ///
+    /// # Errors
+    /// See [`Embedder::embed_batch`].
+    pub fn explain(&self, text: &str, how: impl IntoOptions) -> Result<Explanation> {
+        let tokenized = self.tokenize(text, how)?;
+        let prompt = tokenized.prompt.prompt.clone();
+        let first = tokenized.parts.first();
+        let (ids, untruncated) = first.map_or((&[][..], 0), |part| (&part.ids[..], part.untruncated));
+        let pooling = self.engine.model.outputs.iter().find_map(|head| head.pooling.as_ref());
+        let span = first.and_then(|part| part.pools.first().cloned()).unwrap_or_default();
+        let taken =
+            |place| pooling.is_none_or(|pooling| pooling.modes.iter().any(|mode| mode.takes(place, &span)));
+        let token = |(place, &id): (usize, &u32)| ExplainedToken {
+            id,
+            piece: self.engine.tokenizer.token(id),
+            pooled: taken(place),
+        };
+        Ok(Explanation {
+            assembled: prompt.around(text),
+            prompt,
+            tokens: ids.iter().enumerate().map(token).collect(),
+            untruncated_tokens: untruncated,
+        })
+    }
+}

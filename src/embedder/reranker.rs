@@ -1,0 +1,202 @@
+//! Cross-encoders: a score for a query and a document that are read together.
+
+use super::builder::Builder;
+use super::open_model::{Open, OpenModel};
+use super::outputs::Output;
+use crate::batch::TokenizedText;
+use crate::cancel::CancelToken;
+use crate::device::DeviceReport;
+use crate::engine::Engine;
+use crate::error::{Error, ModelError, Result};
+use crate::model::{OutputKind, Purpose};
+use crate::options::ModelOptions;
+use crate::prompt::Prompt;
+use crate::source::ModelFiles;
+use crate::space::{Space, SpaceRecipe};
+use crate::vector::Finish;
+use crate::wait::block_on;
+use rayon::prelude::*;
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::Path;
+use std::sync::Arc;
+
+/// A cross-encoder on a device: BERT's, RoBERTa's, XLM-RoBERTa's, DistilBERT's, ModernBERT's or gte's
+/// architecture for sequence classification with one label.
+///
+/// ```no_run
+/// # fn main() -> taskvec::Result<()> {
+/// use taskvec::Reranker;
+///
+/// let reranker = Reranker::open("path/to/ms-marco-MiniLM-L6-v2")?;
+/// let documents = ["Tea is made from leaves.", "A transformer is a neural network."];
+/// for (place, score) in reranker.rank("How do transformers work?", &documents)? {
+///     println!("{:.3}  {}", score.value, documents[place]);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Reranker {
+    engine: Engine,
+    recipe: Arc<SpaceRecipe>,
+    /// Pairs have none.
+    prompt: Arc<Prompt>,
+}
+
+/// Options before opening a [`Reranker`].
+pub type RerankerBuilder = Builder<Reranker>;
+
+impl OpenModel for Reranker {}
+
+impl std::fmt::Debug for Reranker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reranker").field("model", &self.engine.model.root).finish_non_exhaustive()
+    }
+}
+
+#[allow(private_interfaces)]
+impl Open for Reranker {
+    #[cfg(not(target_arch = "wasm32"))]
+    fn open_now(files: &ModelFiles, options: &ModelOptions) -> Result<Reranker> {
+        Reranker::on(files, Engine::open(files, options, Purpose::Rank)?)
+    }
+
+    async fn open_async(files: &ModelFiles, options: &ModelOptions) -> Result<Reranker> {
+        Reranker::on(files, Engine::open_async(files, options, Purpose::Rank).await?)
+    }
+}
+
+impl Reranker {
+    /// Opens a model folder on the best device; see [`Embedder::open`](crate::Embedder::open).
+    ///
+    /// # Errors
+    /// As [`Embedder::open`](crate::Embedder::open); also if the model is no cross-encoder, or gives
+    /// more than one score.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(folder: impl AsRef<Path>) -> Result<Reranker> {
+        Reranker::builder().open(folder)
+    }
+
+    /// Opens a model of the Hugging Face Hub; see [`Builder::from_hub`](crate::Builder::from_hub).
+    ///
+    /// # Errors
+    /// As [`Reranker::open`]; also if it cannot be downloaded.
+    #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
+    pub fn from_hub(name: &str, report: &mut dyn FnMut(crate::Download<'_>)) -> Result<Reranker> {
+        Reranker::builder().from_hub(name, report)
+    }
+
+    /// Options before opening a model.
+    pub fn builder() -> RerankerBuilder {
+        RerankerBuilder::default()
+    }
+
+    fn on(files: &ModelFiles, engine: Engine) -> Result<Reranker> {
+        let labels = engine.model.width(engine.model.require_output(OutputKind::Labels)?);
+        if labels != 1 {
+            return Err(ModelError::Unsupported {
+                path: files.path("config.json"),
+                what: "number of labels",
+                found: labels.to_string(),
+                supported: "1, a score of relevance".to_owned(),
+            }
+            .into());
+        }
+        let recipe = Arc::new(SpaceRecipe::new(files, &engine.model, engine.options.precision));
+        Ok(Reranker { engine, recipe, prompt: Arc::new(Prompt::none()) })
+    }
+
+    /// How relevant each document is to the query, in their order. What the number means is the
+    /// model's affair: mostly 0 to 1, or a number without bounds; larger is more relevant.
+    ///
+    /// A pair that is longer than the model takes is cut, the longer of the two first; the score says so.
+    ///
+    /// # Errors
+    /// If a text cannot be tokenised, a score is not finite, or the device fails. There is no partial
+    /// result.
+    pub fn score<T: AsRef<str> + Sync>(&self, query: &str, documents: &[T]) -> Result<Vec<Output<f32>>> {
+        self.score_cancellable(query, documents, &CancelToken::new())
+    }
+
+    /// [`Reranker::score`] until the token is cancelled.
+    ///
+    /// # Errors
+    /// As [`Reranker::score`], or [`RequestError::Cancelled`](crate::RequestError::Cancelled).
+    pub fn score_cancellable<T: AsRef<str> + Sync>(
+        &self,
+        query: &str,
+        documents: &[T],
+        cancel: &CancelToken,
+    ) -> Result<Vec<Output<f32>>> {
+        block_on(self.score_pairs(&self.tokenize(query, documents)?, cancel))
+    }
+
+    /// [`Reranker::score`] without a thread that waits: in a browser, where none may.
+    ///
+    /// # Errors
+    /// As [`Reranker::score`].
+    pub async fn score_async<T: AsRef<str> + Sync>(
+        &self,
+        query: &str,
+        documents: &[T],
+    ) -> Result<Vec<Output<f32>>> {
+        self.score_pairs(&self.tokenize(query, documents)?, &CancelToken::new()).await
+    }
+
+    fn tokenize<T: AsRef<str> + Sync>(&self, query: &str, documents: &[T]) -> Result<Vec<TokenizedText>> {
+        let Engine { tokenizer, max_tokens, threads, .. } = &self.engine;
+        let pair = |(index, document): (usize, &T)| {
+            let pair = tokenizer.pair(query, document.as_ref(), *max_tokens);
+            pair.map_err(|problem| Error::from(problem).of_text(index))
+        };
+        threads.install(|| documents.par_iter().enumerate().with_min_len(8).map(pair).collect())
+    }
+
+    async fn score_pairs(&self, pairs: &[TokenizedText], cancel: &CancelToken) -> Result<Vec<Output<f32>>> {
+        let model = &self.engine.model;
+        let texts: Vec<&TokenizedText> = pairs.iter().collect();
+        let output = model.require_output(OutputKind::Labels)?;
+        let scores = self.engine.run(&texts, None, &[output], cancel).await?;
+        let finish = Finish { dimensions: 1, layer_norm: false, unit_length: false };
+        let score = |(pair, score): (&TokenizedText, f32)| Output {
+            value: model.score_activation.apply(score),
+            tokens: pair.ids.len(),
+            untruncated_tokens: pair.untruncated,
+            prompt: self.prompt.clone(),
+            space: Space::new(self.recipe.clone(), self.prompt.clone(), None, finish),
+        };
+        Ok(pairs.iter().zip(scores.into_iter().flatten().flatten()).map(score).collect())
+    }
+
+    /// The documents' places and scores, most relevant first.
+    ///
+    /// # Errors
+    /// See [`Reranker::score`].
+    pub fn rank<T: AsRef<str> + Sync>(
+        &self,
+        query: &str,
+        documents: &[T],
+    ) -> Result<Vec<(usize, Output<f32>)>> {
+        let mut ranked: Vec<(usize, Output<f32>)> =
+            self.score(query, documents)?.into_iter().enumerate().collect();
+        ranked.sort_by(|(_, a), (_, b)| b.value.total_cmp(&a.value));
+        Ok(ranked)
+    }
+
+    /// The token ids that the model sees for a pair.
+    ///
+    /// # Errors
+    /// If a text cannot be tokenised.
+    pub fn token_ids(&self, query: &str, document: &str) -> Result<Vec<u32>> {
+        Ok(self.engine.tokenizer.pair(query, document, self.engine.max_tokens)?.ids)
+    }
+
+    /// The device in use, and how it was chosen.
+    pub fn device(&self) -> DeviceReport {
+        self.engine.device()
+    }
+
+    /// The most tokens that a pair may have, special tokens included.
+    pub fn max_tokens(&self) -> usize {
+        self.engine.max_tokens
+    }
+}

@@ -1,0 +1,251 @@
+//! Random models against the oracle: sizes that no real model has, every switch of the plan, on
+//! every device.
+
+use crate::devices;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use taskvec::{Device, EmbedOptions, Embedder, Precision};
+use taskvec_testing::fixture;
+use taskvec_testing::{ModelFolder, RawTensor};
+
+/// The largest difference to the oracle that any value may have.
+const BOUND: f32 = 2e-5;
+
+/// Deterministic values with about the spread of a normal distribution.
+struct Random(u64);
+
+impl Random {
+    fn value(&mut self) -> f32 {
+        let mut uniform = || {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 >> 40) as f32 / (1u64 << 24) as f32
+        };
+        (uniform() + uniform() + uniform() + uniform() - 2.0) * 1.7
+    }
+
+    fn matrix(&mut self, outputs: usize, inputs: usize) -> RawTensor {
+        let spread = 1.5 / (inputs as f32).sqrt();
+        let values: Vec<f32> = (0..outputs * inputs).map(|_| spread * self.value()).collect();
+        RawTensor::from_f32(&[outputs, inputs], &values)
+    }
+
+    fn vector(&mut self, size: usize, centre: f32) -> RawTensor {
+        let values: Vec<f32> = (0..size).map(|_| centre + 0.2 * self.value()).collect();
+        RawTensor::from_f32(&[size], &values)
+    }
+}
+
+type Tensors = BTreeMap<String, RawTensor>;
+
+#[derive(Debug, Clone)]
+struct Shape {
+    hidden: usize,
+    intermediate: usize,
+    layers: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+fn qwen3(
+    shape: &Shape,
+    causal: bool,
+    window: Option<usize>,
+    bias: bool,
+    random: &mut Random,
+) -> (Value, Tensors) {
+    let Shape { hidden, intermediate, layers, heads, kv_heads, head_dim } = *shape;
+    let kind = if window.is_some() && causal { "sliding_attention" } else { "full_attention" };
+    let kinds: Vec<&str> = (0..layers).map(|n| if n % 2 == 0 { kind } else { "full_attention" }).collect();
+    let config = json!({
+        "model_type": "qwen3", "hidden_size": hidden, "intermediate_size": intermediate,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+        "head_dim": head_dim, "vocab_size": 600, "max_position_embeddings": 256, "hidden_act": "silu",
+        "attention_bias": bias, "is_causal": causal, "layer_types": kinds, "sliding_window": window,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
+    });
+    let mut tensors = Tensors::new();
+    let mut add = |name: String, tensor: RawTensor| drop(tensors.insert(name, tensor));
+    add("embed_tokens.weight".into(), random.matrix(600, hidden));
+    add("norm.weight".into(), random.vector(hidden, 1.0));
+    for n in 0..layers {
+        for (name, outputs, inputs) in [
+            ("q", heads * head_dim, hidden),
+            ("k", kv_heads * head_dim, hidden),
+            ("v", kv_heads * head_dim, hidden),
+            ("o", hidden, heads * head_dim),
+        ] {
+            add(format!("layers.{n}.self_attn.{name}_proj.weight"), random.matrix(outputs, inputs));
+            if bias {
+                add(format!("layers.{n}.self_attn.{name}_proj.bias"), random.vector(outputs, 0.0));
+            }
+        }
+        for (name, outputs, inputs) in
+            [("gate", intermediate, hidden), ("up", intermediate, hidden), ("down", hidden, intermediate)]
+        {
+            add(format!("layers.{n}.mlp.{name}_proj.weight"), random.matrix(outputs, inputs));
+        }
+        for (name, size) in [
+            ("input_layernorm", hidden),
+            ("post_attention_layernorm", hidden),
+            ("self_attn.q_norm", head_dim),
+            ("self_attn.k_norm", head_dim),
+        ] {
+            add(format!("layers.{n}.{name}.weight"), random.vector(size, 1.0));
+        }
+    }
+    (config, tensors)
+}
+
+fn mpnet(shape: &Shape, activation: &str, buckets: usize, random: &mut Random) -> (Value, Tensors) {
+    let Shape { intermediate, layers, heads, head_dim, .. } = *shape;
+    let hidden = heads * head_dim;
+    let config = json!({
+        "model_type": "mpnet", "hidden_size": hidden, "intermediate_size": intermediate,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "vocab_size": 600,
+        "max_position_embeddings": 256, "hidden_act": activation, "relative_attention_num_buckets": buckets,
+    });
+    let mut tensors = Tensors::new();
+    let mut add = |name: &str, tensor: RawTensor| drop(tensors.insert(name.to_owned(), tensor));
+    add("embeddings.word_embeddings.weight", random.matrix(600, hidden));
+    add("embeddings.position_embeddings.weight", random.matrix(256, hidden));
+    add("encoder.relative_attention_bias.weight", random.matrix(buckets, heads));
+    let mut linear = |name: String, outputs: usize, inputs: usize, random: &mut Random| {
+        add(&format!("{name}.weight"), random.matrix(outputs, inputs));
+        add(&format!("{name}.bias"), random.vector(outputs, 0.0));
+    };
+    for n in 0..layers {
+        let layer = format!("encoder.layer.{n}");
+        for name in ["q", "k", "v", "o"] {
+            linear(format!("{layer}.attention.attn.{name}"), hidden, hidden, random);
+        }
+        linear(format!("{layer}.intermediate.dense"), intermediate, hidden, random);
+        linear(format!("{layer}.output.dense"), hidden, intermediate, random);
+    }
+    let layers =
+        (0..layers).flat_map(|n| ["attention", "output"].map(|part| format!("encoder.layer.{n}.{part}")));
+    for name in layers.chain(["embeddings".to_owned()]) {
+        tensors.insert(format!("{name}.LayerNorm.weight"), random.vector(hidden, 1.0));
+        tensors.insert(format!("{name}.LayerNorm.bias"), random.vector(hidden, 0.0));
+    }
+    (config, tensors)
+}
+
+/// A model folder around a transformer: pooling by `modes`, then a Dense head, perhaps.
+fn write(
+    config: &Value,
+    tensors: &Tensors,
+    modes: &[&str],
+    head: Option<&str>,
+    random: &mut Random,
+) -> ModelFolder {
+    let folder = ModelFolder::empty();
+    let hidden = config["hidden_size"].as_u64().unwrap() as usize;
+    folder.write("config.json", config.to_string());
+    folder.write_tensors("model.safetensors", tensors);
+    folder.write("tokenizer.json", std::fs::read(fixture("qwen3-embedding").join("tokenizer.json")).unwrap());
+    let pooling = json!({"embedding_dimension": hidden, "pooling_mode": modes, "include_prompt": false});
+    folder.write("1_Pooling/config.json", pooling.to_string());
+    let mut modules =
+        vec![json!({"type": "m.Transformer", "path": ""}), json!({"type": "m.Pooling", "path": "1_Pooling"})];
+    if let Some(activation) = head {
+        let inputs = hidden * modes.len();
+        let config = json!({"in_features": inputs, "out_features": 21, "bias": true, "activation_function": activation});
+        folder.write("2_Dense/config.json", config.to_string());
+        let weights = [("linear.weight", random.matrix(21, inputs)), ("linear.bias", random.vector(21, 0.0))];
+        let weights = weights.map(|(name, tensor)| (name.to_owned(), tensor)).into();
+        folder.write_tensors("2_Dense/model.safetensors", &weights);
+        modules.push(json!({"type": "m.Normalize", "path": "2_Normalize"}));
+        modules.push(json!({"type": "m.Dense", "path": "2_Dense"}));
+    }
+    modules.push(json!({"type": "m.Normalize", "path": "3_Normalize"}));
+    folder.write("modules.json", Value::from(modules).to_string());
+    folder
+}
+
+const TEXTS: [&str; 5] = [
+    "a",
+    "What causes global warming?",
+    "",
+    "def main(argv):\n    for i in range(10):\n        print(i, argv[0])\n    return {'a': 1, 'b': [2, 3]}",
+    "The quick brown fox jumps over the lazy dog while the engine multiplies matrices on the device, and \
+     tokens go through the layers of a transformer until their number is larger than any tile of keys or \
+     queries, so that more than one block of them is needed, with some left over at the end of the text.",
+];
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    (1usize..90, 1usize..130, 1usize..3, 1usize..4, 1usize..4, 1usize..20).prop_map(
+        |(hidden, intermediate, layers, kv_heads, group, half)| Shape {
+            hidden,
+            intermediate,
+            layers,
+            heads: kv_heads * group,
+            kv_heads,
+            head_dim: 2 * half,
+        },
+    )
+}
+
+fn check(folder: &ModelFolder) -> Result<(), TestCaseError> {
+    let options = EmbedOptions::new().prompt("query: ");
+    let oracle = Embedder::builder().device(Device::Reference).open(folder.path()).unwrap();
+    let expected = oracle.embed_batch(&TEXTS, &options).unwrap();
+    for (device, builder) in devices() {
+        let got = builder.open(folder.path()).unwrap().embed_batch(&TEXTS, &options).unwrap();
+        for ((got, want), text) in got.iter().zip(&expected).zip(TEXTS) {
+            let difference = |(a, b): (&f32, &f32)| (a - b).abs();
+            let worst = got.value.iter().zip(&want.value).map(difference).fold(0.0, f32::max);
+            prop_assert!(worst <= BOUND, "{}: {:e} for {:?}", device, worst, text);
+        }
+    }
+    // A GPU has other forms of its shaders for these.
+    for (device, builder) in devices().into_iter().filter(|(device, _)| device == "gpu") {
+        for (precision, allowed) in [(Precision::Bf16, 0.99), (Precision::F16, 0.999)] {
+            let embedder = builder.clone().precision(precision).open(folder.path()).unwrap();
+            let got = embedder.embed_batch(&TEXTS, &options).unwrap();
+            for ((got, want), text) in got.iter().zip(&expected).zip(TEXTS) {
+                let cosine = taskvec::cosine(&got.value, &want.value);
+                prop_assert!(cosine >= allowed, "{} in {precision:?}: {} for {:?}", device, cosine, text);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn modes() -> impl Strategy<Value = Vec<&'static str>> {
+    let all = ["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"];
+    prop::sample::subsequence(all.to_vec(), 1..=all.len()).prop_shuffle()
+}
+
+fn heads() -> impl Strategy<Value = Option<&'static str>> {
+    let names = ["a.Tanh", "a.Identity", "a.GELU", "a.ReLU", "a.SiLU"];
+    prop::option::of(prop::sample::select(names.to_vec()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn decoder_shaped(
+        shape in shapes(), modes in modes(), head in heads(), seed in 1u64..,
+        causal in any::<bool>(), window in prop::option::of(1usize..50), bias in any::<bool>(),
+    ) {
+        let mut random = Random(seed);
+        let (config, tensors) = qwen3(&shape, causal, window, bias, &mut random);
+        check(&write(&config, &tensors, &modes, head, &mut random))?;
+    }
+
+    #[test]
+    fn encoder_shaped(
+        shape in shapes(), modes in modes(), head in heads(), seed in 1u64..,
+        activation in prop::sample::select(vec!["gelu", "gelu_new", "silu", "relu", "tanh"]),
+        buckets in prop::sample::select(vec![8usize, 16, 32, 64]),
+    ) {
+        let mut random = Random(seed);
+        let (config, tensors) = mpnet(&shape, activation, buckets, &mut random);
+        check(&write(&config, &tensors, &modes, head, &mut random))?;
+    }
+}

@@ -1,0 +1,118 @@
+//! Everything that must hold before a change lands.
+
+use crate::run::{Outcome, command, is_there, run};
+use crate::{deps, package, setup};
+
+/// The oldest Rust that compiles the project: `rust-version` in Cargo.toml.
+const OLDEST_RUST: &str = "1.89.0";
+
+/// The features of the library, apart from those that only add trait implementations.
+const FEATURES: [&str; 4] = ["gpu", "hub", "builtin", "split"];
+const TRAITS: &str = "serde,ndarray";
+
+/// All of it, cheapest first.
+pub(crate) fn all() -> Outcome {
+    for line in ["cargo fmt --all -- --check", "cargo clippy --workspace --all-targets -- -D warnings"] {
+        run(command(line))?;
+    }
+    let mut doc = command("cargo doc --workspace --no-deps");
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    run(doc)?;
+    // The two commands of README.md.
+    let mut similarity = command("cargo run --release -- similarity");
+    similarity.args(["How do transformers work?", "Attention relates tokens.", "Tea is made of leaves."]);
+    run(similarity)?;
+    setup::setup()?;
+    tests()?;
+    features()?;
+    wasm()?;
+    deps::check()?;
+    package::package()?;
+    oldest_rust()?;
+    others_compile()?;
+    licences()?;
+    other_architectures()
+}
+
+/// The test command of README.md, once there is a Vulkan driver: one set of features, so that nothing is compiled twice.
+pub(crate) fn tests() -> Outcome {
+    // Benchmarks and examples run once each, as tests.
+    run(command("cargo test --workspace --all-targets"))?;
+    run(command("cargo test --workspace --doc"))
+}
+
+/// The library with every combination of its features.
+pub(crate) fn features() -> Outcome {
+    for chosen in 0..1u32 << FEATURES.len() {
+        let some = FEATURES.iter().enumerate().filter(|(i, _)| chosen >> i & 1 == 1).map(|(_, name)| *name);
+        // With the traits where there are none or all of the others: they touch nothing that these do.
+        let all = if [0, (1 << FEATURES.len()) - 1].contains(&chosen) { &["", TRAITS][..] } else { &[""] };
+        for traits in all {
+            let features: Vec<&str> = some.clone().chain([*traits]).filter(|name| !name.is_empty()).collect();
+            let mut check = command("cargo clippy -q -p taskvec --lib --no-default-features");
+            check.args(["--features", &features.join(","), "--", "-D", "warnings"]);
+            run(check)?;
+        }
+    }
+    run(command("cargo clippy -q -p taskvec-cli --no-default-features -- -D warnings"))
+}
+
+/// The library for a browser, on WebGPU.
+pub(crate) fn wasm() -> Outcome {
+    run(command("rustup target add wasm32-unknown-unknown"))?;
+    let mut check = command("cargo check -p taskvec --target wasm32-unknown-unknown");
+    check.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", WASM_FLAGS);
+    run(check)
+}
+
+/// What .cargo/config.toml has for the target, and no warnings.
+const WASM_FLAGS: &str = "--cfg=getrandom_backend=\"wasm_js\" -Dwarnings";
+
+fn oldest_rust() -> Outcome {
+    if !is_there("rustup --version") {
+        return Err("the oldest Rust is checked with rustup, which is not there".to_owned());
+    }
+    run(command(&format!("rustup toolchain install {OLDEST_RUST} --profile minimal")))?;
+    run(command(&format!("cargo +{OLDEST_RUST} check --workspace")))
+}
+
+/// What is not in the workspace compiles too: fuzz targets and the comparison's programs.
+fn others_compile() -> Outcome {
+    let folder = crate::run::root().join("target");
+    for (line, target) in [
+        ("cargo check --manifest-path fuzz/Cargo.toml", "fuzz"),
+        (
+            "cargo check --manifest-path benches/peers/rust/Cargo.toml --features candle,fastembed,rten",
+            "peers-check",
+        ),
+    ] {
+        let mut check = command(line);
+        check.env("CARGO_TARGET_DIR", folder.join(target));
+        run(check)?;
+    }
+    Ok(())
+}
+
+/// Licences and sources of all dependencies, by deny.toml. (Advisories need a database that is fetched from elsewhere:
+/// `cargo deny check advisories`, where there is a network for it.)
+fn licences() -> Outcome {
+    if !is_there("cargo deny --version") {
+        run(command("cargo install cargo-deny --locked --quiet"))?;
+    }
+    run(command("cargo deny --offline check licenses bans sources"))
+}
+
+/// The kernels on another architecture, where this one can pretend to be it, and under Miri, where there is a nightly
+/// toolchain for it.
+fn other_architectures() -> Outcome {
+    if cfg!(target_arch = "x86_64") && is_there("apt-get --version") {
+        run(command("./tests/aarch64.sh"))?;
+    }
+    let miri = "rustup component add --toolchain nightly miri rust-src";
+    if is_there(miri) && is_there("cargo +nightly miri setup") {
+        run(command("./tests/miri.sh"))?;
+    } else {
+        println!("Miri is not to be had here: the kernels were not run under it");
+    }
+    Ok(())
+}

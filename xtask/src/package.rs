@@ -1,0 +1,40 @@
+//! Packages as a registry takes them.
+
+use crate::run::{Outcome, command, root, run};
+
+/// A registry takes no larger one.
+const MOST_BYTES: u64 = 10_000_000;
+
+/// The crates that are published.
+const PUBLISHED: [&str; 10] = [
+    "taskvec-kernels",
+    "taskvec-gpu-unsafe",
+    "taskvec-minilm-part-1",
+    "taskvec-minilm-part-2",
+    "taskvec-minilm-part-3",
+    "taskvec-minilm-part-4",
+    "taskvec-minilm-part-5",
+    "taskvec-minilm",
+    "taskvec",
+    "taskvec-cli",
+];
+
+/// Packages each, builds it from its own archive, and checks its size.
+pub(crate) fn package() -> Outcome {
+    let mut package = command("cargo package --quiet --allow-dirty");
+    for name in PUBLISHED {
+        package.args(["-p", name]);
+    }
+    run(package)?;
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
+    let version = env!("CARGO_PKG_VERSION"); // one for the whole workspace
+    for name in PUBLISHED {
+        let path = folder.join("package").join(format!("{name}-{version}.crate"));
+        let size = std::fs::metadata(&path).map_err(|e| format!("{}: {e}", path.display()))?.len();
+        println!("{:>10} bytes  {name}", size);
+        if size > MOST_BYTES {
+            return Err(format!("{name} has {size} bytes, {MOST_BYTES} at most"));
+        }
+    }
+    Ok(())
+}
