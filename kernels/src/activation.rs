@@ -1,8 +1,8 @@
 //! Activation functions, elementwise.
 
+use crate::dispatch::dispatch;
 use crate::gelu::{gelu_erf, gelu_tanh};
-use crate::gemm::Kernel;
-use crate::isa::dispatch;
+use crate::kernel::Kernel;
 use crate::math::{exp, tanh};
 use crate::vector::{Vector, map};
 

@@ -199,8 +199,8 @@ fn rough_normal_tail<V: Vector>(a: V) -> V {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gemm::Kernel;
-    use crate::isa::dispatch;
+    use crate::dispatch::dispatch;
+    use crate::kernel::Kernel;
     use crate::math::tests::{on_each_isa, sweep};
     use crate::vector::map;
     use std::f64::consts::{FRAC_2_PI, SQRT_2};

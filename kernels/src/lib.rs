@@ -15,25 +15,30 @@
 //! | `vector/` | the registers that all of these are written in |
 //! | `rotary.rs` | rotary position embedding |
 //! | `table.rs` | rows of embedding tables |
+//! | `kernel/`, `storage.rs` | what an instruction set's registers bring; how numbers are stored |
 //! | `team.rs` | threads that share one piece of work after the other |
 //!
 //! Each row of a result depends on the same row of the input alone, and is computed by the same
 //! operations in the same order wherever it stands in a matrix: a text's vector has the same bits
 //! whatever shares its batch.
 
-#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// What a function asks of its caller is under "Panics", and checked with `assert` or `expect`.
+#![warn(clippy::unwrap_used)]
 
 mod activation;
 mod aligned;
 mod attention;
+mod dispatch;
 mod gelu;
 mod gemm;
 mod isa;
+mod kernel;
 mod math;
 mod matrix;
 mod memory;
 mod norm;
 mod rotary;
+mod storage;
 mod table;
 mod team;
 mod vector;
@@ -42,7 +47,7 @@ pub use activation::{Activation, activate};
 pub use aligned::AlignedBuffer;
 pub use attention::{Attention, AttentionScratch, KeyValuePanels, attention};
 pub use gemm::{
-    Epilogue, GemmScratch, PackedWeights, Storage, encode_row, gemm, gemm_of_encoded, multiply_in_registers,
+    Epilogue, GemmScratch, PackedWeights, encode_row, gemm, gemm_of_encoded, multiply_in_registers,
     pack_panel, pack_panel_of_halves, packed_len, read_memory,
 };
 pub use isa::Isa;
@@ -50,5 +55,6 @@ pub use matrix::{Matrix, MatrixMut};
 pub use memory::WeightMemory;
 pub use norm::{layer_norm, rms_norm};
 pub use rotary::rotate_half;
+pub use storage::Storage;
 pub use table::{prefetch, widen_halves};
 pub use team::Team;

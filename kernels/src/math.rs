@@ -84,8 +84,9 @@ pub(crate) fn tanh<V: Vector>(x: V) -> V {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::gemm::Kernel;
-    use crate::isa::{Isa, dispatch};
+    use crate::dispatch::dispatch;
+    use crate::isa::Isa;
+    use crate::kernel::Kernel;
     use crate::vector::map;
 
     dispatch! { pub fn exps(values: &mut [f32]) = exps_body }

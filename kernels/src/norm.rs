@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm of rows.
 
-use crate::gemm::Kernel;
-use crate::isa::dispatch;
+use crate::dispatch::dispatch;
+use crate::kernel::Kernel;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::vector::{Vector, fold};
 

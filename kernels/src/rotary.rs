@@ -1,7 +1,7 @@
 //! Rotary position embedding (RoPE), the half-rotation ("NeoX") form.
 
-use crate::gemm::Kernel;
-use crate::isa::dispatch;
+use crate::dispatch::dispatch;
+use crate::kernel::Kernel;
 use crate::vector::Vector;
 
 dispatch! {

@@ -1,7 +1,8 @@
 //! Rows of embedding tables.
 
-use crate::gemm::{Kernel, Storage};
-use crate::isa::dispatch;
+use crate::dispatch::dispatch;
+use crate::kernel::Kernel;
+use crate::storage::Storage;
 use crate::vector::{MAX_LANES, Vector};
 
 dispatch! {

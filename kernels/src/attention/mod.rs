@@ -12,44 +12,23 @@
 //! one 2^x.
 
 mod panels;
+mod shape;
 mod softmax;
 
 pub use panels::KeyValuePanels;
+pub use shape::Attention;
 
-use crate::Storage;
 use crate::aligned::{AlignedBuffer, reserved};
-use crate::gemm::{Kernel, MAX_TILE, halves_mut, round_to_bf16};
-use crate::isa::dispatch;
+use crate::dispatch::dispatch;
+use crate::gemm::{MAX_TILE, halves_mut, round_to_bf16};
+use crate::kernel::Kernel;
 use crate::matrix::{Matrix, MatrixMut};
+use crate::storage::Storage;
 use crate::vector::{Vector, zip};
-use panels::{Layout, prefetch_next_head};
+use panels::{PanelLayout, prefetch_next_head};
+use shape::KEY_TILE;
 use softmax::{RowStates, Scores, soften};
 use std::ops::Range;
-
-/// Keys met at once: a common multiple of all panel widths (4 to 48). Their scores for a tile of queries
-/// stay in the L1 cache.
-const KEY_TILE: usize = 480;
-
-/// What a head's attention is apart from its queries, and its keys and values with their scale.
-#[derive(Clone, Copy)]
-pub struct Attention<'a> {
-    /// How many keys before its own position a query sees; `None`: all.
-    pub before: Option<usize>,
-    /// How many keys after its own position a query sees; `None`: all. 0 is causal.
-    pub after: Option<usize>,
-    /// Added to the scores by distance: `bias[reach + clamp(key - query, -reach, reach)]`, where
-    /// `bias` has `2 · reach + 1` values; empty: none.
-    pub bias: &'a [f32],
-}
-
-impl Attention<'_> {
-    /// The keys that query `query` sees, of `count`.
-    fn visible(&self, query: usize, count: usize) -> Range<usize> {
-        let first = self.before.map_or(0, |before| query.saturating_sub(before));
-        let end = self.after.map_or(count, |after| query.saturating_add(after + 1).min(count));
-        first..end
-    }
-}
 
 /// Memory that [`attention`] works in, kept from call to call.
 #[derive(Default)]
@@ -78,9 +57,6 @@ dispatch! {
         scratch: &mut AttentionScratch,
     ) = attention_body
 }
-
-/// No instruction set's tile has more rows: what [`Vector::sum_of_eight`] takes.
-const MAX_ROWS: usize = 8;
 
 #[inline(always)]
 fn attention_body<K: Kernel>(
@@ -134,7 +110,7 @@ fn attention_body<K: Kernel>(
 /// The queries of a tile as products take them: `[rows, lanes of head_dim]`.
 #[inline(always)]
 fn encode_queries<'a, K: Kernel>(
-    layout: &Layout,
+    layout: &PanelLayout,
     queries: Matrix<'a>,
     encoded: &'a mut Option<AlignedBuffer>,
 ) -> Matrix<'a> {
@@ -167,7 +143,12 @@ fn key_tiles(seen: &Range<usize>, columns: usize) -> impl Iterator<Item = Range<
 /// # Safety
 /// As [`TileFunction`](crate::gemm::TileFunction).
 #[inline(always)]
-unsafe fn score_keys(layout: &Layout, panels: &KeyValuePanels, queries: Matrix<'_>, scores: &mut Scores<'_>) {
+unsafe fn score_keys(
+    layout: &PanelLayout,
+    panels: &KeyValuePanels,
+    queries: Matrix<'_>,
+    scores: &mut Scores<'_>,
+) {
     let first = scores.keys.start / scores.columns;
     for panel in 0..scores.panels {
         // SAFETY: as the caller says.
@@ -195,7 +176,7 @@ impl Sums<'_> {
     unsafe fn add<K: Kernel>(
         &mut self,
         turn: usize,
-        layout: &Layout,
+        layout: &PanelLayout,
         panels: &KeyValuePanels,
         (weights, lanes): (Matrix<'_>, Range<usize>),
         states: &RowStates,

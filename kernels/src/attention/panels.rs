@@ -1,10 +1,12 @@
 //! Keys and values in the layout that the tiles read.
 
-use crate::Storage;
 use crate::aligned::{AlignedBuffer, reserved};
-use crate::gemm::{Kernel, PanelTile, halves_mut, round_to_bf16};
-use crate::isa::{Isa, dispatch};
+use crate::dispatch::dispatch;
+use crate::gemm::{PanelTile, halves_mut, round_to_bf16};
+use crate::isa::Isa;
+use crate::kernel::Kernel;
 use crate::matrix::Matrix;
+use crate::storage::Storage;
 use crate::vector::{MAX_LANES, MAX_SQUARE, Vector, map, zip};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -17,12 +19,12 @@ const LINE: usize = 16;
 pub struct KeyValuePanels {
     keys: Option<AlignedBuffer>,   // [key panels, lanes of head_dim, key_tile.columns]
     values: Option<AlignedBuffer>, // [head_dim panels, lanes of keys, value_tile.columns]
-    layout: Option<Layout>,
+    layout: Option<PanelLayout>,
 }
 
 /// What [`KeyValuePanels`] holds, and how.
 #[derive(Clone, Copy)]
-pub(super) struct Layout {
+pub(super) struct PanelLayout {
     pub(super) storage: Storage,
     /// Multiplied into the keys: it makes scores powers of two.
     scale: f32,
@@ -33,7 +35,7 @@ pub(super) struct Layout {
     pub(super) value_tile: PanelTile,
 }
 
-impl Layout {
+impl PanelLayout {
     fn key_panel(&self) -> usize {
         self.storage.lanes(self.head_dim) * self.key_tile.columns
     }
@@ -55,7 +57,7 @@ impl KeyValuePanels {
         assert!(storage != Storage::Int8, "attention is computed in f32 or bf16");
         let (count, head_dim) = (keys.rows(), keys.columns());
         let (key_tile, value_tile) = (isa.best_tile(storage, count), isa.best_tile(storage, head_dim));
-        let layout = Layout { storage, scale: scale * LOG2_E, count, head_dim, key_tile, value_tile };
+        let layout = PanelLayout { storage, scale: scale * LOG2_E, count, head_dim, key_tile, value_tile };
         self.layout = Some(layout);
         pack(isa, &layout, keys, values, self);
     }
@@ -64,18 +66,18 @@ impl KeyValuePanels {
     ///
     /// # Panics
     /// If that is nothing.
-    pub(super) fn layout(&self) -> Layout {
+    pub(super) fn layout(&self) -> PanelLayout {
         self.layout.expect("keys and values are packed before attention is computed")
     }
 
     /// A panel of keys: `[lanes of head_dim, key_tile.columns]`.
-    pub(super) fn keys(&self, layout: &Layout, panel: usize) -> &[f32] {
+    pub(super) fn keys(&self, layout: &PanelLayout, panel: usize) -> &[f32] {
         let keys = self.keys.as_ref().map_or(&[][..], AlignedBuffer::as_slice);
         &keys[panel * layout.key_panel()..][..layout.key_panel()]
     }
 
     /// A panel of values: `[lanes of keys, value_tile.columns]`.
-    pub(super) fn values(&self, layout: &Layout, panel: usize) -> &[f32] {
+    pub(super) fn values(&self, layout: &PanelLayout, panel: usize) -> &[f32] {
         let values = self.values.as_ref().map_or(&[][..], AlignedBuffer::as_slice);
         &values[panel * layout.value_panel()..][..layout.value_panel()]
     }
@@ -83,18 +85,23 @@ impl KeyValuePanels {
 
 dispatch! {
     /// See [`KeyValuePanels::pack`].
-    pub fn pack(layout: &Layout, keys: Matrix<'_>, values: Matrix<'_>, panels: &mut KeyValuePanels) = pack_body
+    pub fn pack(layout: &PanelLayout, keys: Matrix<'_>, values: Matrix<'_>, panels: &mut KeyValuePanels) = pack_body
 }
 
 #[inline(always)]
-fn pack_body<K: Kernel>(layout: &Layout, keys: Matrix<'_>, values: Matrix<'_>, panels: &mut KeyValuePanels) {
+fn pack_body<K: Kernel>(
+    layout: &PanelLayout,
+    keys: Matrix<'_>,
+    values: Matrix<'_>,
+    panels: &mut KeyValuePanels,
+) {
     pack_keys::<K>(layout, keys, panels);
     pack_values::<K>(layout, values, panels);
 }
 
 /// `panel[lane][key] = keys[key][lane]`, in squares of registers.
 #[inline(always)]
-fn pack_keys<K: Kernel>(layout: &Layout, keys: Matrix<'_>, panels: &mut KeyValuePanels) {
+fn pack_keys<K: Kernel>(layout: &PanelLayout, keys: Matrix<'_>, panels: &mut KeyValuePanels) {
     let (columns, lanes) = (layout.key_tile.columns, layout.storage.lanes(layout.head_dim));
     let side = K::Vector::LANES;
     let packed = reserved(&mut panels.keys, layout.count.div_ceil(columns) * layout.key_panel());
@@ -116,7 +123,13 @@ fn pack_keys<K: Kernel>(layout: &Layout, keys: Matrix<'_>, panels: &mut KeyValue
 
 /// `square[i][j] = scale · keys[first + i][lane + j]`, zeros behind the last key and lane.
 #[inline(always)]
-fn load_square<V: Vector>(layout: &Layout, keys: Matrix<'_>, first: usize, lane: usize, square: &mut [f32]) {
+fn load_square<V: Vector>(
+    layout: &PanelLayout,
+    keys: Matrix<'_>,
+    first: usize,
+    lane: usize,
+    square: &mut [f32],
+) {
     let values = |lane: usize| (lane * layout.storage.values_of_a_lane()).min(layout.head_dim);
     let values = values(lane)..values(lane + V::LANES);
     let scale = V::splat(layout.scale);
@@ -150,7 +163,7 @@ pub(super) fn prefetch_next_head<V: Vector>(row: &[f32], columns: Range<usize>) 
 
 /// `panel[lane][c] = values[lane][first + c]`, where in bf16 a lane is a pair of keys.
 #[inline(always)]
-fn pack_values<K: Kernel>(layout: &Layout, values: Matrix<'_>, panels: &mut KeyValuePanels) {
+fn pack_values<K: Kernel>(layout: &PanelLayout, values: Matrix<'_>, panels: &mut KeyValuePanels) {
     let columns = layout.value_tile.columns;
     let packed = reserved(&mut panels.values, layout.head_dim.div_ceil(columns) * layout.value_panel());
     for (panel, packed) in packed.chunks_exact_mut(layout.value_panel()).enumerate() {

@@ -1,9 +1,10 @@
 //! The softmax of a row of scores that come tile by tile.
 
-use super::{Attention, KEY_TILE, MAX_ROWS};
-use crate::Storage;
-use crate::gemm::{Kernel, halves_mut};
+use super::shape::{Attention, KEY_TILE, MAX_ROWS};
+use crate::gemm::halves_mut;
+use crate::kernel::Kernel;
 use crate::math::exp2_without_overflow;
+use crate::storage::Storage;
 use crate::vector::{MAX_LANES, Vector, Wide, map, zip};
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -138,7 +139,7 @@ const PADDED_ROWS: usize = 16;
 
 /// What is known of the scores of a tile of queries so far.
 pub(super) struct RowStates {
-    largest: [f32; PADDED_ROWS],
+    max: [f32; PADDED_ROWS],
     /// The sums of `2^(score - largest)`.
     totals: [f32; PADDED_ROWS],
     /// Bring what was summed before the last tile of keys to the same scale.
@@ -148,7 +149,7 @@ pub(super) struct RowStates {
 impl RowStates {
     /// Before the first key.
     pub(super) const START: RowStates = RowStates {
-        largest: [f32::NEG_INFINITY; PADDED_ROWS],
+        max: [f32::NEG_INFINITY; PADDED_ROWS],
         totals: [0.0; PADDED_ROWS],
         corrections: [0.0; PADDED_ROWS],
     };
@@ -163,14 +164,14 @@ impl RowStates {
 
     /// Takes note of the largest scores of a tile of keys.
     #[inline(always)]
-    fn meet<V: Vector>(&mut self, largest: [f32; PADDED_ROWS]) {
-        let before = self.largest;
-        zip!(V, &mut self.largest, largest, |before, now| now.max(before));
+    fn meet<V: Vector>(&mut self, max: [f32; PADDED_ROWS]) {
+        let before = self.max;
+        zip!(V, &mut self.max, max, |before, now| now.max(before));
         // Where nothing was summed yet, the largest score was -∞ and the correction is 2^-∞ = 0: even where it
         // still is -∞, as it is taken for a number then.
         let lowest = V::splat(f32::MIN);
         self.corrections = before;
-        zip!(V, &mut self.corrections, self.largest, |before, now| {
+        zip!(V, &mut self.corrections, self.max, |before, now| {
             exp2_without_overflow(before - lowest.max(now))
         });
     }
@@ -206,25 +207,25 @@ fn soften_in<K: Kernel, V: Vector>(
 ) {
     let mut rows = [K::Vector::splat(f32::NEG_INFINITY); MAX_ROWS];
     for (r, row) in rows[..scores.queries].iter_mut().enumerate() {
-        let mut largest = *row;
+        let mut max = *row;
         for panel in 0..scores.panels {
             let scores = scores.row(panel, r);
             for at in (0..scores.len()).step_by(K::Vector::LANES) {
-                largest = K::Vector::load(&scores[at..]).max(largest);
+                max = K::Vector::load(&scores[at..]).max(max);
             }
         }
-        *row = largest;
+        *row = max;
     }
-    let mut largest = [f32::NEG_INFINITY; PADDED_ROWS];
-    largest[..MAX_ROWS].copy_from_slice(&K::Vector::largest_of_eight(rows));
-    states.meet::<K::Vector>(largest);
+    let mut max = [f32::NEG_INFINITY; PADDED_ROWS];
+    max[..MAX_ROWS].copy_from_slice(&K::Vector::max_of_eight(rows));
+    states.meet::<K::Vector>(max);
 
     let mut totals = [V::splat(0.0); MAX_ROWS];
     for r in 0..scores.queries {
         let weights = &mut weights[r * KEY_TILE..][..KEY_TILE];
-        let largest = states.largest[r];
+        let max = states.max[r];
         // Before the first key that a query sees, all its scores are -∞, and their weights 0.
-        let shift = V::splat(if largest == f32::NEG_INFINITY { 0.0 } else { largest });
+        let shift = V::splat(if max == f32::NEG_INFINITY { 0.0 } else { max });
         for panel in 0..scores.panels {
             let row = scores.row(panel, r);
             for at in (0..row.len()).step_by(V::LANES) {

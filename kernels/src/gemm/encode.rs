@@ -1,67 +1,13 @@
-//! How weights and the rows they are multiplied with are stored, and the way there from f32.
+//! Weights, and the rows they are multiplied with, from f32 to how they are stored.
 
-use super::Kernel;
-use crate::isa::dispatch;
+use crate::dispatch::dispatch;
+use crate::kernel::Kernel;
+use crate::storage::Storage;
 use crate::vector::{MAX_LANES, Vector};
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 #[cfg(target_endian = "big")]
 compile_error!("the kernels read several small values from one 32-bit lane, the first in its lowest bits");
-
-/// How weights, and the rows they are multiplied with, are stored. Values smaller than 32 bits share
-/// lanes, as many as fit, in the order of the depth.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Storage {
-    /// Single precision.
-    #[default]
-    F32,
-    /// Weights in half precision (binary16), two to a lane, which are widened as they are multiplied. Rows of x
-    /// stay f32: wherever the weights are such numbers, products have the bits of [`Storage::F32`].
-    F16Weights,
-    /// The same with weights that are the upper halves of single-precision numbers.
-    Bf16Weights,
-    /// The upper half of a single-precision number, two to a lane. Sums are f32.
-    Bf16,
-    /// 8-bit integers, four to a lane. Sums are 32-bit integers and exact.
-    ///
-    /// A weight is `scale · w` with w in -127..=127 and a scale of its own for each output; a value of a
-    /// row of x is `scale · (q - zero)` with q and zero in 0..=255 and a scale and zero for each row,
-    /// chosen so that the row's smallest and largest value (and 0) are reached.
-    Int8,
-}
-
-impl Storage {
-    /// The longest row that [`Storage::Int8`] takes: its sums stay within 32 bits.
-    pub const INT8_INPUTS: usize = (i32::MAX / (255 * 127)) as usize;
-
-    /// How the rows of x are stored that are multiplied with weights of this storage.
-    pub fn of_rows(self) -> Storage {
-        match self {
-            Storage::F16Weights | Storage::Bf16Weights => Storage::F32,
-            other => other,
-        }
-    }
-
-    /// Values that share a lane of 32 bits.
-    pub(crate) fn values_of_a_lane(self) -> usize {
-        match self {
-            Storage::F32 => 1,
-            Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16 => 2,
-            Storage::Int8 => 4,
-        }
-    }
-
-    /// Lanes of 32 bits that a row of `inputs` values takes.
-    pub(crate) fn lanes(self, inputs: usize) -> usize {
-        inputs.div_ceil(self.values_of_a_lane())
-    }
-
-    /// The same, with the lanes behind the values that say what they mean: for rows of x the scale and
-    /// zero, for weights the scale and the sum of the weights.
-    pub fn stored_lanes(self, inputs: usize) -> usize {
-        self.lanes(inputs) + if self == Storage::Int8 { 2 } else { 0 }
-    }
-}
 
 dispatch! {
     /// Stores a row of x as a product with weights of this storage takes it: as [`Storage::of_rows`] says.
@@ -170,7 +116,7 @@ fn extent<V: Vector>(row: &[f32]) -> (f32, f32, f32) {
         high = x.max(high);
         nothing = x.mul_add(none, nothing);
     }
-    (low.smallest(), high.largest(), nothing.sum())
+    (low.reduce_min(), high.reduce_max(), nothing.sum())
 }
 
 dispatch! {
@@ -209,12 +155,12 @@ fn quantize_weights<V: Vector>(row: &[f32], out: &mut [u8]) -> (f32, i32) {
     /// Adding it to a number rounds that to an integer, ties to even.
     const ROUND: f32 = 12_582_912.0;
     let none = V::splat(0.0);
-    let mut largest = none;
+    let mut max = none;
     for chunk in row.chunks(V::LANES) {
-        largest = V::load_part(chunk, 0.0).abs().max(largest);
+        max = V::load_part(chunk, 0.0).abs().max(max);
     }
     out.fill(0);
-    let scale = largest.largest() / 127.0;
+    let scale = max.reduce_max() / 127.0;
     if scale == 0.0 {
         return (0.0, 0);
     }

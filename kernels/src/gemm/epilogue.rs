@@ -1,11 +1,14 @@
 //! What happens to a tile of sums on the way to the result, a register at a time.
 
+use super::packed::PackedWeights;
+use super::tile::{MAX_COLUMNS, MAX_TILE, Tile};
 use super::widen::widen;
-use super::{Kernel, MAX_COLUMNS, MAX_TILE, PackedWeights, Storage, Tile};
 use crate::activation::{Activation, relu, silu};
 use crate::gelu::{gelu_erf, gelu_tanh, rough_gelu_erf};
+use crate::kernel::Kernel;
 use crate::math::tanh;
 use crate::matrix::{Matrix, MatrixMut};
+use crate::storage::Storage;
 use crate::vector::Vector;
 use std::ops::Range;
 

@@ -35,26 +35,29 @@
 mod encode;
 mod epilogue;
 #[cfg(target_arch = "aarch64")]
-pub(crate) mod neon;
+mod neon;
 mod packed;
 mod peak;
-pub(crate) mod portable;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod portable;
+mod select;
 mod tile;
 mod widen;
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod x86;
+mod x86;
 
-pub use encode::{Storage, encode_row};
+pub use encode::encode_row;
 pub(crate) use encode::{halves_mut, round_to_bf16};
 pub use epilogue::Epilogue;
 pub use packed::{PackedWeights, pack_panel, pack_panel_of_halves, packed_len};
 pub use peak::{multiply_in_registers, read_memory};
+pub(crate) use tile::{MAX_TILE, PanelTile};
 
 use crate::aligned::{AlignedBuffer, reserved};
-use crate::isa::{Isa, Kind, dispatch};
+use crate::dispatch::dispatch;
+use crate::isa::Isa;
+use crate::kernel::Kernel;
 use crate::matrix::{Matrix, MatrixMut};
-use crate::vector::Vector;
+use crate::storage::Storage;
 use epilogue::{PanelEnd, PanelProduct};
 use std::ops::Range;
 use widen::Widening;
@@ -63,146 +66,6 @@ use widen::Widening;
 /// gives at a time, so that weights, which mostly come from memory, are read once. (Against 96, six layers' products
 /// in a row went from 88 to 91 % of the peak in f32, 83 to 85 % in bf16.)
 const ROW_BLOCK: usize = 192;
-
-/// Room for the largest tile of any instruction set.
-pub(crate) const MAX_TILE: usize = 8 * 48;
-
-/// No instruction set's panel has more columns.
-const MAX_COLUMNS: usize = 48;
-
-/// What an instruction set's registers bring: the lanes that kernels compute with, and the size of the
-/// innermost tile of the matrix product.
-pub(crate) trait Kernel {
-    /// A register.
-    type Vector: Vector;
-    /// The registers of a row of a tile, computed with in step.
-    type Row: Vector;
-    /// Rows of a tile.
-    const ROWS: usize;
-    /// Columns of a tile, the width of a panel.
-    const COLUMNS: usize;
-
-    /// A register of weights as f32; they are f16 for [`Storage::F16Weights`], else bf16.
-    fn widened(storage: Storage, halves: &[u16]) -> Self::Vector;
-}
-
-/// `tile[r][c] = Σ_k x[r][k] · panel[k][c]` for the rows of `x`, at most [`Kernel::ROWS`], over the
-/// values that each lane of x and panel holds.
-///
-/// `panel` is `[lanes, COLUMNS]` with as many lanes as `x` has columns (half as many, rounded up, of weights that
-/// share the lanes that x does not); `tile` has room for
-/// `[ROWS, COLUMNS]`: for [`Storage::Int8`] the bits of 32-bit integers, else f32.
-///
-/// # Safety
-/// The CPU must have the instruction set.
-pub(crate) type TileFunction = unsafe fn(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]);
-
-/// The innermost tile for one storage.
-#[derive(Clone, Copy)]
-pub(crate) struct Tile {
-    run: TileFunction,
-    /// What it takes from each byte of x before it multiplies: 128 where instructions multiply signed
-    /// bytes only.
-    byte_offset: i32,
-}
-
-impl From<TileFunction> for Tile {
-    fn from(run: TileFunction) -> Tile {
-        Tile { run, byte_offset: 0 }
-    }
-}
-
-/// A tile, and the width of the panels that it reads.
-#[derive(Clone, Copy)]
-pub(crate) struct PanelTile {
-    pub(crate) columns: usize,
-    pub(crate) multiply: TileFunction,
-    /// Time for a column of a panel, relative to other tiles.
-    column_time: usize,
-}
-
-impl PanelTile {
-    const fn new(columns: usize, multiply: TileFunction) -> PanelTile {
-        PanelTile { columns, multiply, column_time: 4 }
-    }
-}
-
-impl Isa {
-    /// The tile whose panels pad a matrix of so many columns least: the one that weights are packed for, or
-    /// a narrower one.
-    pub(crate) fn best_tile(self, storage: Storage, columns: usize) -> PanelTile {
-        let mut best = PanelTile::new(self.panel_columns(), self.tile(storage).run);
-        let time = |tile: &PanelTile| columns.next_multiple_of(tile.columns) * tile.column_time;
-        for tile in self.narrow_tiles(storage) {
-            if time(tile) < time(&best) {
-                best = *tile;
-            }
-        }
-        best
-    }
-
-    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unused_variables))]
-    fn narrow_tiles(self, storage: Storage) -> &'static [PanelTile] {
-        match self.kind() {
-            Kind::Portable => &[],
-            #[cfg(target_arch = "x86_64")]
-            kind => x86::narrow_tiles(kind, storage),
-            #[cfg(target_arch = "aarch64")]
-            kind => neon::narrow_tiles(kind, storage),
-        }
-    }
-
-    /// Whether it multiplies bf16 faster than f32.
-    pub fn has_fast_bf16(self) -> bool {
-        match self.kind() {
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Bf16 => true,
-            #[cfg(target_arch = "aarch64")]
-            Kind::NeonI8mm => true,
-            _ => false,
-        }
-    }
-
-    /// Whether it widens weights on the way to the multipliers in an instruction or two a register, so that
-    /// [`Storage::F16Weights`] and [`Storage::Bf16Weights`] cost little time or none.
-    pub fn widens_weights(self) -> bool {
-        self.kind() != Kind::Portable
-    }
-
-    /// Columns of a panel of packed weights.
-    pub fn panel_columns(self) -> usize {
-        match self.kind() {
-            Kind::Portable => portable::Portable::COLUMNS,
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 | Kind::Avx2Vnni => x86::Avx2::COLUMNS,
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 | Kind::Avx512Vnni | Kind::Avx512Bf16 => x86::Avx512::COLUMNS,
-            #[cfg(target_arch = "aarch64")]
-            Kind::Neon | Kind::NeonDotprod | Kind::NeonI8mm => neon::Neon::COLUMNS,
-        }
-    }
-
-    fn tile(self, storage: Storage) -> Tile {
-        match self.kind() {
-            Kind::Portable => portable::tile(storage),
-            #[cfg(target_arch = "x86_64")]
-            kind => x86::tile(kind, storage),
-            #[cfg(target_arch = "aarch64")]
-            kind => neon::tile(kind, storage),
-        }
-    }
-
-    /// How products of this storage are computed: the instruction that multiplies, for reports.
-    pub fn product(self, storage: Storage) -> &'static str {
-        match (self.kind(), storage) {
-            (Kind::Portable, _) => "plain Rust",
-            #[cfg(target_arch = "x86_64")]
-            (kind, storage) => x86::product(kind, storage),
-            #[cfg(target_arch = "aarch64")]
-            (kind, storage) => neon::product(kind, storage),
-        }
-    }
-}
 
 /// Memory that [`gemm`] works in, kept from call to call.
 #[derive(Default)]

@@ -1,31 +1,14 @@
 //! The tiles for AArch64. Instructions that the standard library has no stable name for are written in
 //! assembly.
 
-use super::peak::PeakLoop;
-use super::tile::{peak, tile};
-use super::{Kernel, PanelTile, Storage, Tile, TileFunction};
+use super::tile::{PanelTile, PeakLoop, Tile, TileFunction, peak, tile};
 use crate::isa::Kind;
+use crate::kernel::Kernel;
+use crate::kernel::neon::{Neon, load_bf16, load_f16};
 use crate::matrix::Matrix;
-use crate::vector::{Neon4, Wide};
+use crate::storage::Storage;
 use std::arch::aarch64::*;
 use std::arch::asm;
-
-/// NEON: a tile is 24 registers of sums, 3 of weights and 1 of x, of 32.
-pub(crate) struct Neon;
-
-impl Kernel for Neon {
-    type Vector = Neon4;
-    type Row = Wide<Neon4, 3>;
-    const ROWS: usize = 8;
-    const COLUMNS: usize = 3 * 4;
-
-    #[inline(always)]
-    fn widened(storage: Storage, halves: &[u16]) -> Neon4 {
-        let halves = halves[..4].as_ptr().cast();
-        // SAFETY: the slice has 4 values; this is only run where the CPU has the instruction set.
-        Neon4(unsafe { if storage == Storage::F16Weights { load_f16(halves) } else { load_bf16(halves) } })
-    }
-}
 
 /// The tile of an instruction set that is not [`Kind::Portable`].
 pub(super) fn tile(kind: Kind, storage: Storage) -> Tile {
@@ -128,34 +111,6 @@ fn zero() -> float32x4_t {
 #[target_feature(enable = "neon")]
 fn multiply_add(value: float32x4_t, weights: float32x4_t, sums: float32x4_t) -> float32x4_t {
     vfmaq_f32(sums, value, weights)
-}
-
-/// Four half-precision numbers as f32.
-///
-/// # Safety
-/// There must be so many at the address.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn load_f16(halves: *const f32) -> float32x4_t {
-    let widened;
-    // SAFETY: as the caller says; the instruction is part of the features of this function.
-    unsafe {
-        let halves = vld1_u16(halves.cast());
-        asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) widened, in(vreg) halves,
-            options(pure, nomem, nostack, preserves_flags));
-    }
-    widened
-}
-
-/// Four bf16 as f32, of which they are the upper halves.
-///
-/// # Safety
-/// There must be so many at the address.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn load_bf16(halves: *const f32) -> float32x4_t {
-    // SAFETY: as the caller says.
-    vreinterpretq_f32_u32(vshll_n_u16::<16>(unsafe { vld1_u16(halves.cast()) }))
 }
 
 /// Two products of bf16 pairs added to each sum: a bf16 is the upper half of an f32.

@@ -1,9 +1,10 @@
 //! Weights in the panel layout that the tiles read.
 
-use super::encode::{Storage, encode_weights, halves_mut};
+use super::encode::{encode_weights, halves_mut};
 use crate::isa::Isa;
 use crate::matrix::Matrix;
 use crate::memory::{WeightBuffer, WeightMemory};
+use crate::storage::Storage;
 use std::ops::Range;
 
 /// A weight matrix `[outputs, inputs]` in the panel layout of one instruction set.

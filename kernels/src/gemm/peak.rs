@@ -1,27 +1,26 @@
 //! What the machine could do at best, to measure kernels against.
 
-use super::Storage;
-use crate::isa::{Isa, Kind, dispatch};
+#[cfg(target_arch = "aarch64")]
+use super::neon;
+use super::portable;
+use super::tile::PeakLoop;
+#[cfg(target_arch = "x86_64")]
+use super::x86;
+use crate::dispatch::dispatch;
+use crate::isa::{Isa, Kind};
+use crate::kernel::Kernel;
+use crate::storage::Storage;
 use crate::vector::Vector;
-
-/// A loop that does nothing but multiply and add.
-pub(super) struct PeakLoop {
-    /// # Safety
-    /// The CPU must have the instruction set.
-    pub(super) run: unsafe fn(times: usize),
-    /// Multiply-adds of one time.
-    pub(super) products: usize,
-}
 
 /// Multiplies and adds in registers with the instruction that products of this storage use, `times` times
 /// over; returns the number of multiply-adds.
 pub fn multiply_in_registers(isa: Isa, storage: Storage, times: usize) -> usize {
     let PeakLoop { run, products } = match isa.kind() {
-        Kind::Portable => super::portable::peak(storage),
+        Kind::Portable => portable::peak(storage),
         #[cfg(target_arch = "x86_64")]
-        kind => super::x86::peak(kind, storage),
+        kind => x86::peak(kind, storage),
         #[cfg(target_arch = "aarch64")]
-        kind => super::neon::peak(kind, storage),
+        kind => neon::peak(kind, storage),
     };
     // SAFETY: holding an `Isa` is the proof that the CPU has it.
     unsafe { run(times) };
@@ -34,7 +33,7 @@ dispatch! {
 }
 
 #[inline(always)]
-fn read_body<K: super::Kernel>(values: &[f32]) {
+fn read_body<K: Kernel>(values: &[f32]) {
     let mut sums = [K::Vector::splat(0.0); 8];
     for chunk in values.chunks_exact(8 * K::Vector::LANES) {
         for (i, sum) in sums.iter_mut().enumerate() {

@@ -1,31 +1,11 @@
 //! The tiles in plain Rust: vectorised by the compiler for the target's baseline.
 
-use super::peak::PeakLoop;
-use super::{Kernel, Storage, Tile, TileFunction};
+use super::tile::{PeakLoop, Tile, TileFunction};
+use crate::kernel::Kernel;
+use crate::kernel::portable::{Portable, bf16_as_f32, f16_as_f32};
 use crate::matrix::Matrix;
-use crate::vector::{Portable8, Wide};
-
-/// Any CPU.
-pub(crate) struct Portable;
-
-impl Kernel for Portable {
-    type Vector = Portable8;
-    type Row = Wide<Portable8, 1>;
-    const ROWS: usize = 4;
-    const COLUMNS: usize = 8;
-
-    #[inline(always)]
-    fn widened(storage: Storage, halves: &[u16]) -> Portable8 {
-        let widen = if storage == Storage::F16Weights { f16_as_f32 } else { bf16_as_f32 };
-        Portable8(std::array::from_fn(|i| widen(halves[i])))
-    }
-}
-
-/// Fused only where that is one instruction: elsewhere it would be a slow library call.
-#[inline(always)]
-pub(crate) fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
-}
+use crate::storage::Storage;
+use crate::vector::mul_add;
 
 pub(super) fn tile(storage: Storage) -> Tile {
     let run: TileFunction = match storage {
@@ -71,16 +51,6 @@ fn f16_weights_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
 
 fn bf16_weights_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {
     any_rows(x, panel, tile, mul_add, Halves(bf16_as_f32));
-}
-
-#[inline(always)]
-fn f16_as_f32(bits: u16) -> f32 {
-    half::f16::from_bits(bits).to_f32_const()
-}
-
-#[inline(always)]
-fn bf16_as_f32(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
 }
 
 fn bf16_tile(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]) {

@@ -1,8 +1,67 @@
 //! The innermost tile of the matrix product: one definition, in the registers of each instruction set.
 
-/// Defines a [`TileFunction`](super::TileFunction) for the tiles of a [`Kernel`](super::Kernel): `$rows`
+use crate::matrix::Matrix;
+
+/// Room for the largest tile of any instruction set.
+pub(crate) const MAX_TILE: usize = 8 * 48;
+
+/// No instruction set's panel has more columns.
+pub(super) const MAX_COLUMNS: usize = 48;
+
+/// `tile[r][c] = Σ_k x[r][k] · panel[k][c]` for the rows of `x`, at most [`Kernel::ROWS`], over the
+/// values that each lane of x and panel holds.
+///
+/// `panel` is `[lanes, COLUMNS]` with as many lanes as `x` has columns (half as many, rounded up, of weights that
+/// share the lanes that x does not); `tile` has room for
+/// `[ROWS, COLUMNS]`: for [`Storage::Int8`] the bits of 32-bit integers, else f32.
+///
+/// # Safety
+/// The CPU must have the instruction set.
+pub(crate) type TileFunction = unsafe fn(x: Matrix<'_>, panel: &[f32], tile: &mut [f32]);
+
+/// The innermost tile for one storage.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile {
+    pub(super) run: TileFunction,
+    /// What it takes from each byte of x before it multiplies: 128 where instructions multiply signed
+    /// bytes only.
+    pub(super) byte_offset: i32,
+}
+
+impl From<TileFunction> for Tile {
+    fn from(run: TileFunction) -> Tile {
+        Tile { run, byte_offset: 0 }
+    }
+}
+
+/// A tile, and the width of the panels that it reads.
+#[derive(Clone, Copy)]
+pub(crate) struct PanelTile {
+    pub(crate) columns: usize,
+    pub(crate) multiply: TileFunction,
+    /// Time for a column of a panel, relative to other tiles.
+    pub(super) column_time: usize,
+}
+
+impl PanelTile {
+    pub(super) const fn new(columns: usize, multiply: TileFunction) -> PanelTile {
+        PanelTile { columns, multiply, column_time: 4 }
+    }
+}
+
+/// A loop that does nothing but multiply and add.
+pub(super) struct PeakLoop {
+    /// # Safety
+    /// The CPU must have the instruction set.
+    pub(super) run: unsafe fn(times: usize),
+    /// Multiply-adds of one time.
+    pub(super) products: usize,
+}
+
+/// Defines a [`TileFunction`] for the tiles of a [`Kernel`](crate::kernel::Kernel): `$rows`
 /// rows by `$vectors` registers of `$lanes` lanes. `$load` fills a register of weights, of which `$to_a_lane`
 /// stand where x has one value: 1, or 2 that it widens.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! tile {
     (
         $(#[$meta:meta])* $name:ident of $kernel:ident, $features:literal,
@@ -60,10 +119,12 @@ macro_rules! tile {
         }
     };
 }
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use tile;
 
 /// Defines a function that does nothing but multiply and add in `$sums` registers, as many times as it is
 /// told: what a tile could reach if it needed no loads.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! peak {
     ($name:ident, $features:literal, $register:ty, $sums:literal, $broadcast:ident, $multiply_add:ident) => {
         #[target_feature(enable = $features)]
@@ -82,4 +143,5 @@ macro_rules! peak {
         }
     };
 }
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use peak;

@@ -7,9 +7,11 @@
 //! (To time a tile of each kind when a product first asks was tried instead: one time in six the machine's noise
 //! chose the slower.)
 
-use super::encode::{Storage, halves};
-use super::{Kernel, PackedWeights};
+use super::encode::halves;
+use super::packed::PackedWeights;
 use crate::aligned::{AlignedBuffer, reserved};
+use crate::kernel::Kernel;
+use crate::storage::Storage;
 use crate::vector::Vector;
 
 /// Rows from which on a panel may be widened for all of them: some eight tiles.
@@ -85,7 +87,8 @@ pub(super) fn widen<'a, K: Kernel>(weights: &PackedWeights, panel: &[f32], room:
 mod tests {
     use super::super::{Epilogue, GemmScratch, Matrix, MatrixMut, gemm, multiply_block};
     use super::*;
-    use crate::isa::{Isa, dispatch};
+    use crate::dispatch::dispatch;
+    use crate::isa::Isa;
 
     dispatch! {
         pub fn widened_once(x: Matrix<'_>, weights: &PackedWeights, epilogue: &Epilogue<'_>, out: MatrixMut<'_>)

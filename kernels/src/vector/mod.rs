@@ -15,7 +15,7 @@ mod x86;
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::Neon4;
-pub(crate) use portable::Portable8;
+pub(crate) use portable::{Portable8, mul_add};
 pub(crate) use wide::Wide;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2x8, Avx512x16};
@@ -64,9 +64,9 @@ pub(crate) trait Vector:
     /// The sum of the lanes, always added in the same order.
     fn sum(self) -> f32;
     /// The smallest lane.
-    fn smallest(self) -> f32;
+    fn reduce_min(self) -> f32;
     /// The largest lane.
-    fn largest(self) -> f32;
+    fn reduce_max(self) -> f32;
     /// [`Vector::sum`] of eight registers, whose order may be another.
     #[inline(always)]
     fn sum_of_eight(rows: [Self; 8]) -> [f32; 8] {
@@ -78,12 +78,12 @@ pub(crate) trait Vector:
     }
     /// [`Vector::largest`] of eight registers.
     #[inline(always)]
-    fn largest_of_eight(rows: [Self; 8]) -> [f32; 8] {
-        let mut largest = [0.0; 8];
+    fn max_of_eight(rows: [Self; 8]) -> [f32; 8] {
+        let mut max = [0.0; 8];
         for i in 0..8 {
-            largest[i] = rows[i].largest();
+            max[i] = rows[i].reduce_max();
         }
-        largest
+        max
     }
     /// Writes each lane rounded to the nearest of 0..=255, ties to even, to the start of a slice.
     fn store_bytes(self, bytes: &mut [u8]);
@@ -218,11 +218,12 @@ pub(crate) use {fold, map, zip};
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gemm::Kernel;
-    use crate::isa::{Isa, dispatch};
+    use crate::dispatch::dispatch;
+    use crate::isa::Isa;
+    use crate::kernel::Kernel;
 
     dispatch! { pub fn transposed(columns: usize, stride: usize, out: &mut Vec<f32>) = transposed_body }
-    dispatch! { pub fn folded(rows: &[f32], sums: &mut [f32; 8], largest: &mut [f32; 8]) = folded_body }
+    dispatch! { pub fn folded(rows: &[f32], sums: &mut [f32; 8], max: &mut [f32; 8]) = folded_body }
     dispatch! { pub fn paired(values: &[f32], pairs: &mut Vec<u32>) = paired_body }
 
     /// Some columns of the square 0, 1, 2, …
@@ -255,17 +256,17 @@ mod tests {
     }
 
     #[inline(always)]
-    fn folded_body<K: Kernel>(rows: &[f32], sums: &mut [f32; 8], largest: &mut [f32; 8]) {
+    fn folded_body<K: Kernel>(rows: &[f32], sums: &mut [f32; 8], max: &mut [f32; 8]) {
         let (mut narrow, mut wide) = ([K::Vector::splat(0.0); 8], [K::Row::splat(0.0); 8]);
         for (i, row) in rows.chunks_exact(MAX_LANES).enumerate() {
             narrow[i] = K::Vector::load(row);
             wide[i] = K::Row::load(row);
         }
         let (narrow_sums, wide_sums) = (K::Vector::sum_of_eight(narrow), K::Row::sum_of_eight(wide));
-        let (narrow, wide) = (K::Vector::largest_of_eight(narrow), K::Row::largest_of_eight(wide));
+        let (narrow, wide) = (K::Vector::max_of_eight(narrow), K::Row::max_of_eight(wide));
         for i in 0..8 {
             sums[i] = 1000.0 * narrow_sums[i] + wide_sums[i];
-            largest[i] = 1000.0 * narrow[i] + wide[i];
+            max[i] = 1000.0 * narrow[i] + wide[i];
         }
     }
 
@@ -274,24 +275,24 @@ mod tests {
         // Whole numbers, so that sums are exact in any order.
         let rows: Vec<f32> = (0..8 * MAX_LANES).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
         for isa in Isa::available() {
-            let (mut sums, mut largest) = ([0.0; 8], [0.0; 8]);
-            folded(isa, &rows, &mut sums, &mut largest);
+            let (mut sums, mut max) = ([0.0; 8], [0.0; 8]);
+            folded(isa, &rows, &mut sums, &mut max);
             let mut one_by_one = ([0.0; 8], [0.0; 8]);
             for (i, row) in rows.chunks_exact(MAX_LANES).enumerate() {
                 one_at_a_time(isa, row, &mut one_by_one.0[i], &mut one_by_one.1[i]);
             }
-            assert_eq!((sums, largest), one_by_one, "{isa:?}");
+            assert_eq!((sums, max), one_by_one, "{isa:?}");
         }
     }
 
-    dispatch! { pub fn one_at_a_time(row: &[f32], sum: &mut f32, largest: &mut f32) = one_at_a_time_body }
+    dispatch! { pub fn one_at_a_time(row: &[f32], sum: &mut f32, max: &mut f32) = one_at_a_time_body }
 
     #[inline(always)]
-    fn one_at_a_time_body<K: Kernel>(row: &[f32], sum: &mut f32, largest: &mut f32) {
+    fn one_at_a_time_body<K: Kernel>(row: &[f32], sum: &mut f32, max: &mut f32) {
         let (narrow, wide) = (&row[..K::Vector::LANES], &row[..K::Row::LANES]);
         let most = |values: &[f32]| values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         *sum = 1000.0 * narrow.iter().sum::<f32>() + wide.iter().sum::<f32>();
-        *largest = 1000.0 * most(narrow) + most(wide);
+        *max = 1000.0 * most(narrow) + most(wide);
     }
 
     #[inline(always)]

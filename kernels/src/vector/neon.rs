@@ -98,13 +98,13 @@ impl Vector for Neon4 {
     }
 
     #[inline(always)]
-    fn smallest(self) -> f32 {
+    fn reduce_min(self) -> f32 {
         // SAFETY: the instruction set as in `splat`.
         unsafe { vminvq_f32(self.0) }
     }
 
     #[inline(always)]
-    fn largest(self) -> f32 {
+    fn reduce_max(self) -> f32 {
         // SAFETY: the instruction set as in `splat`.
         unsafe { vmaxvq_f32(self.0) }
     }

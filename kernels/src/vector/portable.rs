@@ -58,7 +58,7 @@ impl Vector for Portable8 {
 
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
-        Portable8(from_fn(|i| crate::gemm::portable::mul_add(self.0[i], b.0[i], c.0[i])))
+        Portable8(from_fn(|i| mul_add(self.0[i], b.0[i], c.0[i])))
     }
 
     #[inline(always)]
@@ -97,12 +97,12 @@ impl Vector for Portable8 {
     }
 
     #[inline(always)]
-    fn smallest(self) -> f32 {
+    fn reduce_min(self) -> f32 {
         self.halve(|a, b| if a < b { a } else { b })
     }
 
     #[inline(always)]
-    fn largest(self) -> f32 {
+    fn reduce_max(self) -> f32 {
         self.halve(|a, b| if a > b { a } else { b })
     }
 
@@ -129,4 +129,10 @@ impl Vector for Portable8 {
         let integer = |value: f32| value.to_bits().cast_signed();
         self.zip(weights, |sum, weight| (integer(sum) - zero * integer(weight)) as f32)
     }
+}
+
+/// Fused only where that is one instruction: elsewhere it would be a slow library call.
+#[inline(always)]
+pub(crate) fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
 }

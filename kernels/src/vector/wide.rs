@@ -132,21 +132,21 @@ impl<V: Vector, const N: usize> Vector for Wide<V, N> {
     }
 
     #[inline(always)]
-    fn smallest(self) -> f32 {
-        let mut smallest = self.0[0];
+    fn reduce_min(self) -> f32 {
+        let mut min = self.0[0];
         for i in 1..N {
-            smallest = self.0[i].min(smallest);
+            min = self.0[i].min(min);
         }
-        smallest.smallest()
+        min.reduce_min()
     }
 
     #[inline(always)]
-    fn largest(self) -> f32 {
-        let mut largest = self.0[0];
+    fn reduce_max(self) -> f32 {
+        let mut max = self.0[0];
         for i in 1..N {
-            largest = self.0[i].max(largest);
+            max = self.0[i].max(max);
         }
-        largest.largest()
+        max.reduce_max()
     }
 
     #[inline(always)]
@@ -162,15 +162,15 @@ impl<V: Vector, const N: usize> Vector for Wide<V, N> {
     }
 
     #[inline(always)]
-    fn largest_of_eight(rows: [Self; 8]) -> [f32; 8] {
-        let mut largest = [rows[0].0[0]; 8];
+    fn max_of_eight(rows: [Self; 8]) -> [f32; 8] {
+        let mut max = [rows[0].0[0]; 8];
         for i in 0..8 {
-            largest[i] = rows[i].0[0];
+            max[i] = rows[i].0[0];
             for part in 1..N {
-                largest[i] = rows[i].0[part].max(largest[i]);
+                max[i] = rows[i].0[part].max(max[i]);
             }
         }
-        V::largest_of_eight(largest)
+        V::max_of_eight(max)
     }
 
     #[inline(always)]

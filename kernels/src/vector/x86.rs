@@ -117,11 +117,11 @@ register!(
             halve(self, |a, b| a + b)
         }
 
-        fn smallest(self) -> f32 {
+        fn reduce_min(self) -> f32 {
             halve(self, |a, b| if a < b { a } else { b })
         }
 
-        fn largest(self) -> f32 {
+        fn reduce_max(self) -> f32 {
             halve(self, |a, b| if a > b { a } else { b })
         }
 
@@ -311,12 +311,12 @@ register!(
             unsafe { _mm512_reduce_add_ps(self.0) }
         }
 
-        fn smallest(self) -> f32 {
+        fn reduce_min(self) -> f32 {
             // SAFETY: the instruction set as in `splat`.
             unsafe { _mm512_reduce_min_ps(self.0) }
         }
 
-        fn largest(self) -> f32 {
+        fn reduce_max(self) -> f32 {
             // SAFETY: the instruction set as in `splat`.
             unsafe { _mm512_reduce_max_ps(self.0) }
         }
@@ -325,7 +325,7 @@ register!(
             fold_eight!(rows, _mm512_add_ps)
         }
 
-        fn largest_of_eight(rows: [Self; 8]) -> [f32; 8] {
+        fn max_of_eight(rows: [Self; 8]) -> [f32; 8] {
             fold_eight!(rows, _mm512_max_ps)
         }
 
