@@ -229,7 +229,7 @@ fn round_weights(weights: &mut [f32], inputs: usize, precision: Precision) {
         Precision::F32 | Precision::F16 | Precision::Auto => {}
         Precision::Bf16 => round_to_bf16(weights),
         Precision::Int8 => weights.chunks_exact_mut(inputs).for_each(|row| {
-            let scale = row.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs())) / 127.0;
+            let scale = row.iter().fold(0.0f32, |max, weight| max.max(weight.abs())) / 127.0;
             if scale > 0.0 {
                 row.iter_mut().for_each(|weight| *weight = (*weight / scale).round_ties_even() * scale);
             }
@@ -297,8 +297,8 @@ fn embed(
 
 /// The `top` largest of a row's softmax, largest first: place and value.
 fn route(scores: &[f32], top: usize) -> Vec<f32> {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f64> = scores.iter().map(|s| f64::from(s - largest).exp()).collect();
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weights: Vec<f64> = scores.iter().map(|s| f64::from(s - max).exp()).collect();
     let total: f64 = weights.iter().sum();
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a])); // stable: the first of equals
@@ -428,8 +428,8 @@ fn attention(step: &Step, batch: &RaggedBatch, input: &[f32], in_width: usize, o
                     dot * f64::from(*scale) + f64::from(bias)
                 };
                 let scores: Vec<f64> = (first..end).map(score).collect();
-                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+                let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
                 let total: f64 = weights.iter().sum();
                 for d in 0..head_dim {
                     let values = (first..end).map(|k| f64::from(part(k, value_column)[d]));

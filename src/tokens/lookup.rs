@@ -86,9 +86,9 @@ pub(super) fn check_vocabulary(
     tokenizer: &TokenizerFile<'_>,
     vocabulary: usize,
 ) -> std::result::Result<(), String> {
-    match tokenizer.vocabulary.largest() {
-        Some(largest) if largest >= vocabulary as u64 => Err(format!(
-            "its vocabulary reaches to the id {largest}, but the model's embedding table has {vocabulary} rows; it belongs to another model"
+    match tokenizer.vocabulary.max_id() {
+        Some(max) if max >= vocabulary as u64 => Err(format!(
+            "its vocabulary reaches to the id {max}, but the model's embedding table has {vocabulary} rows; it belongs to another model"
         )),
         _ => Ok(()),
     }

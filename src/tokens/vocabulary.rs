@@ -31,7 +31,7 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// The largest id.
-    pub(super) fn largest(&self) -> Option<u64> {
+    pub(super) fn max_id(&self) -> Option<u64> {
         self.end.checked_sub(1)
     }
 
@@ -172,7 +172,7 @@ mod tests {
     fn tokens_are_found_in_both_forms() {
         for text in [r#"{"a": 0, "\"": 1, "é\u0301": 2}"#, r#"[["a", -1.5], ["\"", 0], ["é\u0301", 3]]"#] {
             let vocabulary = Vocabulary::new(text).expect(text);
-            assert_eq!(vocabulary.largest(), Some(2), "{text}");
+            assert_eq!(vocabulary.max_id(), Some(2), "{text}");
             let ids = ["a", "\"", "é\u{301}", "b"].map(|token| vocabulary.id_of(token));
             assert_eq!(ids, [Some(0), Some(1), Some(2), None], "{text}");
             assert_eq!(vocabulary.lengths(), [1, 1, 2], "{text}");
@@ -184,8 +184,8 @@ mod tests {
         for text in ["3", "[3]", "[[1, 2]]", "\"a\""] {
             assert!(Vocabulary::new(text).is_err(), "{text}");
         }
-        assert_eq!(Vocabulary::new("null").expect("none").largest(), None);
-        assert_eq!(Vocabulary::new("{}").expect("empty").largest(), None);
-        assert_eq!(Vocabulary::new(r#"{"a": "b"}"#).expect("the library's to refuse").largest(), None);
+        assert_eq!(Vocabulary::new("null").expect("none").max_id(), None);
+        assert_eq!(Vocabulary::new("{}").expect("empty").max_id(), None);
+        assert_eq!(Vocabulary::new(r#"{"a": "b"}"#).expect("the library's to refuse").max_id(), None);
     }
 }

@@ -88,7 +88,7 @@ mod tests {
     fn each_similarity_by_hand() {
         let (a, b) = ([3.0, 4.0], [0.0, 8.0]);
         let expected = [0.8, 32.0, -5.0, -7.0];
-        for (similarity, expected) in Similarity::ALL.into_iter().zip(expected) {
+        for (similarity, expected) in Similarity::ALL.iter().zip(expected) {
             assert!((similarity.of(&a, &b) - expected).abs() < 1e-6, "{similarity}");
             assert_eq!(similarity.name().parse::<Similarity>().unwrap(), *similarity);
         }

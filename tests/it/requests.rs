@@ -139,14 +139,13 @@ fn a_stream_reports_progress_and_can_be_cancelled() {
         reports.set(all);
     });
     let mut done = 0;
-    let error = stream.map(|result| {
+    let counted = stream.inspect(|_| {
         done += 1;
         if done == 30_000 {
             cancel.cancel();
         }
-        result
     });
-    let last = error.filter_map(Result::err).collect::<Vec<_>>();
+    let last = counted.filter_map(Result::err).collect::<Vec<_>>();
     assert!(matches!(&last[..], [Error::Request { problem: RequestError::Cancelled, .. }]), "{last:?}");
     let reports = reports.take();
     assert!(reports.len() > 1 && reports.windows(2).all(|pair| pair[0] < pair[1]), "{reports:?}");

@@ -17,20 +17,20 @@ pub(super) struct HeadScratch {
 
 /// How heads are computed.
 #[derive(Clone, Copy)]
-pub(super) struct Kernel {
+pub(super) struct AttentionKernel {
     isa: Isa,
     storage: Storage,
 }
 
-impl Kernel {
+impl AttentionKernel {
     /// With weights stored as `weights`, queries, keys and values rounded to bf16 do little more; where
     /// products of bf16 are no faster than those of f32, f32 is taken.
-    pub(super) fn new(isa: Isa, weights: Storage) -> Kernel {
+    pub(super) fn new(isa: Isa, weights: Storage) -> AttentionKernel {
         let storage = match weights {
             Storage::Bf16 | Storage::Int8 if isa.has_fast_bf16() => Storage::Bf16,
             _ => Storage::F32,
         };
-        Kernel { isa, storage }
+        AttentionKernel { isa, storage }
     }
 
     /// Scores that are not scaled down, as in T5, are so large that bf16 would shift their weights.
@@ -41,7 +41,7 @@ impl Kernel {
 
 /// Runs the step. There are as many scratches as workers.
 pub(super) fn run(
-    kernel: Kernel,
+    kernel: AttentionKernel,
     step: &Step,
     batch: &RaggedBatch,
     input: Matrix<'_>,
@@ -56,7 +56,7 @@ pub(super) fn run(
         let (text_out, others) = rest.split_rows(range.len());
         rest = others;
         let text = input.row_range(range.start, range.len());
-        // Each lane takes some key heads, and the query heads they serve.
+        // Each worker takes some key heads, and the query heads they serve.
         let share = kv_heads.div_ceil(scratches.len());
         let columns_per_kv_head = text_out.columns() / kv_heads;
         let mut rest = Some(text_out);
@@ -75,7 +75,7 @@ pub(super) fn run(
 /// The key heads `kv_range` of one text, of which the first `visible_keys` tokens are seen. `out` holds the
 /// columns of the query heads they serve.
 fn run_heads(
-    kernel: Kernel,
+    kernel: AttentionKernel,
     step: &Step,
     text: Matrix<'_>,
     visible_keys: usize,

@@ -7,12 +7,12 @@ use taskvec_kernels::{Epilogue, GemmScratch, Isa, Matrix, MatrixMut, PackedWeigh
 /// The largest of the softmax of `scores`: place and value, largest first, as many as `out` has room
 /// for.
 pub(super) fn route(scores: &[f32], out: &mut [f32]) {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f32 = scores.iter().map(|score| (score - largest).exp()).sum();
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f32 = scores.iter().map(|score| (score - max).exp()).sum();
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a])); // stable: the first of equals
     for (choice, expert) in out.chunks_exact_mut(2).zip(order) {
-        choice.copy_from_slice(&[expert as f32, (scores[expert] - largest).exp() / total]);
+        choice.copy_from_slice(&[expert as f32, (scores[expert] - max).exp() / total]);
     }
 }
 

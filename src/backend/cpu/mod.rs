@@ -20,7 +20,7 @@ use crate::error::{ModelResult, Result};
 use crate::model::NormKind;
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
 use crate::precision::Precision;
-use attention::HeadScratch;
+use attention::{AttentionKernel, HeadScratch};
 use pool::pool;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -45,7 +45,7 @@ pub(crate) struct Cpu {
     plan: Arc<Plan>,
     isa: Isa,
     precision: Precision,
-    attention: attention::Kernel,
+    attention: AttentionKernel,
     threads: Arc<Threads>,
     /// The weights of each step, in the kernels' layout.
     weights: Vec<StepWeights>,
@@ -88,7 +88,7 @@ impl Cpu {
             plan,
             isa,
             precision,
-            attention: attention::Kernel::new(isa, storage),
+            attention: AttentionKernel::new(isa, storage),
             threads,
             weights,
             calls: AtomicUsize::new(0),
@@ -320,7 +320,7 @@ fn normalize_rows(isa: Isa, norm: &NormWeights, x: Matrix<'_>, out: MatrixMut<'_
     }
 }
 
-/// One linear layer, of which each lane takes a share of the columns. There are as many scratches as workers.
+/// One linear layer, of which each worker takes a share of the columns. There are as many scratches as workers.
 fn run_linear(
     isa: Isa,
     linear: &LinearWeights,

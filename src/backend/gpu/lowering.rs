@@ -430,7 +430,7 @@ fn queries(gpu: &GpuContext, plan: &Plan) -> Result<usize> {
         Step::Attention { head_dim, .. } => Some(*head_dim),
         _ => None,
     });
-    let largest = dims.max().unwrap_or(1);
-    attention_queries(largest, gpu.workgroup_bytes())
-        .ok_or_else(|| gpu.too_large("an attention head", largest as u64 * 4))
+    let max_head_dim = dims.max().unwrap_or(1);
+    attention_queries(max_head_dim, gpu.workgroup_bytes())
+        .ok_or_else(|| gpu.too_large("an attention head", max_head_dim as u64 * 4))
 }

@@ -71,11 +71,11 @@ fn tiles_of_all_sizes_give_the_same_bits() {
             let most = gpu.plan.max_tokens;
             let lengths: Vec<usize> = (0..6000 / most).map(|i| most - i % 17).collect();
             let together = batch(&lengths);
-            let largest = gpu.dispatches.iter().filter(|dispatch| {
+            let on_matrices = gpu.dispatches.iter().filter(|dispatch| {
                 let chosen = linear::variant_for(&dispatch.variants, together.tokens()).unwrap();
                 dispatch.variants.len() > 1 && std::ptr::eq(chosen, &dispatch.variants[0])
             });
-            assert!(largest.count() > 2, "{fixture}: rows enough for the largest tiles");
+            assert!(on_matrices.count() > 2, "{fixture}: rows enough for the largest tiles");
             let together = run_now(&gpu, &[together]).unwrap().remove(0).remove(0);
             let oracle = crate::backend::reference::Reference::new(plan(fixture), Precision::F32).unwrap();
             for (i, of_text) in together.chunks_exact(48).enumerate().step_by(9) {

@@ -128,15 +128,15 @@ fn fill(
 
 /// Weights that f16 has no number for would become infinite.
 fn check_range(tensor: &Tensor, values: &[f32]) -> Result<()> {
-    let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-    if largest < 65520.0 {
+    let max = values.iter().fold(0f32, |max, value| max.max(value.abs()));
+    if max < 65520.0 {
         return Ok(());
     }
     Err(RequestError::InvalidOption {
         option: "precision",
         found: "f16".to_owned(),
         expected: format!(
-            "bf16 or f32: {} has a weight of magnitude {largest}, beyond f16's 65504",
+            "bf16 or f32: {} has a weight of magnitude {max}, beyond f16's 65504",
             tensor.name()
         ),
     }

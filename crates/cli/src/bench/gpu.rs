@@ -23,12 +23,12 @@ pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
     for &rows in &arguments.rows {
         let texts = texts(&embedder, rows)?;
         let measured = embedder.measure_gpu(&texts, EmbedOptions::new().prompt(""))?;
-        let smallest = check(&reference, &texts, &measured, embedder.dimensions())?;
+        let min_cosine = check(&reference, &texts, &measured, embedder.dimensions())?;
         let peaks = peaks.get_or_insert_with(|| measured.peaks.clone());
         if runs.is_empty() {
             sink.write(describe(&embedder.device().name, peaks).as_bytes())?;
         }
-        sink.write(whole(&measured, smallest).as_bytes())?;
+        sink.write(whole(&measured, min_cosine).as_bytes())?;
         for kernel in measured.kernels.iter().filter(|kernel| arguments.wants(&kernel.name)) {
             let storage = if kernel.on_matrices { "matrix" } else { "f32" };
             let operations = if kernel.operations > 0.0 { kernel.operations } else { kernel.bytes / 8.0 };
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
             sink.write(line(&point, &peaks).as_bytes())?;
             points.push(point);
         }
-        runs.push(report(&measured, smallest));
+        runs.push(report(&measured, min_cosine));
     }
     sink.finish()?;
     let Some(peaks) = peaks.filter(|_| !points.is_empty()) else {
@@ -84,14 +84,14 @@ fn check(
     // The texts are one text.
     let expected = reference.embed(&texts[0], EmbedOptions::new().prompt(""))?.value;
     let cosines = measured.vectors.chunks_exact(dimensions).map(|got| f64::from(cosine(got, &expected)));
-    let smallest = cosines.fold(1.0, |least, cosine| if cosine >= least { least } else { cosine });
-    if smallest.is_nan() || smallest < 0.999 {
+    let min = cosines.fold(1.0, |min, cosine| if cosine >= min { min } else { cosine });
+    if min.is_nan() || min < 0.999 {
         let device = &measured.device;
         return Err(Failure::Failed(format!(
-            "{device} gives another vector than the CPU: cosine {smallest}, expected at least 0.999"
+            "{device} gives another vector than the CPU: cosine {min}, expected at least 0.999"
         )));
     }
-    Ok(smallest)
+    Ok(min)
 }
 
 fn as_peaks(peaks: &GpuPeaks) -> Peaks {
@@ -112,10 +112,10 @@ fn describe(device: &str, peaks: &GpuPeaks) -> String {
     )
 }
 
-fn whole(measured: &GpuMeasurement, smallest: f64) -> String {
+fn whole(measured: &GpuMeasurement, min_cosine: f64) -> String {
     format!(
         "\n{} texts, {} tokens: {:.3} ms, of which the host {:.1} µs; {} dispatches, {} bytes read back; \
-         cosine to the CPU at least {smallest:.6}\n{:<58} {:6} {:>10} {:>9} {:>8} {:>8}\n",
+         cosine to the CPU at least {min_cosine:.6}\n{:<58} {:6} {:>10} {:>9} {:>8} {:>8}\n",
         measured.texts,
         measured.tokens,
         measured.batch_seconds * 1e3,
@@ -151,7 +151,7 @@ fn line(point: &Point, peaks: &Peaks) -> String {
     )
 }
 
-fn report(measured: &GpuMeasurement, smallest: f64) -> Value {
+fn report(measured: &GpuMeasurement, min_cosine: f64) -> Value {
     let kernels = measured.kernels.iter().map(|kernel| {
         json!({
             "name": kernel.name, "on_matrices": kernel.on_matrices, "seconds": kernel.seconds,
@@ -165,7 +165,7 @@ fn report(measured: &GpuMeasurement, smallest: f64) -> Value {
         "bytes_read_back": measured.bytes_read_back,
         "host_seconds": measured.host_seconds,
         "batch_seconds": measured.batch_seconds,
-        "smallest_cosine_to_cpu": smallest,
+        "min_cosine_to_cpu": min_cosine,
         "kernels": kernels.collect::<Vec<_>>(),
     })
 }

@@ -196,7 +196,7 @@ impl Case {
                 let bytes = (size_of::<f32>() * rows * (width + lanes.len())) as f64;
                 let row = values(6, width);
                 encode_row(isa, storage, &row, &mut lanes);
-                (timing, operations, bytes, largest_error(&decoded(storage, &lanes), &row))
+                (timing, operations, bytes, max_error(&decoded(storage, &lanes), &row))
             }
         };
         let allowed = match storage {
@@ -302,7 +302,7 @@ fn product_error((x, w, out): (&[f32], &[f32], &[f32]), rows: usize, outputs: us
     };
     let exact: Vec<f64> = places.clone().map(dot).collect();
     let got: Vec<f32> = places.map(|(r, o)| out[r * outputs + o]).collect();
-    largest_error(&exact, &got)
+    max_error(&exact, &got)
 }
 
 fn attention_of_heads(
@@ -367,15 +367,15 @@ fn each_row(
             change(row, out);
         }
     });
-    let error = largest_error(&exact(&input[..width]), &out[..width]);
+    let error = max_error(&exact(&input[..width]), &out[..width]);
     let values = (rows * width) as f64;
     (timing, values, 2.0 * size_of::<f32>() as f64 * values, error)
 }
 
 /// The largest difference, as a share of the largest value; NaN if one is.
-fn largest_error(exact: &[f64], got: &[f32]) -> f64 {
-    let largest = exact.iter().fold(f64::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
-    let errors = exact.iter().zip(got).map(|(exact, &got)| (exact - f64::from(got)).abs() / largest);
+fn max_error(exact: &[f64], got: &[f32]) -> f64 {
+    let max = exact.iter().fold(f64::MIN_POSITIVE, |max, value| max.max(value.abs()));
+    let errors = exact.iter().zip(got).map(|(exact, &got)| (exact - f64::from(got)).abs() / max);
     errors.fold(0.0, |worst, error| if error <= worst { worst } else { error })
 }
 
