@@ -1,6 +1,7 @@
 //! What is measured of a GPU with a model, as data.
 
 use super::peaks::GpuPeaks;
+#[cfg(not(target_arch = "wasm32"))]
 use crate::error::{Error, RequestError};
 
 /// A kernel at the size that a model runs it with.
