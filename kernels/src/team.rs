@@ -1,8 +1,7 @@
-//! Threads that share one piece of work after the other without sleeping in between.
+//! Threads that share one piece of work after another and do not sleep in between.
 //!
-//! A layer of one short text takes some ten microseconds on a core. To queue work for a sleeping thread
-//! and to wait for it takes as long; so the threads that help stay awake from the first layer to the last and
-//! look for work all the time. Whose threads they are is the caller's affair.
+//! A layer of one short text takes some ten microseconds on a core. Waking a sleeping thread takes as long. So
+//! helpers stay awake from the first layer to the last and keep looking for work. The caller brings the threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
@@ -11,14 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 /// Looks at memory before a waiting thread lets others run: some microseconds.
 const SPINS: usize = 1000;
 
-/// One leader, and helpers that come when they can: whatever is shared gets done with any number of them.
+/// One leader and any number of helpers. Shared work gets done even if no helper comes.
 #[derive(Default)]
 pub struct Team {
     /// What is being shared, or null. It lives on the leader's stack.
     job: AtomicPtr<Job>,
-    /// Counts what was shared, so that no helper comes back to the same.
+    /// Counts the jobs, so that no helper takes part in one twice.
     jobs: AtomicUsize,
-    /// Helpers that may have `job` in their hands.
+    /// Helpers that may hold a pointer to `job`.
     visitors: AtomicUsize,
     panicked: AtomicBool,
     dismissed: AtomicBool,
@@ -35,7 +34,7 @@ struct Job {
 impl Job {
     /// Takes numbers until none are left.
     fn work(&self) {
-        // SAFETY: whoever holds a `Job` does so while `share` waits, so that the task is still borrowed.
+        // SAFETY: a `Job` is held only while `share` waits, so the task is still borrowed.
         let task = unsafe { &*self.task };
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);

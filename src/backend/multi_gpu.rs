@@ -21,7 +21,7 @@ struct Member {
     fault: OnceLock<String>,
 }
 
-/// What is left to do of a call, and what is done.
+/// The work of a call: what is open, and what is done.
 struct Work {
     /// Runs of batches that nobody has taken.
     left: Vec<Range<usize>>,

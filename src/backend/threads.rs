@@ -10,7 +10,7 @@ use rayon::ThreadPool;
 #[cfg(not(target_arch = "wasm32"))]
 const MOST: usize = 4096;
 
-/// Threads of a model's own; in a browser there are none, and the caller's does it all.
+/// Threads of a model's own. A browser gives none: the caller's thread does all the work.
 pub(crate) struct Threads {
     #[cfg(not(target_arch = "wasm32"))]
     pool: ThreadPool,

@@ -137,6 +137,20 @@ impl<M: OpenModel> Builder<M> {
 
     /// Opens a model whose files are in memory, or wherever [`ModelFiles`] has them from.
     ///
+    /// ```no_run
+    /// use taskvec::{Embedder, ModelFiles};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let names = ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json", "model.safetensors"];
+    /// let mut files = Vec::new();
+    /// for name in names {
+    ///     files.push((name, std::fs::read(format!("path/to/model/{name}"))?)); // or fetched, unpacked, embedded, …
+    /// }
+    /// let embedder = Embedder::builder().open_files(&ModelFiles::in_memory("my-org/my-model", files))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Builder::open`].
     pub fn open_files(&self, files: &ModelFiles) -> Result<M> {
@@ -166,7 +180,7 @@ impl<M: OpenModel> Builder<M> {
     }
 }
 
-/// The error for a path that is none, but looks like the name of a model on the Hub.
+/// The error for a path that does not exist but looks like the name of a model on the Hub.
 #[cfg(not(target_arch = "wasm32"))]
 fn named_on_hub(path: &Path) -> Option<Error> {
     let name = path.to_str()?;

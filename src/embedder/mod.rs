@@ -307,7 +307,7 @@ impl Embedder {
     }
 
     /// Dense vectors of any number of requests, in their order and in constant memory: one `Result` for each, so that
-    /// a wrong text spoils nothing but itself.
+    /// a wrong text spoils no other.
     ///
     /// ```
     /// # #[cfg(feature = "builtin")] {

@@ -181,7 +181,7 @@ impl EmbeddingMatrix {
     #[cfg(feature = "ndarray")]
     pub fn into_ndarray(self) -> ndarray::Array2<f32> {
         let shape = (self.tokens.len(), self.dimensions);
-        // The values are as many as the shape says, so that there is nothing that could be wrong.
+        // The shape is that of the values, so the conversion cannot fail.
         ndarray::Array2::from_shape_vec(shape, self.values).unwrap_or_default()
     }
 }

@@ -13,7 +13,7 @@ use std::iter::Fuse;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// Batches of a chunk: enough that what is left over at its end is little.
+/// Batches of a chunk: many, so that the last, partly filled one matters little.
 const CHUNK_BATCHES: usize = 64;
 
 /// Bytes of text to a token, about.

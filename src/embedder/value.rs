@@ -217,7 +217,7 @@ impl FromRows for Vec<Piece> {
     }
 }
 
-/// The mean of the parts' vectors, weighted by what each has of the text; one part's is its own. Where
+/// The mean of the parts' vectors, weighted by their tokens. A single part's vector stays as it is. Where
 /// vectors are brought to unit length, only directions count, so each part goes in at unit length.
 fn weighted_mean(parts: &[TokenizedText], mut vectors: Vec<Vec<f32>>, finish: Finish) -> Vec<f32> {
     if vectors.len() == 1 {

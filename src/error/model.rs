@@ -24,7 +24,7 @@ pub enum ModelError {
         /// Where the parser stopped, and why.
         source: serde_json::Error,
     },
-    /// A folder is no model folder: a file that every model needs is not there.
+    /// A folder lacks a file that every model needs.
     #[error("{folder}: there is no {file} in it; a model folder holds config.json, tokenizer.json and model.safetensors (or model.safetensors.index.json and its shards), as the Hugging Face Hub serves them", folder = folder.display())]
     MissingFile {
         /// The model folder.

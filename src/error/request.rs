@@ -90,7 +90,7 @@ pub enum RequestError {
         /// The token limit.
         limit: usize,
     },
-    /// A piece of a text has no token that is its own, so that there is nothing to pool.
+    /// A piece of a text has no token of its own, so there is nothing to pool.
     #[error(
         "piece {piece} of the text has no token of its own; make it longer, or join it with its neighbour"
     )]

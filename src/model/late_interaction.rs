@@ -2,8 +2,8 @@
 //!
 //! Three layouts say the same: sentence-transformers' MultiVectorEncoder (sentence_bert_config.json and
 //! a MultiVectorMask module), PyLate up to 3 (config_sentence_transformers.json), and Stanford's
-//! (artifact.metadata, and the projection beside the transformer's weights). What each means is as
-//! sentence-transformers' `multi_vector_encoder/model.py` reads it.
+//! (artifact.metadata, and the projection beside the transformer's weights). Each key means what
+//! sentence-transformers' `multi_vector_encoder/model.py` reads from it.
 
 use super::modules::words;
 use crate::error::ModelResult as Result;

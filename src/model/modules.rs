@@ -318,7 +318,7 @@ fn read_mask(files: &ModelFiles, path: &str) -> Result<Vec<String>> {
     words(&config, "skiplist_words")
 }
 
-/// A list of strings under `key`; none where there is none.
+/// The list of strings under `key`; empty where the key is absent.
 pub(crate) fn words(config: &Json, key: &str) -> Result<Vec<String>> {
     let words = config.list(key)?.unwrap_or_default().iter().map(|word| word.as_str().map(str::to_owned));
     words

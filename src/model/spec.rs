@@ -311,7 +311,7 @@ pub(crate) enum RelativeBiasSpec {
 pub(crate) enum MlpSpec {
     /// The same for every token.
     Dense(DenseMlpSpec),
-    /// Several, of which each token takes a few.
+    /// Several experts; each token takes a few of them.
     Experts(Box<ExpertsSpec>),
 }
 
@@ -368,7 +368,7 @@ impl LinearSpec {
         self.parts.iter().map(|(weight, _)| weight.rows()).sum()
     }
 
-    /// The rows `rows` of a layer that is one tensor.
+    /// Some rows of a layer that is one tensor.
     pub(crate) fn rows(&self, rows: std::ops::Range<usize>) -> LinearSpec {
         let part = |(weight, bias): &(Tensor, Option<Tensor>)| {
             (weight.row_range(rows.clone()), bias.as_ref().map(|bias| bias.element_range(rows.clone())))

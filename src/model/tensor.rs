@@ -54,7 +54,7 @@ impl Tensor {
     /// A matrix whose row i is `map.scale[i]` times this one's row `map.rows[i]`.
     ///
     /// # Panics
-    /// If a row is not there.
+    /// If the tensor has no such row.
     pub(crate) fn mapped(self, map: RowMap) -> Tensor {
         assert!(map.rows.iter().all(|&row| (row as usize) < self.rows()));
         let shape = vec![map.rows.len(), self.columns()];

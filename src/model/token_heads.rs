@@ -26,7 +26,7 @@ pub(super) struct M3Heads {
     pub(super) late_interaction: Option<LateInteraction>,
 }
 
-/// Reads bge-m3's heads; for other models there are none.
+/// Reads bge-m3's heads. Other models have none.
 ///
 /// FlagEmbedding, `inference/embedder/encoder_only/m3.py`.
 pub(super) fn m3_heads(files: &ModelFiles, folder: &str, encoder: &EncoderSpec) -> Result<M3Heads> {

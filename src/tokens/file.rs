@@ -61,7 +61,7 @@ impl<'a> TokenizerFile<'a> {
 
     /// Rewrites a file of an older version into the form that the library reads.
     pub(super) fn canonicalize(&mut self) -> Result<(), String> {
-        // Whoever saved the file chose these for one use of it; the engine does both itself.
+        // Truncation and padding belong to one use of the file; the engine does both itself.
         for name in ["truncation", "padding"] {
             self.value.as_object_mut().and_then(|root| root.remove(name));
         }

@@ -112,7 +112,7 @@ fn read(text: &str) -> Result<PipelineTokenizer, String> {
 }
 
 /// The tokens that the library must know to find them in a text, with their ids in the vocabulary.
-/// `None`: one is not there, and the library numbers it by the tokens that it has read.
+/// `None` if one is absent: the library then numbers it by the tokens that it has read.
 fn known_tokens(file: &TokenizerFile<'_>, words: &WordPiece) -> Option<Map<String, Value>> {
     let added = file.get("added_tokens").and_then(Value::as_array).into_iter().flatten();
     let added = added.filter_map(|token| token.get("content").and_then(Value::as_str));

@@ -15,7 +15,7 @@ pub(super) struct Vocabulary<'a> {
 }
 
 impl<'a> Vocabulary<'a> {
-    /// `text` is JSON; `null` is a vocabulary that is not there.
+    /// `text` is JSON; `null` is an absent vocabulary.
     pub(super) fn new(text: &'a str) -> serde_json::Result<Vocabulary<'a>> {
         let mut end = 0;
         each_token(text, |_, id| end = end.max(id.map_or(0, |id| id.saturating_add(1))))?;

@@ -157,7 +157,7 @@ impl WordPiece {
     }
 
     /// Adds the ids of a word: the longest piece that it starts with, then the longest that the rest
-    /// starts with. One piece that there is no token for makes all of the word unknown.
+    /// starts with. One piece without a token makes the whole word unknown.
     pub(super) fn add_word(&self, word: &str, ids: &mut Vec<u32>) -> Result<(), String> {
         let before = ids.len();
         let mut rest = word;

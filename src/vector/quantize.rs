@@ -270,7 +270,7 @@ impl Ranges {
 /// One vector in another type.
 ///
 /// # Errors
-/// If the type needs ranges and there are none, or they are of another size.
+/// If the type needs ranges, and none are given or they are of another size.
 pub fn quantize(vector: &[f32], to: OutputType, ranges: Option<&Ranges>) -> Result<Quantized> {
     let ranges = || -> RequestResult<&Ranges> {
         match ranges {

@@ -48,6 +48,23 @@ fn one_call_mixes_what_requests_ask_for() {
     }
 }
 
+/// A prompt is looked up and tokenised once for all texts of a call that have it: they share one.
+#[test]
+fn texts_of_a_call_share_their_prompts() {
+    let embedder = open("embedding-gemma");
+    let titles = ["Tea", "Coffee"];
+    let requests = (0..400).map(|i| {
+        let options = EmbedOptions::new().task(Task::RetrievalDocument);
+        Request::new("Made of leaves or beans.").options(options).title(titles[i % 2])
+    });
+    let results: Vec<Embedding> = embedder.embed_requests(requests).unwrap();
+    for (i, result) in results.iter().enumerate() {
+        assert!(result.prompt.text.contains(titles[i % 2]), "{}", result.prompt.text);
+        assert!(Arc::ptr_eq(&result.prompt, &results[i % 2].prompt), "text {i} has a prompt of its own");
+    }
+    assert!(!Arc::ptr_eq(&results[0].prompt, &results[1].prompt));
+}
+
 /// Token ids are the text by itself: special tokens and the prompt come around them.
 #[test]
 fn a_text_may_be_given_as_token_ids() {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// Lets a device have features that wgpu calls experimental: cooperative matrices.
 pub fn experimental_features() -> wgpu::ExperimentalFeatures {
-    // SAFETY: what is asked is to know that such features may have bugs that reach undefined behaviour. The
+    // SAFETY: the caller must know that such features may have bugs that reach undefined behaviour. The
     // one in use is bound by the shader being the crate's own, and is checked when a device is opened by a
     // product whose result is known.
     unsafe { wgpu::ExperimentalFeatures::enabled() }
@@ -41,8 +41,8 @@ pub fn pipeline_cache(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::Pipel
 pub fn quiet_drivers() {
     let threads = || std::fs::read_dir("/proc/self/task").map_or(usize::MAX, Iterator::count);
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() && threads() == 1 {
-        // SAFETY: what is asked is that no other thread reads or writes the environment meanwhile. The system says that
-        // this thread is the only one, so there is none that could start another.
+        // SAFETY: no other thread may read or write the environment meanwhile. The system says that
+        // this thread is the only one, so no other can start one.
         unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn round_to_bf16<V: Vector>(row: &[f32], out: &mut [u16]) {
 fn quantize_row<K: Kernel>(row: &[f32], out: &mut [u8]) -> (f32, u32) {
     let (lowest, highest, nothing) = extent::<K::Row>(row);
     let width = highest - lowest;
-    // Below this, 255 / width would be infinite: such a row is as good as 0.
+    // Below this, 255 / width would be infinite. Such a row counts as 0.
     let (scale, steps) = if width < 1e-35 { (0.0, 0.0) } else { (width / 255.0, 255.0 / width) };
     let zero = (-lowest * steps).round_ties_even();
     let (values, padding) = out.split_at_mut(row.len());

@@ -20,7 +20,7 @@ use std::ops::Range;
 pub struct Epilogue<'a> {
     /// `[outputs]`, or empty.
     pub bias: &'a [f32],
-    /// Applied to the gate where there is one, to the product where there is none.
+    /// Applied to the gate if there is one, else to the product.
     pub activation: Activation,
     /// A second weight matrix of the same size, and its bias (`[outputs]`, or empty).
     pub gate: Option<(&'a PackedWeights, &'a [f32])>,
@@ -236,7 +236,7 @@ impl<'a> PanelEnd<'a> {
         PanelEnd { activation: epilogue.activation, factor, residual, out }
     }
 
-    /// Writes the results of a tile, of which `rows` were multiplied, to the rows from `first` on. Those of a panel
+    /// Writes the `rows` computed rows of a tile to the rows from `first` on. Those of a panel
     /// that is wider than what is left go by way of rows that have room for them.
     #[inline(always)]
     pub(super) fn finish<K: Kernel>(

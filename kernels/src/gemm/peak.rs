@@ -28,7 +28,7 @@ pub fn multiply_in_registers(isa: Isa, storage: Storage, times: usize) -> usize 
 }
 
 dispatch! {
-    /// Reads all values: what is left of a memory's bandwidth is not the reader's fault.
+    /// Reads all values, fast enough that memory is the limit.
     pub fn read_memory(values: &[f32]) = read_body
 }
 

@@ -40,7 +40,7 @@ pub(crate) unsafe fn load_f16(halves: *const f32) -> float32x4_t {
     widened
 }
 
-/// Four bf16 as f32, of which they are the upper halves.
+/// Four bf16 as f32: a bf16 is the upper half of an f32.
 ///
 /// # Safety
 /// There must be so many at the address.

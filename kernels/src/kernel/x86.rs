@@ -54,7 +54,7 @@ pub(crate) unsafe fn load_f16_avx2(halves: *const f32) -> __m256 {
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.cast()) })
 }
 
-/// Eight bf16 as f32, of which they are the upper halves.
+/// Eight bf16 as f32: a bf16 is the upper half of an f32.
 ///
 /// # Safety
 /// There must be so many at the address.

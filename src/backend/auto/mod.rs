@@ -48,7 +48,7 @@ struct Shared {
 enum Found {
     /// The GPU is faster from this many tokens on.
     Gpu { on_gpu: Arc<OnGpu>, from: usize, how: &'static str },
-    /// There is none.
+    /// No GPU is to be used.
     None { reason: String },
 }
 

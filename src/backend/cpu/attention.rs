@@ -72,7 +72,7 @@ pub(super) fn run(
     }
 }
 
-/// The key heads `kv_range` of one text, of which the first `visible_keys` tokens are seen. `out` holds the
+/// The key heads `kv_range` of one text. Its first `visible_keys` tokens are seen. `out` holds the
 /// columns of the query heads they serve.
 fn run_heads(
     kernel: AttentionKernel,

@@ -320,7 +320,7 @@ fn normalize_rows(isa: Isa, norm: &NormWeights, x: Matrix<'_>, out: MatrixMut<'_
     }
 }
 
-/// One linear layer, of which each worker takes a share of the columns. There are as many scratches as workers.
+/// One linear layer. Each worker takes a share of its columns and has a scratch of its own.
 fn run_linear(
     isa: Isa,
     linear: &LinearWeights,

@@ -43,7 +43,7 @@ pub(crate) struct Gpu {
     pub(super) peaks: OnceLock<GpuPeaks>,
     /// Where batches run: of calls that are done, kept for the next.
     pub(super) arenas: Mutex<Vec<Slots>>,
-    /// Held by the call that runs: one at a time, so that there is one set of arenas.
+    /// Held by the call that runs. Calls run one at a time and share one set of arenas.
     turn: Mutex<()>,
 }
 

@@ -28,7 +28,7 @@ pub(super) enum Shader {
 }
 
 impl Shader {
-    /// Whether it is joined with a file of sums, of which there are two.
+    /// Whether it is joined with one of the two files of sums.
     pub(super) fn has_sums(self) -> bool {
         matches!(self, Shader::Embed | Shader::Norm | Shader::HeadNorm | Shader::Pool | Shader::Normalize)
     }
@@ -76,7 +76,7 @@ impl Formats {
     pub(super) const EXACT: Formats = Formats { values: Values::F32, weights: Weights::F32 };
 }
 
-/// How the threads of a workgroup add up what each has.
+/// How the threads of a workgroup add up their values.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Sums {
     /// In halves, through workgroup memory.

@@ -25,7 +25,7 @@ pub(crate) struct BenchKernelsArguments {
     #[arg(long, value_delimiter = ',', value_name = "N,…", default_value = "1,16,128,512",
         value_parser = clap::value_parser!(u32).range(1..=65536).try_map(usize::try_from))]
     pub(crate) rows: Vec<usize>,
-    /// Times around all kernels, of which the median counts (on the CPU)
+    /// Rounds over all kernels; the median counts (on the CPU)
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
     /// Write the measurements

@@ -80,7 +80,7 @@ enum Work {
         activation: Activation,
         gated: bool,
     },
-    /// Nothing but the product and its bias, of rows that were encoded before.
+    /// Only the product and its bias, with rows that were encoded before.
     BareProduct {
         rows: usize,
         outputs: usize,
