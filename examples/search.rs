@@ -1,6 +1,6 @@
 //! A search over the lines of a file, by meaning.
 //!
-//! `cargo run --release --features builtin --example search -- README.md "how do I make vectors smaller?"`, or with a
+//! `cargo run --release --example search -- README.md "how do I make vectors smaller?"`, or with a
 //! model's folder as a third argument: one that was trained with task prompts (E5, EmbeddingGemma, Qwen3-Embedding, …)
 //! gets its own for the question and for the lines.
 

@@ -68,7 +68,8 @@ pub(crate) fn wasm() -> Outcome {
 /// What .cargo/config.toml has for the target, and no warnings.
 const WASM_FLAGS: &str = "--cfg=getrandom_backend=\"wasm_js\" -Dwarnings";
 
-fn oldest_rust() -> Outcome {
+/// The workspace with the oldest Rust that it promises.
+pub(crate) fn oldest_rust() -> Outcome {
     if !is_there("rustup --version") {
         return Err("the oldest Rust is checked with rustup, which is not there".to_owned());
     }
@@ -77,7 +78,7 @@ fn oldest_rust() -> Outcome {
 }
 
 /// What is not in the workspace compiles too: fuzz targets and the comparison's programs.
-fn others_compile() -> Outcome {
+pub(crate) fn others_compile() -> Outcome {
     let folder = crate::run::root().join("target");
     for (line, target) in [
         ("cargo check --manifest-path fuzz/Cargo.toml", "fuzz"),
@@ -95,7 +96,7 @@ fn others_compile() -> Outcome {
 
 /// Licences and sources of all dependencies, by deny.toml. (Advisories need a database that is fetched from elsewhere:
 /// `cargo deny check advisories`, where there is a network for it.)
-fn licences() -> Outcome {
+pub(crate) fn licences() -> Outcome {
     if !is_there("cargo deny --version") {
         run(command("cargo install cargo-deny --locked --quiet"))?;
     }

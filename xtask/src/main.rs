@@ -17,6 +17,9 @@ const TASKS: &str = "tasks:
   setup      a Vulkan driver for the GPU tests, where there is none
   features   check the library with every combination of its features
   wasm       check that the library compiles for a browser
+  oldest     check the workspace with the oldest Rust that it promises
+  others     check what is outside of the workspace: fuzz targets, the comparison's programs
+  licences   check the licences and sources of all dependencies, with cargo-deny
   package    package each crate that is published, from its own archive, and print its size
   deps       count the crates that the library brings
   peers …    the comparison with other programs: benches/peers/run.py
@@ -32,6 +35,9 @@ fn main() -> ExitCode {
         "setup" => setup::setup(),
         "features" => ci::features(),
         "wasm" => ci::wasm(),
+        "oldest" => ci::oldest_rust(),
+        "others" => ci::others_compile(),
+        "licences" => ci::licences(),
         "package" => package::package(),
         "deps" => deps::print(),
         "peers" => run::python("benches/peers/run.py", &rest),
