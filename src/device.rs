@@ -40,7 +40,7 @@ pub enum GpuSelector {
     Fastest,
     /// The best adapter of this backend: `vulkan`, `metal` or `dx12`.
     Backend(String),
-    /// The adapter at this position of [`gpu_adapters`](crate::gpu_adapters).
+    /// The adapter at this position of `gpu_adapters` (feature `gpu`).
     Index(usize),
     /// The first adapter whose name contains this, in any case.
     Name(String),

@@ -22,7 +22,7 @@ pub enum Precision {
     /// CPU has VNNI, dotprod or I8MM. Layers behind the pooling stay in f32. On the CPU and the reference.
     Int8,
     /// f16 on a GPU for which that is possible, else f32; the device's name says which. Vectors made so have a
-    /// fingerprint of their own ([`Embedder::space`]).
+    /// fingerprint of their own ([`Embedder::space`](crate::Embedder::space)).
     Auto,
 }
 
