@@ -1,5 +1,5 @@
-// out[t] = scale · word[id[t]] + position[i + first_position] + token_type[type[t]], where i is t's
-// position in its text; then, if there is a norm, LayerNorm or RMSNorm of it as in norm.wgsl.
+// out[t] = scale · word[id[t]] + position[row[t]] + token_type[type[t]]; then, if there is a norm,
+// LayerNorm or RMSNorm of it as in norm.wgsl.
 //
 // The word table may be larger than a binding: it comes in shards of rows, one dispatch each, and
 // a dispatch writes the tokens whose row its shard holds. One workgroup a token.
@@ -12,7 +12,6 @@ struct Params {
     hidden: u32,
     first_row: u32,      // of the shard
     rows: u32,           // in the shard
-    first_position: u32,
     has_position: u32,
     types: u32,          // rows of token_type; 0: none
     scale: f32,
@@ -24,7 +23,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> ids: array<u32>;          // [tokens]
-@group(0) @binding(3) var<storage, read> spans: array<vec4<u32>>;  // [tokens] start of the token's text, end of its keys, type
+@group(0) @binding(3) var<storage, read> spans: array<vec4<u32>>;  // [tokens] start of the token's text, end of its keys, type, row of its position
 @group(0) @binding(4) var<storage, read> word: array<weights4>;    // [rows, hidden / 4 rounded up]
 @group(0) @binding(5) var<storage, read> position: array<f32>;     // [positions, hidden]
 @group(0) @binding(6) var<storage, read> token_type: array<f32>;   // [types, hidden]
@@ -35,7 +34,7 @@ struct Params {
 // Columns `column .. column + 4` of token t's sum; zeros after the end.
 fn embedded(t: u32, row: u32, column: u32) -> vec4<f32> {
     let hidden = params.hidden;
-    let place = params.first_position + t - spans[t].x;
+    let place = spans[t].w;
     let kind = min(spans[t].z, max(params.types, 1u) - 1u);
     var four = params.scale * widen(word[row * ((hidden + 3u) / 4u) + column / 4u]);
     for (var i = 0u; i < 4u; i++) {

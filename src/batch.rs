@@ -108,6 +108,23 @@ impl RaggedBatch {
         texts.flat_map(|(range, &second)| (0..range.len()).map(move |i| (i, usize::from(i >= second))))
     }
 
+    /// For each token, its row in a table of positions: tokens are counted from `first` in each text, but for
+    /// those of the id `uncounted`, which have the row before it.
+    ///
+    /// transformers' `create_position_ids_from_input_ids`.
+    pub(crate) fn position_rows(&self, first: usize, uncounted: Option<u32>) -> impl Iterator<Item = usize> {
+        self.ranges().flat_map(move |range| {
+            let mut next = first;
+            self.ids[range].iter().map(move |&id| {
+                if Some(id) == uncounted {
+                    return first.saturating_sub(1);
+                }
+                next += 1;
+                next - 1
+            })
+        })
+    }
+
     /// The tokens of each text.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
         self.offsets.windows(2).map(|pair| pair[0]..pair[1])
@@ -169,6 +186,14 @@ mod tests {
         let expected = [RaggedBatch::new(&texts[..2]), RaggedBatch::new(&texts[2..])];
         assert_eq!(format!("{halves:?}"), format!("{expected:?}"));
         assert!(RaggedBatch::new(&texts[..1]).halves().is_none());
+    }
+
+    #[test]
+    fn uncounted_tokens_have_the_row_before_the_first() {
+        let text = |ids: &[u32]| TokenizedText::new(ids.to_vec(), 0, ids.len());
+        let batch = RaggedBatch::new(&[text(&[0, 1, 7, 1, 8]), text(&[1, 9])]);
+        assert_eq!(batch.position_rows(2, Some(1)).collect::<Vec<_>>(), [2, 1, 3, 1, 4, 1, 2]);
+        assert_eq!(batch.position_rows(0, None).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 0, 1]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) type TextResults = Vec<Vec<f32>>;
 
 pub(crate) struct Engine {
-    pub(crate) model: Model,
+    pub(crate) model: Arc<Model>,
     pub(crate) tokenizer: TextTokenizer,
     pub(crate) plan: Arc<Plan>,
     /// Why the device was taken, where that was settled when the model was opened.
@@ -61,7 +61,17 @@ impl Prepared {
         let mut backends: Vec<_> = (0..=adapters).map(|_| Mutex::new(None)).collect();
         backends[0] = Mutex::new(Some(opened.backend));
         let (reason, options) = (opened.reason, options.clone());
-        Engine { model, tokenizer, plan, reason, threads, max_tokens, plan_tokens, options, backends }
+        Engine {
+            model: Arc::new(model),
+            tokenizer,
+            plan,
+            reason,
+            threads,
+            max_tokens,
+            plan_tokens,
+            options,
+            backends,
+        }
     }
 }
 

@@ -84,6 +84,7 @@ pub use embedder::{
     RerankerBuilder, SparseVector, Stream, TokenVectors, Value,
 };
 pub use error::{DeviceError, Error, ErrorKind, HubError, ModelError, RequestError, Result};
+pub use model::ModelNote;
 pub use options::{EmbedOptions, Truncation};
 pub use precision::Precision;
 pub use prompt::{Note, Prompt, PromptSource, TaskPrompt};
@@ -92,7 +93,7 @@ pub use source::{Bytes, ModelFiles};
 pub use source::{CachedModel, Download, HubModel, cached_models};
 pub use space::{Fingerprint, Space};
 pub use task::Task;
-pub use taskvec_kernels::Activation;
+pub use taskvec_kernels::{Activation, RareActivation};
 pub use vector::{OutputType, Quantized, Ranges, Similarity, cosine, hamming, maxsim, quantize};
 
 /// The README's code, run as a test.

@@ -28,8 +28,11 @@ pub(crate) struct ModelOptions {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 #[non_exhaustive]
 pub enum Truncation {
-    /// Cut off its end, and say so in the result.
+    /// Cut it where the model's files say, and say so in the result: its end, for almost all; where they say its
+    /// start (`truncation_side`), prompt and text are cut together, as transformers does.
     #[default]
+    Model,
+    /// Cut off its end, and say so in the result.
     End,
     /// Cut off its start, and say so in the result. The prompt stays.
     Start,
@@ -45,9 +48,10 @@ pub enum Truncation {
 }
 
 impl fmt::Display for Truncation {
-    /// `end`, `start`, `error`, `windows` or `windows:OVERLAP`.
+    /// `model`, `end`, `start`, `error`, `windows` or `windows:OVERLAP`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Truncation::Model => f.write_str("model"),
             Truncation::End => f.write_str("end"),
             Truncation::Start => f.write_str("start"),
             Truncation::Error => f.write_str("error"),
@@ -60,12 +64,14 @@ impl fmt::Display for Truncation {
 impl FromStr for Truncation {
     type Err = Error;
 
-    /// Reads what [`Display`](fmt::Display) writes; `truncate` and `truncate-start` are `end` and `start`.
+    /// Reads what [`Display`](fmt::Display) writes; `truncate`, `truncate-end` and `truncate-start` are
+    /// `model`, `end` and `start`.
     fn from_str(text: &str) -> Result<Truncation, Error> {
         let name = text.to_ascii_lowercase().replace('_', "-");
         let overlap = name.strip_prefix("windows:").map(str::parse);
         match (name.as_str(), overlap) {
-            ("end" | "truncate", _) => Ok(Truncation::End),
+            ("model" | "truncate", _) => Ok(Truncation::Model),
+            ("end" | "truncate-end", _) => Ok(Truncation::End),
             ("start" | "truncate-start", _) => Ok(Truncation::Start),
             ("error", _) => Ok(Truncation::Error),
             ("windows", _) => Ok(Truncation::Windows { overlap: 0 }),
@@ -201,7 +207,14 @@ mod tests {
     #[test]
     fn truncation_is_read_as_it_is_written() {
         let windows = |overlap| Truncation::Windows { overlap };
-        for truncation in [Truncation::End, Truncation::Start, Truncation::Error, windows(0), windows(17)] {
+        for truncation in [
+            Truncation::Model,
+            Truncation::End,
+            Truncation::Start,
+            Truncation::Error,
+            windows(0),
+            windows(17),
+        ] {
             assert_eq!(truncation.to_string().parse::<Truncation>().unwrap(), truncation);
         }
         assert_eq!("TRUNCATE_START".parse::<Truncation>().unwrap(), Truncation::Start);

@@ -1,8 +1,8 @@
 //! Which vectors may be compared: a fingerprint of all that a vector depends on.
 
+use crate::engine::Engine;
 use crate::error::{Error, RequestError, Result};
 use crate::model::{Model, Tensor};
-use crate::precision::Precision;
 use crate::prompt::{Prompt, PromptSource};
 use crate::source::ModelFiles;
 use crate::task::Task;
@@ -16,10 +16,11 @@ use std::sync::{Arc, OnceLock};
 /// What all vectors of an opened model share. Its hash is worked out when it is first asked for: it
 /// reads all weights.
 pub(crate) struct SpaceRecipe {
-    name: String,
-    tensors: Vec<Tensor>,
-    /// Everything else: tokenizer, modules, architecture.
-    description: blake3::Hash,
+    model: Arc<Model>,
+    /// What else decides what a text becomes, but for tokenizer.json.
+    description: String,
+    /// tokenizer.json, whose vocabulary is too long to be held apart.
+    files: ModelFiles,
     hash: OnceLock<[u8; 8]>,
 }
 
@@ -27,28 +28,15 @@ pub(crate) struct SpaceRecipe {
 const CHUNK: usize = 1 << 20;
 
 /// Changes with every change of what is hashed, or how.
-const VERSION: &str = "taskvec space 1";
+const VERSION: &str = "taskvec space 2";
 
 impl SpaceRecipe {
-    pub(crate) fn new(files: &ModelFiles, model: &Model, precision: Precision) -> SpaceRecipe {
-        let mut hasher = Hasher::new();
-        hasher.update(VERSION.as_bytes());
-        hasher.update(precision.name().as_bytes());
-        // The files that decide, beside the weights, what a text becomes.
-        for name in model.deciding_files() {
-            hasher.update(&(name.len() as u64).to_le_bytes());
-            hasher.update(name.as_bytes());
-            if let Ok(bytes) = files.bytes(&name) {
-                hasher.update(&(bytes.len() as u64).to_le_bytes());
-                hasher.update(&bytes);
-            }
-        }
-        SpaceRecipe {
-            name: model.prompts.model().to_owned(),
-            tensors: model.tensors().into_iter().cloned().collect(),
-            description: hasher.finalize(),
-            hash: OnceLock::new(),
-        }
+    /// Of the opened model, not of its files: a key that took no effect changes nothing, and one that did changes it
+    /// wherever it stands.
+    pub(crate) fn new(files: &ModelFiles, engine: &Engine) -> SpaceRecipe {
+        let (precision, tokenizer) = (engine.options.precision.name(), engine.tokenizer.description());
+        let description = format!("{VERSION} {precision} {} {tokenizer}", engine.max_tokens);
+        SpaceRecipe { model: engine.model.clone(), description, files: files.clone(), hash: OnceLock::new() }
     }
 
     fn hash(&self) -> [u8; 8] {
@@ -63,9 +51,16 @@ impl SpaceRecipe {
                 });
                 hasher.finalize()
             };
-            let tensors: Vec<blake3::Hash> = self.tensors.par_iter().map(of_tensor).collect();
+            let tensors: Vec<blake3::Hash> = self.model.tensors().into_par_iter().map(of_tensor).collect();
+            let tokenizer = self.model.tokenizer_file(&self.files).and_then(|name| self.files.bytes(&name));
             let mut hasher = Hasher::new();
-            hasher.update(self.description.as_bytes());
+            for part in [self.description.as_bytes(), self.model.description().as_bytes()] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+            if let Ok(tokenizer) = tokenizer {
+                hasher.update(blake3::hash(&tokenizer).as_bytes());
+            }
             tensors.iter().for_each(|hash| {
                 hasher.update(hash.as_bytes());
             });
@@ -105,7 +100,7 @@ impl Space {
 
     /// Values of its vectors.
     pub fn dimensions(&self) -> usize {
-        self.finish.dimensions
+        self.finish.size()
     }
 
     /// The fingerprint, which can be written beside vectors. The first call reads all weights of the
@@ -113,8 +108,8 @@ impl Space {
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hasher = Hasher::new();
         hasher.update(&self.recipe.hash());
-        let Finish { dimensions, layer_norm, unit_length } = self.finish;
-        hasher.update(format!("{dimensions} {layer_norm} {unit_length}").as_bytes());
+        let Finish { dimensions, layer_norm, unit_length, cut_last } = self.finish;
+        hasher.update(format!("{dimensions} {layer_norm} {unit_length} {cut_last:?}").as_bytes());
         let space = short(&hasher);
         let mut hasher = Hasher::new();
         for part in
@@ -161,12 +156,12 @@ impl Space {
 impl fmt::Debug for Space {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Space { recipe, prompt, task, finish } = self;
-        let name = &recipe.name;
+        let name = recipe.model.prompts.model();
         f.debug_struct("Space")
-            .field("model", name)
+            .field("model", &name)
             .field("prompt", &prompt.text)
             .field("task", task)
-            .field("dimensions", &finish.dimensions)
+            .field("dimensions", &finish.size())
             .finish_non_exhaustive()
     }
 }

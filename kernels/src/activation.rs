@@ -4,6 +4,7 @@ use crate::dispatch::dispatch;
 use crate::gelu::{gelu_erf, gelu_tanh};
 use crate::kernel::Kernel;
 use crate::math::{exp, tanh};
+use crate::rare_activation::RareActivation;
 use crate::vector::{Vector, map};
 
 /// An activation function.
@@ -22,6 +23,8 @@ pub enum Activation {
     Relu,
     /// tanh x
     Tanh,
+    /// One that few models have. In a product it goes without gate, factor and residual.
+    Rare(RareActivation),
 }
 
 dispatch! {
@@ -38,6 +41,7 @@ fn activate_body<K: Kernel>(activation: Activation, values: &mut [f32]) {
         Activation::Silu => map!(K::Row, values, |x| silu(x)),
         Activation::Relu => map!(K::Row, values, |x| relu(x)),
         Activation::Tanh => map!(K::Row, values, |x| tanh(x)),
+        Activation::Rare(rare) => values.iter_mut().for_each(|x| *x = rare.of(*x)),
     }
 }
 

@@ -9,7 +9,7 @@
 //! | `gemm/` | `x · Wᵀ` with packed weights and a fused epilogue; the SIMD tiles |
 //! | `attention/` | softmax attention of one head in f32 or bf16, tiled, with an online softmax |
 //! | `norm.rs` | LayerNorm, RMSNorm |
-//! | `activation.rs` | SiLU, ReLU and the table of activations |
+//! | `activation.rs` | SiLU, ReLU and the table of activations; `rare_activation.rs`: those of few models |
 //! | `gelu.rs` | GELU (erf and tanh) |
 //! | `math.rs` | exp, 2^x, tanh |
 //! | `vector/` | the registers that all of these are written in |
@@ -37,6 +37,7 @@ mod math;
 mod matrix;
 mod memory;
 mod norm;
+mod rare_activation;
 mod rotary;
 mod storage;
 mod table;
@@ -54,6 +55,7 @@ pub use isa::Isa;
 pub use matrix::{Matrix, MatrixMut};
 pub use memory::WeightMemory;
 pub use norm::{layer_norm, rms_norm};
+pub use rare_activation::RareActivation;
 pub use rotary::rotate_half;
 pub use storage::Storage;
 pub use table::{prefetch, widen_halves};

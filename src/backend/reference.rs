@@ -7,7 +7,7 @@ use super::{Backend, Job, Results, Running};
 use crate::batch::{Pool, RaggedBatch};
 use crate::device::DeviceKind;
 use crate::error::{ModelResult, Result};
-use crate::model::{Activation, LinearSpec, NormKind, NormSpec, Tensor};
+use crate::model::{Activation, LinearSpec, NormKind, NormSpec, PositionSpec, RareActivation, Tensor};
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
 use crate::precision::Precision;
 use crate::vector::{PoolingMode, Splade};
@@ -271,18 +271,23 @@ fn embed(
     batch: &RaggedBatch,
     word: &Tensor,
     scale: f32,
-    position: Option<&(Tensor, usize)>,
+    position: Option<&PositionSpec>,
     token_type: Option<&Tensor>,
 ) -> Vec<f32> {
     let hidden = word.columns();
     let mut output = vec![0.0; batch.tokens() * hidden];
     let mut row = vec![0.0; hidden];
-    for ((out, id), (place, kind)) in output.chunks_exact_mut(hidden).zip(&batch.ids).zip(batch.places()) {
+    let tokens = batch.ids.iter().zip(batch.places()).enumerate();
+    for (out, (t, (id, (place, kind)))) in output.chunks_exact_mut(hidden).zip(tokens) {
         let id = *id as usize;
         word.read_rows(id..id + 1, out);
         out.iter_mut().for_each(|o| *o *= scale);
-        if let Some((table, first)) = position {
-            let p = first + place;
+        if let Some(PositionSpec { table, first, uncounted }) = position {
+            let text = &batch.ids[t - place..t]; // before this token
+            let p = match *uncounted {
+                Some(left_out) if left_out == id as u32 => first - 1,
+                left_out => first + text.iter().filter(|&&other| Some(other) != left_out).count(),
+            };
             table.read_rows(p..p + 1, &mut row);
             out.iter_mut().zip(&row).for_each(|(o, v)| *o += v);
         }
@@ -363,6 +368,64 @@ fn activate(activation: Activation, x: f64) -> f64 {
             }
         }
         Activation::Tanh => x.tanh(),
+        Activation::Rare(rare) => rarely_activate(rare, x),
+    }
+}
+
+/// PyTorch's formulas, as its documentation has them.
+fn rarely_activate(activation: RareActivation, x: f64) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let softplus = |x: f64| if x > 20.0 { x } else { x.exp().ln_1p() };
+    let clamp = |x: f64, low: f64, high: f64| {
+        if x < low {
+            low
+        } else if x > high {
+            high
+        } else {
+            x
+        }
+    };
+    match activation {
+        RareActivation::ClippedGelu => clamp(activate(Activation::GeluErf, x), -10.0, 10.0),
+        RareActivation::Elu => {
+            if x > 0.0 {
+                x
+            } else {
+                x.exp() - 1.0
+            }
+        }
+        RareActivation::HardSigmoid => clamp(x / 6.0 + 0.5, 0.0, 1.0),
+        RareActivation::HardSwish => x * clamp(x / 6.0 + 0.5, 0.0, 1.0),
+        RareActivation::HardTanh => clamp(x, -1.0, 1.0),
+        RareActivation::Laplace => {
+            0.5 * (1.0 + libm::erf((x - 0.707107) / (0.282095 * std::f64::consts::SQRT_2)))
+        }
+        RareActivation::LeakyRelu => {
+            if x < 0.0 {
+                0.01 * x
+            } else {
+                x
+            }
+        }
+        RareActivation::LogSigmoid => -softplus(-x),
+        RareActivation::Mish => x * softplus(x).tanh(),
+        RareActivation::QuickGelu => x * sigmoid(1.702 * x),
+        RareActivation::Relu6 => clamp(x, 0.0, 6.0),
+        RareActivation::ReluSquared => {
+            if x < 0.0 {
+                0.0
+            } else {
+                x * x
+            }
+        }
+        RareActivation::Selu => {
+            let (scale, alpha) = (1.050_700_987_355_480_5, 1.673_263_242_354_377_2);
+            scale * if x > 0.0 { x } else { alpha * (x.exp() - 1.0) }
+        }
+        RareActivation::Sigmoid => sigmoid(x),
+        RareActivation::Softplus => softplus(x),
+        RareActivation::Softsign => x / (1.0 + x.abs()),
+        RareActivation::TanhShrink => x - x.tanh(),
     }
 }
 

@@ -184,6 +184,18 @@ impl<M: OpenModel> Builder<M> {
 #[cfg(not(target_arch = "wasm32"))]
 fn named_on_hub(path: &Path) -> Option<Error> {
     let name = path.to_str()?;
+    if name.starts_with("https://") || name.starts_with("http://") {
+        return Some(HubError::NotOpened { model: name.to_owned() }.into());
+    }
+    let is_bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if is_bare && name.chars().any(|c| c != '.') {
+        let known = crate::catalogue::known_models().into_iter().map(|model| model.name);
+        let same =
+            |known: &String| known.split_once('/').is_some_and(|(_, own)| own.eq_ignore_ascii_case(name));
+        return Some(
+            HubError::BareName { found: name.to_owned(), known: known.filter(same).collect() }.into(),
+        );
+    }
     let (organisation, model) = name.split('@').next()?.split_once('/')?;
     let is_part = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -203,12 +215,19 @@ mod tests {
 
     #[test]
     fn a_name_of_the_hub_is_told_from_a_path() {
-        for name in ["intfloat/e5-small-v2", "BAAI/bge-m3@main"] {
+        for name in [
+            "intfloat/e5-small-v2",
+            "BAAI/bge-m3@main",
+            "https://huggingface.co/BAAI/bge-m3",
+            "all-MiniLM-L6-v2",
+        ] {
             let error = Embedder::open(name).unwrap_err();
             assert!(matches!(error, Error::Hub(_)), "{error}");
-            assert!(error.to_string().contains("hub"), "{error}");
+            assert!(error.to_string().to_lowercase().contains("hub"), "{error}");
         }
-        for path in ["/no/such/folder", "./a/b", "folder", "a/b/c", "../a"] {
+        let error = Embedder::open("all-minilm-l6-v2").unwrap_err().to_string();
+        assert!(error.contains("sentence-transformers/all-MiniLM-L6-v2"), "{error}");
+        for path in ["/no/such/folder", "./a/b", "./folder", "a/b/c", "../a"] {
             let error = Embedder::open(path).unwrap_err();
             assert!(matches!(error, Error::Model(_)), "{error}");
         }

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::model::{Activation, HeadModule, Model, OutputHead};
+use crate::model::{Activation, HeadModule, Model, ModelNote, OutputHead};
 use crate::plan::{Described, Plan, Step};
 use crate::prompt::TaskPrompt;
 use crate::wait::block_on;
@@ -39,6 +39,8 @@ pub struct Inspection {
     pub registry: Option<String>,
     /// What each task resolves to.
     pub tasks: Vec<TaskPrompt>,
+    /// What to know about its files: keys that are not known, what was taken from its name.
+    pub notes: Vec<ModelNote>,
     /// The names of its task adapters.
     pub adapters: Vec<String>,
     /// The steps that a device runs, one line each.
@@ -82,6 +84,7 @@ impl Inspection {
             registry: model.prompts.registry_family().map(str::to_owned),
             adapters: model.adapters.as_ref().map(|adapters| adapters.names.clone()).unwrap_or_default(),
             tasks: model.prompts.tasks(),
+            notes: model.notes(),
             plan: plan.steps.iter().map(|step| Described(plan, step).to_string()).collect(),
             kernels: kernels(plan),
             macs_per_token: plan.macs_per_token(),
@@ -166,8 +169,9 @@ fn modules(model: &Model) -> Vec<String> {
 /// The modules of one result.
 fn modules_of(output: &OutputHead, pools_prompt: bool) -> Vec<String> {
     let head = |level: &str, head: &HeadModule| match head {
-        HeadModule::Dense { linear, activation } => {
-            format!("Dense{level} {} -> {}, {activation:?}", linear.inputs(), linear.outputs())
+        HeadModule::Dense { linear, activation, residual } => {
+            let residual = if residual.is_some() { ", residual" } else { "" };
+            format!("Dense{level} {} -> {}, {activation:?}{residual}", linear.inputs(), linear.outputs())
         }
         HeadModule::Norm(_) => format!("LayerNorm{level}"),
         HeadModule::Normalize => format!("Normalize{level}"),

@@ -27,11 +27,12 @@ use crate::cancel::CancelToken;
 use crate::device::DeviceReport;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::model::{OutputKind, Purpose};
-use crate::options::ModelOptions;
+use crate::model::{ModelNote, OutputKind, Purpose};
+use crate::options::{ModelOptions, Truncation};
 use crate::prompt::{Prompt, TaskPrompt};
 use crate::source::ModelFiles;
 use crate::space::{Space, SpaceRecipe};
+use crate::tokens::CutAt;
 use crate::vector::Similarity;
 use chunk::{Chunk, Recipient};
 use open_model::Open;
@@ -161,7 +162,7 @@ impl Embedder {
     }
 
     fn on(files: &ModelFiles, engine: Engine) -> Embedder {
-        let recipe = Arc::new(SpaceRecipe::new(files, &engine.model, engine.options.precision));
+        let recipe = Arc::new(SpaceRecipe::new(files, &engine));
         Embedder { engine, recipe }
     }
 
@@ -408,7 +409,8 @@ impl Embedder {
     /// Values of a vector, unless [`EmbedOptions::dimensions`](crate::EmbedOptions::dimensions) asks for fewer. For a model that gives
     /// only token vectors or a weight for each entry of its vocabulary, the size of those.
     pub fn dimensions(&self) -> usize {
-        self.engine.model.width(self.main_output())
+        let width = self.engine.model.width(self.main_output());
+        self.engine.model.truncate_dimensions.map_or(width, |cut| width.min(cut))
     }
 
     /// The dense output, or else the first.
@@ -429,6 +431,21 @@ impl Embedder {
     /// The model's folder, or a name for one in memory.
     pub fn model(&self) -> &Path {
         &self.engine.model.root
+    }
+
+    /// What to know about the model's files: keys that taskvec does not know, and what was taken from the model's name.
+    pub fn notes(&self) -> Vec<ModelNote> {
+        self.engine.model.notes()
+    }
+
+    /// The end at which [`Truncation::Model`](crate::Truncation::Model) cuts a text that is too long:
+    /// [`Truncation::End`](crate::Truncation::End), or `Start` or `Error` where the model's files say so.
+    pub fn truncation(&self) -> Truncation {
+        match self.engine.tokenizer.cut() {
+            CutAt::End => Truncation::End,
+            CutAt::Never => Truncation::Error,
+            CutAt::Start | CutAt::PromptToo => Truncation::Start,
+        }
     }
 
     /// The similarity function that the model's own files name; cosine where they name none.

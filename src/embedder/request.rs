@@ -252,7 +252,11 @@ pub(crate) fn tokenize(
             return Err(invalid("truncation", "windows", expected).into());
         }
         (_, truncation) => {
-            let cut = if truncation == Truncation::Start { CutAt::Start } else { CutAt::End };
+            let cut = match truncation {
+                Truncation::Start => CutAt::Start,
+                Truncation::End => CutAt::End,
+                _ => tokenizer.cut(),
+            };
             let mut text = tokenizer.tokenize(prompt, content, limit, cut)?;
             if truncation == Truncation::Error && text.untruncated > text.ids.len() {
                 return Err(RequestError::TooLong { tokens: text.untruncated, limit }.into());

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ModelError, Result};
 use crate::model::{OutputKind, Purpose};
 use crate::options::ModelOptions;
-use crate::prompt::Prompt;
+use crate::prompt::{Prompt, PromptRequest};
 use crate::source::ModelFiles;
 use crate::space::{Space, SpaceRecipe};
 use crate::vector::Finish;
@@ -38,7 +38,7 @@ use std::sync::Arc;
 pub struct Reranker {
     engine: Engine,
     recipe: Arc<SpaceRecipe>,
-    /// Pairs have none.
+    /// The model's default prompt, which stands before the query.
     prompt: Arc<Prompt>,
 }
 
@@ -101,8 +101,9 @@ impl Reranker {
             }
             .into());
         }
-        let recipe = Arc::new(SpaceRecipe::new(files, &engine.model, engine.options.precision));
-        Ok(Reranker { engine, recipe, prompt: Arc::new(Prompt::none()) })
+        let recipe = Arc::new(SpaceRecipe::new(files, &engine));
+        let prompt = Arc::new(engine.model.prompts.resolve(&PromptRequest::default())?);
+        Ok(Reranker { engine, recipe, prompt })
     }
 
     /// How relevant each document is to the query, in their order. What the number means is the
@@ -144,8 +145,9 @@ impl Reranker {
 
     fn tokenize<T: AsRef<str> + Sync>(&self, query: &str, documents: &[T]) -> Result<Vec<TokenizedText>> {
         let Engine { tokenizer, max_tokens, threads, .. } = &self.engine;
+        let query = self.prompt.around(query);
         let pair = |(index, document): (usize, &T)| {
-            let pair = tokenizer.pair(query, document.as_ref(), *max_tokens);
+            let pair = tokenizer.pair(&query, document.as_ref(), *max_tokens);
             pair.map_err(|problem| Error::from(problem).of_text(index))
         };
         threads.install(|| documents.par_iter().enumerate().with_min_len(8).map(pair).collect())
@@ -156,7 +158,7 @@ impl Reranker {
         let texts: Vec<&TokenizedText> = pairs.iter().collect();
         let output = model.require_output(OutputKind::Labels)?;
         let scores = self.engine.run(&texts, None, &[output], cancel).await?;
-        let finish = Finish { dimensions: 1, layer_norm: false, unit_length: false };
+        let finish = Finish { dimensions: 1, layer_norm: false, unit_length: false, cut_last: None };
         let score = |(pair, score): (&TokenizedText, f32)| Output {
             value: model.score_activation.apply(score),
             tokens: pair.ids.len(),
@@ -187,7 +189,7 @@ impl Reranker {
     /// # Errors
     /// If a text cannot be tokenised.
     pub fn token_ids(&self, query: &str, document: &str) -> Result<Vec<u32>> {
-        Ok(self.engine.tokenizer.pair(query, document, self.engine.max_tokens)?.ids)
+        Ok(self.engine.tokenizer.pair(&self.prompt.around(query), document, self.engine.max_tokens)?.ids)
     }
 
     /// The device in use, and how it was chosen.

@@ -52,7 +52,7 @@ pub(super) fn finish(engine: &Engine, options: &EmbedOptions, output: usize) -> 
     if matches!(model.outputs[output].kind, OutputKind::Vocabulary | OutputKind::TokenWeights) {
         // Weights of the vocabulary's entries: there is nothing to cut or to bring to unit length.
         let dimensions = model.encoder.embedding.word.rows();
-        return Ok(Finish { dimensions, layer_norm: false, unit_length: false });
+        return Ok(Finish { dimensions, layer_norm: false, unit_length: false, cut_last: None });
     }
     let all = model.width(output);
     let invalid = |found: usize, expected| RequestError::InvalidOption {
@@ -74,7 +74,9 @@ pub(super) fn finish(engine: &Engine, options: &EmbedOptions, output: usize) -> 
         }
     };
     let unit_length = options.normalize.unwrap_or(model.outputs[output].unit_length);
-    Ok(Finish { dimensions, layer_norm: model.prompts.layer_norm_before_cut(), unit_length })
+    // sentence-transformers cuts without a change of length.
+    let cut_last = model.truncate_dimensions.filter(|_| options.dimensions.is_none());
+    Ok(Finish { dimensions, layer_norm: model.prompts.layer_norm_before_cut(), unit_length, cut_last })
 }
 
 /// The rows of one part's output, of a model that gives what it says.
@@ -238,14 +240,20 @@ fn weighted_mean(parts: &[TokenizedText], mut vectors: Vec<Vec<f32>>, finish: Fi
 fn sparse(engine: &Engine, text: &TokenizedText, output: usize, weights: &[f32]) -> SparseVector {
     match engine.model.outputs[output].kind {
         OutputKind::TokenWeights => of_tokens(engine, text, weights),
-        _ => of_vocabulary(weights),
+        _ => of_vocabulary(weights, engine.model.max_active.unwrap_or(usize::MAX)),
     }
 }
 
-/// SPLADE: the entries of the vocabulary that weigh something.
-fn of_vocabulary(weights: &[f32]) -> SparseVector {
+/// SPLADE: the entries of the vocabulary that weigh something, the `most` largest of them.
+fn of_vocabulary(weights: &[f32], most: usize) -> SparseVector {
     let entries = weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
-    let (indices, values) = entries.map(|(index, weight)| (index as u32, *weight)).unzip();
+    let mut entries: Vec<(u32, f32)> = entries.map(|(index, weight)| (index as u32, *weight)).collect();
+    if entries.len() > most {
+        entries.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        entries.truncate(most);
+        entries.sort_unstable_by_key(|(index, _)| *index);
+    }
+    let (indices, values) = entries.into_iter().unzip();
     SparseVector { indices, values }
 }
 
@@ -271,7 +279,7 @@ fn token_vectors(
     let finish = finish(engine, &request.options, output)?;
     let width = engine.model.width(output);
     let skip_first = engine.model.late_interaction.as_ref().is_some_and(|late| late.skip_first);
-    let mut vectors = TokenVectors { dimensions: finish.dimensions, ..TokenVectors::default() };
+    let mut vectors = TokenVectors { dimensions: finish.size(), ..TokenVectors::default() };
     for (i, (&id, row)) in request.parts[0].ids.iter().zip(rows.chunks_exact(width)).enumerate() {
         if (i == 0 && skip_first) || (!request.prompt.is_query && engine.tokenizer.skipped(id)) {
             continue;
@@ -290,6 +298,9 @@ mod tests {
 
     #[test]
     fn entries_without_weight_are_left_out() {
-        assert_eq!(of_vocabulary(&[0.0, 0.5, 0.0]), SparseVector { indices: vec![1], values: vec![0.5] });
+        let of = |weights: &[f32], most| of_vocabulary(weights, most);
+        assert_eq!(of(&[0.0, 0.5, 0.0], 9), SparseVector { indices: vec![1], values: vec![0.5] });
+        let two = SparseVector { indices: vec![1, 3], values: vec![0.5, 0.7] };
+        assert_eq!(of(&[0.1, 0.5, 0.0, 0.7], 2), two);
     }
 }

@@ -12,6 +12,17 @@ pub enum HubError {
         /// What was given.
         found: String,
     },
+    /// There is no such folder, and the Hub's names have two parts.
+    #[error(
+        "there is no folder {found}; a model of the Hugging Face Hub is named ORG/NAME{}",
+        if known.is_empty() { String::new() } else { format!(", such as {}", known.join(" or ")) }
+    )]
+    BareName {
+        /// What was given.
+        found: String,
+        /// Known models of that name.
+        known: Vec<String>,
+    },
     /// A folder was to be opened, and the Hub has such names.
     #[error(
         "there is no folder {model}; it looks like a model of the Hugging Face Hub: open it with `Embedder::from_hub` (or Builder::from_hub), which downloads it once"

@@ -32,6 +32,12 @@ pub enum ModelError {
         /// The missing file.
         file: String,
     },
+    /// A file is not there: a pointer to it is, as git leaves it where Git LFS has not fetched the file.
+    #[error("{} is a pointer of Git LFS and not the file itself; fetch it with `git lfs pull`, or download the file", path.display())]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file is too large to be what its name says.
     #[error("{path} has {bytes} bytes; at most {limit} are read of such a file", path = path.display())]
     FileTooLarge {

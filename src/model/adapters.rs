@@ -5,6 +5,7 @@ use crate::error::ModelResult as Result;
 use crate::source::{Json, ModelFiles};
 
 /// The adapters that a model's matrices come with.
+#[derive(Debug)]
 pub(crate) struct Adapters {
     /// Their names, in the order in which they are stored.
     pub(crate) names: Vec<String>,

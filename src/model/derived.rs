@@ -1,6 +1,7 @@
 //! Rows that follow from stored ones: a matrix with a low-rank adapter, a table whose rows are
 //! looked up and scaled. They are worked out as rows are read, so no backend knows of them.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,6 +24,31 @@ pub(super) struct LowRank {
     pub(super) right: Vec<f32>,
     /// Multiplies the product.
     pub(super) scale: f32,
+}
+
+/// What it does, with its numbers as a hash: for descriptions that are compared.
+impl fmt::Debug for Derived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hash = |parts: [&[u8]; 2]| {
+            let mut hasher = blake3::Hasher::new();
+            for part in parts {
+                hasher.update(part);
+            }
+            hasher.finalize()
+        };
+        match self {
+            Derived::LowRank(low_rank) => {
+                let LowRank { rank, left, right, scale } = &**low_rank;
+                let hash = hash([bytemuck::cast_slice(left), bytemuck::cast_slice(right)]);
+                write!(f, "plus {scale} times rank {rank} {hash}")
+            }
+            Derived::Mapped(map) => {
+                let RowMap { rows, scale } = &**map;
+                let hash = hash([bytemuck::cast_slice(rows), bytemuck::cast_slice(scale)]);
+                write!(f, "rows {hash}")
+            }
+        }
+    }
 }
 
 impl LowRank {

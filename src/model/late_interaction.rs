@@ -32,15 +32,14 @@ impl LateInteraction {
     pub(crate) fn read(
         files: &ModelFiles,
         settings: Option<&Json>,
+        sentence: &Json,
         skiplist: Option<Vec<String>>,
     ) -> Result<LateInteraction> {
         if let Some(metadata) = files.optional_json("artifact.metadata")? {
             return LateInteraction::stanford(&metadata);
         }
-        if let Some(config) = files.optional_json("config_sentence_transformers.json")?
-            && PYLATE_KEYS.iter().any(|key| config.get(key).is_some())
-        {
-            return LateInteraction::pylate(&config, skiplist);
+        if PYLATE_KEYS.iter().any(|key| sentence.get(key).is_some()) {
+            return LateInteraction::pylate(sentence, skiplist);
         }
         let mut late =
             LateInteraction { skiplist: skiplist.unwrap_or_default(), ..LateInteraction::default() };

@@ -9,6 +9,7 @@ mod derived;
 mod families;
 mod late_interaction;
 mod modules;
+mod notes;
 mod output_head;
 mod pickle;
 mod settings;
@@ -17,30 +18,33 @@ mod static_embedding;
 mod task_heads;
 mod tensor;
 mod token_heads;
+mod transformer_settings;
 mod weights;
 
 pub(crate) use adapters::Adapters;
 pub(crate) use late_interaction::LateInteraction;
-pub(crate) use output_head::{HeadModule, OutputHead, OutputKind, Pooling, ScoreActivation};
+pub use notes::ModelNote;
+pub(crate) use output_head::{HeadModule, OutputHead, OutputKind, Pooling, Residual, ScoreActivation};
 #[cfg(test)]
-pub(crate) use spec::DynamicNtkSpec;
+pub(crate) use spec::LongerSpec;
 pub(crate) use spec::{
     Activation, AttentionSpec, AttentionWindow, DenseMlpSpec, EncoderSpec, ExpertsSpec, LayerSpec,
-    LinearSpec, MlpSpec, NormKind, NormSpec, PerLayerEmbeddingsSpec, PerLayerInputSpec, RelativeBiasSpec,
-    RotarySpec,
+    LinearSpec, MlpSpec, NormKind, NormSpec, PerLayerEmbeddingsSpec, PerLayerInputSpec, PositionSpec,
+    RareActivation, RelativeBiasSpec, RotarySpec,
 };
 pub(crate) use tensor::{ElementType, Tensor};
 
 use crate::error::{ModelError, ModelResult, RequestError, RequestResult};
 use crate::prompt::{ModelPrompts, UserRegistry};
 use crate::source::{Json, ModelFiles};
-use crate::tokens::{TextTokenizer, TokenizerRules};
+use crate::tokens::{Beside, TextTokenizer, TokenizerRules};
 use crate::vector::PoolingMode;
 use modules::{Input, Modules};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use token_heads::M3Heads;
+use transformer_settings::{TransformerSettings, TransformerTask};
 use weights::Weights;
 
 /// What a model is opened for.
@@ -72,15 +76,34 @@ pub(crate) struct Model {
     pub(crate) score_activation: ScoreActivation,
     /// The model's similarity function by its own files.
     pub(crate) similarity: Option<String>,
+    /// The first values of a vector that are kept where a call does not say, without a change of length.
+    pub(crate) truncate_dimensions: Option<usize>,
+    /// The most weights of a sparse vector.
+    pub(crate) max_active: Option<usize>,
+    /// What to know about the files of its modules.
+    notes: Vec<ModelNote>,
+    sentence: Json,
+    settings: Option<Json>,
     /// Values that its authors trained it to be cut to, where config.json says.
     pub(crate) trained_dimensions: Vec<usize>,
     /// Sizes for which the model has a projection of its own (`2_Dense_*`).
     pub(crate) dense_folders: Vec<usize>,
     transformer: String,
     rules: TokenizerRules,
+    tokenizer: TokenizerFiles,
     config: Json,
     weights: Weights,
     family_input: Input,
+    /// See [`TransformerSettings::hidden_layer`].
+    hidden_layer: Option<i64>,
+}
+
+/// The files beside tokenizer.json.
+struct TokenizerFiles {
+    settings: Json,
+    special_tokens_map: Json,
+    added_tokens: Json,
+    arguments: Json,
 }
 
 impl Model {
@@ -92,43 +115,63 @@ impl Model {
         dimensions: Option<usize>,
         registry: Option<&UserRegistry>,
     ) -> ModelResult<Model> {
-        let modules = Modules::read(files, dimensions)?;
+        let mut modules = Modules::read(files, dimensions)?;
         let inside = |file: &str| files.join(&modules.folder, file);
         let config = match files.optional_json(&inside("config.json")?)? {
             Some(config) => config,
             None if modules.input == Input::StaticEmbedding => Json::empty(files.path("config.json")),
             None => files.json(&inside("config.json")?)?,
         };
+        let settings = TransformerSettings::read(files, &modules.folder)?;
+        let config = settings.config_with_arguments(&config)?;
         let weights = Weights::open(files, &modules.folder)?;
         let adapters = Adapters::read(files, &modules.folder, &config)?;
         let encoder = read_encoder(modules.input, &config, &weights, adapters.as_ref().map(|a| a.at(0)))?;
         checks::module_width(files, &modules, &encoder)?;
 
-        let settings = settings::settings(files, &modules.folder)?;
-        let mut prompts = ModelPrompts::read(files, &config, registry)?;
+        let sentence = files.json_or_empty("config_sentence_transformers.json")?;
+        let mut prompts = ModelPrompts::read(files, &config, &sentence, registry)?;
         prompts.set_pooled(modules.pooling.as_ref().is_none_or(|pooling| pooling.include_prompt));
         let folder = modules.folder.clone();
-        let max_tokens = settings::max_tokens(files, &folder, settings.as_ref(), &config, &encoder)?;
+        let tokenizer = files.json_or_empty(&inside("tokenizer_config.json")?)?;
+        let is_static = modules.input == Input::StaticEmbedding;
+        let chat =
+            if is_static { None } else { settings.chat(files, &folder, &tokenizer, modules.declared)? };
+        let max_tokens = match settings.cuts || is_static {
+            true => settings::max_tokens(&settings, &tokenizer, &config, &encoder)?,
+            false => encoder.max_tokens.unwrap_or(settings::MOST_TOKENS),
+        };
         let rules = TokenizerRules {
-            lowercase: settings.as_ref().map_or(Ok(false), |json| json.flag_or("do_lower_case", false))?,
-            special_tokens: modules.input != Input::StaticEmbedding,
+            lowercase: settings.lowercase,
+            special_tokens: !is_static && settings.special_tokens,
+            cuts: is_static || settings.cuts,
+            model2vec: is_static && weights.has(static_embedding::MODEL2VEC),
+            chat,
             ..TokenizerRules::default()
         };
-        let rules = TokenizerRules {
-            model2vec: modules.input == Input::StaticEmbedding && weights.has(static_embedding::MODEL2VEC),
-            ..rules
+        let tokenizer = TokenizerFiles {
+            settings: tokenizer,
+            special_tokens_map: files.json_or_empty(&inside("special_tokens_map.json")?)?,
+            added_tokens: files.json_or_empty(&inside("added_tokens.json")?)?,
+            arguments: settings.tokenizer_arguments.with(&settings.tokenizer_arguments),
         };
-        let score_activation = settings::score_activation(files, &config)?;
-        let similarity = match files.optional_json("config_sentence_transformers.json")? {
-            Some(json) => json.text("similarity_fn_name")?.map(str::to_lowercase),
-            None => None,
-        };
+        // Without modules.json, sentence-transformers does not read this file.
+        let no_sentence = Json::empty(sentence.path.clone());
+        let heeded = if modules.declared { &sentence } else { &no_sentence };
+        let score_activation = settings::score_activation(heeded, &config)?;
+        let similarity = sentence.text("similarity_fn_name")?.map(str::to_lowercase);
         let family_input = modules.input;
+        let truncate_dimensions = heeded.optional_size("truncate_dim")?;
+        let max_active = heeded.optional_size("max_active_dims")?;
+        if !modules.declared {
+            prompts.forget_default();
+        }
         let skiplist = modules.skiplist.clone();
+        let notes = std::mem::take(&mut modules.notes);
         let parts = Parts {
             files,
             name: prompts.model(),
-            settings: settings.as_ref(),
+            settings: &settings,
             config: &config,
             weights: &weights,
             encoder: &encoder,
@@ -139,8 +182,9 @@ impl Model {
         let late_interaction = match (gives_tokens, m3) {
             (false, _) => None,
             (true, Some(of_m3)) => Some(of_m3),
-            (true, None) => Some(LateInteraction::read(files, settings.as_ref(), skiplist)?),
+            (true, None) => Some(LateInteraction::read(files, settings.json.as_ref(), &sentence, skiplist)?),
         };
+        let encoder = encoder.up_to_layer(settings.hidden_layer).map_err(|problem| config.error(problem))?;
         Ok(Model {
             root: files.root(),
             encoder,
@@ -151,27 +195,34 @@ impl Model {
             max_tokens,
             score_activation,
             similarity,
+            truncate_dimensions,
+            max_active,
+            notes,
+            sentence,
+            settings: settings.json,
             trained_dimensions: settings::trained_dimensions(&config)?,
             dense_folders: settings::dense_folders(files),
             transformer: folder,
             rules,
+            tokenizer,
             config,
             weights,
             family_input,
+            hidden_layer: settings.hidden_layer,
         })
     }
 
     /// The transformer with an adapter, or with none.
     pub(crate) fn encoder_with(&self, adapter: Option<usize>) -> ModelResult<EncoderSpec> {
         let adapter = self.adapters.as_ref().zip(adapter).map(|(adapters, index)| adapters.at(index));
-        read_encoder(self.family_input, &self.config, &self.weights, adapter)
+        let encoder = read_encoder(self.family_input, &self.config, &self.weights, adapter)?;
+        encoder.up_to_layer(self.hidden_layer).map_err(|problem| self.config.error(problem))
     }
 
     /// Reads the tokenizer: apart from the rest because it takes long, and weights can be made
     /// ready meanwhile.
     pub(crate) fn read_tokenizer(&self, files: &ModelFiles) -> ModelResult<TextTokenizer> {
-        let name = files.join(&self.transformer, "tokenizer.json")?;
-        let settings = files.optional_json(&files.join(&self.transformer, "tokenizer_config.json")?)?;
+        let name = self.tokenizer_file(files)?;
         let vocabulary = self.encoder.embedding.word.rows();
         let mut rules = self.rules.clone();
         if let Some(late) = &self.late_interaction {
@@ -180,13 +231,53 @@ impl Model {
             rules.skiplist = late.skiplist.clone();
             rules.expansion = late.expansion.clone();
         }
+        let beside = (self.family_input != Input::StaticEmbedding).then_some(Beside {
+            config: &self.config,
+            settings: &self.tokenizer.settings,
+            special_tokens_map: &self.tokenizer.special_tokens_map,
+            added_tokens: &self.tokenizer.added_tokens,
+            arguments: &self.tokenizer.arguments,
+        });
         TextTokenizer::new(
             files.path(&name),
             &files.tokenizer_json(&name)?,
-            settings.as_ref(),
+            beside.as_ref(),
             rules,
             vocabulary,
         )
+    }
+
+    /// What to know about its files, once all of them were read.
+    pub(crate) fn notes(&self) -> Vec<ModelNote> {
+        let mut notes = self.notes.clone();
+        let tokenizer = &self.tokenizer;
+        let files = [&self.config, &self.sentence, &tokenizer.settings, &tokenizer.special_tokens_map];
+        notes.extend(files.into_iter().chain(&self.settings).flat_map(notes::unknown_keys));
+        match self.prompts.by_name() {
+            Some((family, says)) => notes.push(ModelNote::ByName { family: family.to_owned(), says }),
+            None if self.prompts.registry_family().is_none() => {
+                notes.push(ModelNote::UnknownName { names: self.prompts.names().to_vec() });
+            }
+            None => {}
+        }
+        notes
+    }
+
+    /// All of the model but its weights and its tokenizer that decides what a text becomes.
+    pub(crate) fn description(&self) -> String {
+        let Model { encoder, outputs, adapters, late_interaction, score_activation, max_active, .. } = self;
+        let adapted = (0..adapters.as_ref().map_or(0, |adapters| adapters.names.len())).map(|place| {
+            self.encoder_with(Some(place)).map(|encoder| format!("{encoder:?}")).unwrap_or_default()
+        });
+        let adapted: Vec<String> = adapted.collect();
+        format!(
+            "{encoder:?} {outputs:?} {adapters:?} {adapted:?} {late_interaction:?} {score_activation:?} {max_active:?}"
+        )
+    }
+
+    /// The name of tokenizer.json.
+    pub(crate) fn tokenizer_file(&self, files: &ModelFiles) -> ModelResult<String> {
+        files.join(&self.transformer, "tokenizer.json")
     }
 
     /// The position of the output of this kind.
@@ -206,16 +297,6 @@ impl Model {
     /// Values of a row of an output.
     pub(crate) fn width(&self, output: usize) -> usize {
         self.outputs[output].width(self.encoder.width())
-    }
-
-    /// The files that decide, beside the weights, what a text becomes.
-    pub(crate) fn deciding_files(&self) -> Vec<String> {
-        let folder = self.transformer.trim_end_matches('/');
-        let inside =
-            |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-        let of_transformer = ["config.json", "tokenizer.json", "sentence_bert_config.json"];
-        let of_model = ["modules.json", "1_Pooling/config.json"].map(str::to_owned);
-        of_transformer.map(inside).into_iter().chain(of_model).collect()
     }
 
     /// All weight tensors, each once.
@@ -249,8 +330,7 @@ struct Parts<'a> {
     files: &'a ModelFiles,
     /// For messages.
     name: &'a str,
-    /// sentence_bert_config.json
-    settings: Option<&'a Json>,
+    settings: &'a TransformerSettings,
     config: &'a Json,
     weights: &'a Weights,
     encoder: &'a EncoderSpec,
@@ -263,9 +343,9 @@ fn read_outputs(
     modules: Modules,
 ) -> ModelResult<(Vec<OutputHead>, Option<LateInteraction>)> {
     let Parts { files, name, settings, config, weights, encoder } = *parts;
-    let task = settings.map_or(Ok(None), |settings| settings.text("transformer_task"))?;
+    let task = settings.task;
     let classifies = match task {
-        Some(task) => task == "sequence-classification",
+        Some(task) => task == TransformerTask::Classification,
         None => {
             !modules.declared
                 && architecture(config)?.is_some_and(|name| name.ends_with("ForSequenceClassification"))
@@ -280,7 +360,7 @@ fn read_outputs(
         (Purpose::Embed, false) => {}
     }
     let Modules { folder, input, mut token_modules, pooling, heads, declared, .. } = modules;
-    if input == Input::MaskedLanguageModel || task == Some("fill-mask") {
+    if input == Input::MaskedLanguageModel || task == Some(TransformerTask::FillMask) {
         let mut head = task_heads::language_model_head(config, weights, encoder)?;
         head.append(&mut token_modules);
         token_modules = head;

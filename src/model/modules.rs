@@ -1,7 +1,8 @@
 //! modules.json: what sentence-transformers does with the hidden states after the transformer.
 
-use super::output_head::{HeadModule, Pooling};
-use super::spec::{Activation, LinearSpec, NormKind, NormSpec};
+use super::notes::{ModelNote, unknown_keys};
+use super::output_head::{HeadModule, Pooling, Residual};
+use super::spec::{Activation, LinearSpec, NormKind, NormSpec, RareActivation};
 use super::weights::Weights;
 use crate::error::ModelResult as Result;
 use crate::source::{Json, ModelFiles};
@@ -37,6 +38,8 @@ pub(crate) struct Modules {
     pub(crate) skiplist: Option<Vec<String>>,
     /// Whether modules.json says all this, or it is assumed.
     pub(crate) declared: bool,
+    /// What to know about the modules' files.
+    pub(crate) notes: Vec<ModelNote>,
 }
 
 /// Every module that can be in the list.
@@ -88,6 +91,7 @@ impl Modules {
             heads: Vec::new(),
             skiplist: None,
             declared,
+            notes: Vec::new(),
         }
     }
 
@@ -126,7 +130,7 @@ impl Modules {
                 return Err(json.error("there are two Pooling modules"));
             }
             "Pooling" => {
-                let (pooling, input) = read_pooling(files, path)?;
+                let (pooling, input) = read_pooling(files, path, &mut self.notes)?;
                 check_width(json, "Pooling", input, *width)?;
                 self.expects.get_or_insert(input);
                 *width = Some(input.saturating_mul(pooling.modes.len()));
@@ -134,29 +138,29 @@ impl Modules {
                 return Ok(());
             }
             "SpladePooling" => {
-                self.pooling = Some(read_splade_pooling(files, path)?);
+                self.pooling = Some(read_splade_pooling(files, path, &mut self.notes)?);
                 return Ok(());
             }
             "MultiVectorMask" => {
-                self.skiplist = Some(read_mask(files, path)?);
+                self.skiplist = Some(read_mask(files, path, &mut self.notes)?);
                 return Ok(());
             }
             "Dropout" => return Ok(()), // does nothing outside training
             "Dense" => {
-                let (inputs, head) = read_dense(files, path, level)?;
+                let (inputs, head) = read_dense(files, path, level, &mut self.notes)?;
                 check_width(json, "Dense", inputs, *width)?;
                 self.expects.get_or_insert(inputs);
                 *width = head.outputs();
                 head
             }
             "LayerNorm" => {
-                let (size, head) = read_layer_norm(files, path, level)?;
+                let (size, head) = read_layer_norm(files, path, level, &mut self.notes)?;
                 check_width(json, "LayerNorm", size, *width)?;
                 self.expects.get_or_insert(size);
                 *width = Some(size);
                 head
             }
-            "Normalize" => read_normalize(files, path, level)?,
+            "Normalize" => read_normalize(files, path, level, &mut self.notes)?,
             _ => return Err(json.unsupported("module", kind, KNOWN)),
         };
         if on_tokens {
@@ -201,6 +205,32 @@ fn other_dense(files: &ModelFiles, path: &str, dimensions: Option<usize>) -> Res
     Ok(if there { other } else { path.to_owned() })
 }
 
+/// The class of a module by its full path: those of sentence-transformers and PyLate, wherever their versions keep
+/// them, and jina-embeddings-v3's own, which its family stands for.
+fn module_class(path: &str) -> Option<&str> {
+    const PACKAGES: [&str; 7] = [
+        "sentence_transformers.models",
+        "sentence_transformers.base.modules",
+        "sentence_transformers.sentence_transformer.modules",
+        "sentence_transformers.sparse_encoder.models",
+        "sentence_transformers.sparse_encoder.modules",
+        "sentence_transformers.multi_vector_encoder.modules",
+        "pylate.models",
+    ];
+    if path == "custom_st.Transformer" {
+        return Some("Transformer");
+    }
+    let (module, class) = path.rsplit_once('.')?;
+    // The class, or the file of its name: `Pooling`, `multi_vector_mask`.
+    let letters = |name: &str| name.replace('_', "").to_lowercase();
+    let in_package = |package: &&str| match module.strip_prefix(*package) {
+        Some("") => true,
+        Some(file) => file.strip_prefix('.').is_some_and(|file| letters(file) == letters(class)),
+        None => false,
+    };
+    PACKAGES.iter().any(in_package).then_some(class)
+}
+
 /// The kind (the last part of the type's dotted path) and the folder of each module.
 fn module_list(json: &Json) -> Result<Vec<(String, String)>> {
     let list = json.value.as_array().ok_or_else(|| json.error("expected a list of modules"))?;
@@ -210,9 +240,12 @@ fn module_list(json: &Json) -> Result<Vec<(String, String)>> {
         let (Some(kind), Some(path)) = (text("type"), text("path")) else {
             return Err(json.error(format!("the module {entry} has no `type` and `path`")));
         };
-        let kind = kind.rsplit('.').next().unwrap_or(kind);
-        let path = if path == "." { "" } else { path };
-        modules.push((kind.to_owned(), path.to_owned()));
+        // Modules of models that have no kind of their own here may be anything.
+        let known = module_class(kind).ok_or_else(|| {
+            json.unsupported("module", kind, format!("sentence_transformers' and pylate's classes {KNOWN}"))
+        })?;
+        let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
+        modules.push((known.to_owned(), parts.collect::<Vec<_>>().join("/")));
     }
     Ok(modules)
 }
@@ -236,7 +269,7 @@ const POOLING_FLAGS: [(&str, PoolingMode); 6] = [
 ];
 
 /// The pooling and the width of the hidden states it expects.
-fn read_pooling(files: &ModelFiles, path: &str) -> Result<(Pooling, usize)> {
+fn read_pooling(files: &ModelFiles, path: &str, notes: &mut Vec<ModelNote>) -> Result<(Pooling, usize)> {
     let config = files.json(&files.join(path, "config.json")?)?;
     let modes = match config.get("pooling_mode") {
         Some(modes) => named_modes(&config, modes)?,
@@ -247,6 +280,10 @@ fn read_pooling(files: &ModelFiles, path: &str) -> Result<(Pooling, usize)> {
         None => config.size("word_embedding_dimension")?,
     };
     let include_prompt = config.flag_or("include_prompt", true)?;
+    // The older form's flags are dropped where the newer key is there.
+    let older = POOLING_FLAGS.map(|(flag, _)| flag);
+    config.heed(older.into_iter().chain(["embedding_dimension", "word_embedding_dimension"]));
+    notes.extend(unknown_keys(&config));
     Ok((Pooling { modes, include_prompt }, width))
 }
 
@@ -288,7 +325,7 @@ fn flagged_modes(config: &Json) -> Result<Vec<PoolingMode>> {
 }
 
 /// sentence-transformers' SpladePooling.
-fn read_splade_pooling(files: &ModelFiles, path: &str) -> Result<Pooling> {
+fn read_splade_pooling(files: &ModelFiles, path: &str, notes: &mut Vec<ModelNote>) -> Result<Pooling> {
     let config = files.json(&files.join(path, "config.json")?)?;
     let sum = match config.text("pooling_strategy")?.unwrap_or("max") {
         "max" => false,
@@ -300,11 +337,12 @@ fn read_splade_pooling(files: &ModelFiles, path: &str) -> Result<Pooling> {
         "log1p_relu" => true,
         other => return Err(config.unsupported("activation", other, "relu, log1p_relu")),
     };
+    notes.extend(unknown_keys(&config));
     Ok(Pooling { modes: vec![PoolingMode::Splade(Splade { sum, twice })], include_prompt: true })
 }
 
 /// sentence-transformers' MultiVectorMask: the words whose vectors are left out of documents.
-fn read_mask(files: &ModelFiles, path: &str) -> Result<Vec<String>> {
+fn read_mask(files: &ModelFiles, path: &str, notes: &mut Vec<ModelNote>) -> Result<Vec<String>> {
     let Some(config) = files.optional_json(&files.join(path, "config.json")?)? else {
         return Ok(Vec::new());
     };
@@ -315,7 +353,9 @@ fn read_mask(files: &ModelFiles, path: &str) -> Result<Vec<String>> {
     if tasks.is_some_and(|tasks| tasks != [Value::from("document")]) {
         return Err(config.unsupported("skiplist_tasks", "other tasks", "[\"document\"]"));
     }
-    words(&config, "skiplist_words")
+    let words = words(&config, "skiplist_words")?;
+    notes.extend(unknown_keys(&config));
+    Ok(words)
 }
 
 /// The list of strings under `key`; empty where the key is absent.
@@ -340,15 +380,20 @@ fn check_in_and_output(config: &Json, level: Level) -> Result<()> {
 }
 
 /// How many values it expects, and the module.
-fn read_dense(files: &ModelFiles, path: &str, level: Level) -> Result<(usize, HeadModule)> {
+fn read_dense(
+    files: &ModelFiles,
+    path: &str,
+    level: Level,
+    notes: &mut Vec<ModelNote>,
+) -> Result<(usize, HeadModule)> {
     let config = files.json(&files.join(path, "config.json")?)?;
     check_in_and_output(&config, level)?;
-    if config.flag_or("use_residual", false)? {
-        return Err(config.unsupported("use_residual", "true", "false"));
-    }
     let (inputs, outputs) = (config.size("in_features")?, config.size("out_features")?);
-    let name = config.text("activation_function")?.unwrap_or("torch.nn.modules.activation.Tanh");
-    let activation = module_activation(&config, name)?;
+    let activation = match config.text("activation_function")? {
+        // sentence-transformers takes its default for a path that it does not trust.
+        Some(name) if name.starts_with("torch.") => module_activation(&config, name)?,
+        _ => Activation::Tanh,
+    };
     let weights = Weights::open(files, path)?;
     let because = "out_features and in_features in its config.json";
     let weight = weights.tensor("linear.weight", &[outputs, inputs], because)?;
@@ -356,8 +401,47 @@ fn read_dense(files: &ModelFiles, path: &str, level: Level) -> Result<(usize, He
         true => Some(weights.tensor("linear.bias", &[outputs], because)?),
         false => None,
     };
-    Ok((inputs, HeadModule::Dense { linear: LinearSpec { parts: vec![(weight, bias)] }, activation }))
+    let residual = match config.flag_or("use_residual", false)? {
+        false => None,
+        true if inputs == outputs => match activation {
+            Activation::Rare(rare) => {
+                let supported = "Tanh, Identity, GELU, ReLU, SiLU";
+                return Err(config.unsupported(
+                    "activation with use_residual",
+                    format!("{rare:?}"),
+                    supported,
+                ));
+            }
+            _ => Some(Residual::Input),
+        },
+        true => {
+            let weight = weights.tensor("residual.weight", &[outputs, inputs], because)?;
+            Some(Residual::Linear(LinearSpec { parts: vec![(weight, None)] }))
+        }
+    };
+    let linear = LinearSpec { parts: vec![(weight, bias)] };
+    notes.extend(unknown_keys(&config));
+    Ok((inputs, HeadModule::Dense { linear, activation, residual }))
 }
+
+/// PyTorch's classes, with their default constants.
+const RARE: [(&str, RareActivation); 15] = [
+    ("CELU", RareActivation::Elu),
+    ("ELU", RareActivation::Elu),
+    ("Hardsigmoid", RareActivation::HardSigmoid),
+    ("Hardswish", RareActivation::HardSwish),
+    ("Hardtanh", RareActivation::HardTanh),
+    ("LeakyReLU", RareActivation::LeakyRelu),
+    ("LogSigmoid", RareActivation::LogSigmoid),
+    ("Mish", RareActivation::Mish),
+    ("ReLU6", RareActivation::Relu6),
+    ("SELU", RareActivation::Selu),
+    ("Sigmoid", RareActivation::Sigmoid),
+    ("Softplus", RareActivation::Softplus),
+    ("Softsign", RareActivation::Softsign),
+    ("Tanhshrink", RareActivation::TanhShrink),
+    ("QuickGELUActivation", RareActivation::QuickGelu),
+];
 
 /// The activation of a PyTorch module by its dotted name.
 fn module_activation(config: &Json, name: &str) -> Result<Activation> {
@@ -367,12 +451,27 @@ fn module_activation(config: &Json, name: &str) -> Result<Activation> {
         "GELU" => Ok(Activation::GeluErf),
         "ReLU" => Ok(Activation::Relu),
         "SiLU" => Ok(Activation::Silu),
-        _ => Err(config.unsupported("activation", name, "Tanh, Identity, GELU, ReLU, SiLU")),
+        short => match RARE.iter().find(|(known, _)| *known == short) {
+            Some((_, rare)) => Ok(Activation::Rare(*rare)),
+            None => {
+                let rare = RARE.map(|(name, _)| name).join(", ");
+                Err(config.unsupported(
+                    "activation",
+                    name,
+                    format!("Tanh, Identity, GELU, ReLU, SiLU, {rare}"),
+                ))
+            }
+        },
     }
 }
 
 /// How many values it expects, and the module.
-fn read_layer_norm(files: &ModelFiles, path: &str, level: Level) -> Result<(usize, HeadModule)> {
+fn read_layer_norm(
+    files: &ModelFiles,
+    path: &str,
+    level: Level,
+    notes: &mut Vec<ModelNote>,
+) -> Result<(usize, HeadModule)> {
     let config = files.json(&files.join(path, "config.json")?)?;
     check_in_and_output(&config, level)?;
     let size = config.size("dimension")?;
@@ -387,12 +486,19 @@ fn read_layer_norm(files: &ModelFiles, path: &str, level: Level) -> Result<(usiz
         bias,
         eps: 1e-5,
     };
+    notes.extend(unknown_keys(&config));
     Ok((size, HeadModule::Norm(norm)))
 }
 
-fn read_normalize(files: &ModelFiles, path: &str, level: Level) -> Result<HeadModule> {
+fn read_normalize(
+    files: &ModelFiles,
+    path: &str,
+    level: Level,
+    notes: &mut Vec<ModelNote>,
+) -> Result<HeadModule> {
     if let Some(config) = files.optional_json(&files.join(path, "config.json")?)? {
         check_in_and_output(&config, level)?;
+        notes.extend(unknown_keys(&config));
     }
     Ok(HeadModule::Normalize)
 }

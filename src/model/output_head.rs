@@ -33,6 +33,7 @@ impl OutputKind {
 }
 
 /// One result, as data: modules on each token, then pooling, then modules on each text.
+#[derive(Debug)]
 pub(crate) struct OutputHead {
     /// What it is.
     pub(crate) kind: OutputKind,
@@ -48,7 +49,7 @@ pub(crate) struct OutputHead {
 }
 
 /// The pooling module.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pooling {
     /// Their results stand side by side, in this order.
     pub(crate) modes: Vec<PoolingMode>,
@@ -78,14 +79,26 @@ impl ScoreActivation {
     }
 }
 
+/// What a [`HeadModule::Dense`] adds to its result.
+#[derive(Debug)]
+pub(crate) enum Residual {
+    /// x
+    Input,
+    /// `x · Rᵀ`
+    Linear(LinearSpec),
+}
+
 /// A module on a vector.
+#[derive(Debug)]
 pub(crate) enum HeadModule {
-    /// `activation(x · Wᵀ + b)`
+    /// `activation(x · Wᵀ + b)`, with a residual `+ x` or `+ x · Rᵀ`
     Dense {
         /// W and b.
         linear: LinearSpec,
         /// See above.
         activation: Activation,
+        /// See above.
+        residual: Option<Residual>,
     },
     /// LayerNorm.
     Norm(NormSpec),
@@ -104,6 +117,9 @@ impl HeadModule {
 
     fn tensors(&self) -> Vec<&Tensor> {
         match self {
+            HeadModule::Dense { linear, residual: Some(Residual::Linear(residual)), .. } => {
+                linear.tensors().chain(residual.tensors()).collect()
+            }
             HeadModule::Dense { linear, .. } => linear.tensors().collect(),
             HeadModule::Norm(norm) => norm.tensors().collect(),
             HeadModule::Normalize => Vec::new(),

@@ -1,4 +1,5 @@
-//! Files that `torch.save` wrote: a zip archive of a pickled dictionary and the tensors' bytes.
+//! Files that `torch.save` wrote: a zip archive of a pickled dictionary and the tensors' bytes, or before PyTorch 1.6
+//! pickles and bytes in a row.
 //!
 //! A pickle is a program. This runs the few instructions that a dictionary of tensors needs, calls
 //! nothing, and refuses everything else.
@@ -16,8 +17,45 @@ pub(super) struct StoredTensor {
     pub(super) name: String,
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
-    /// Of the whole file.
+    /// Of the whole file; for a tensor that is a view, of all that it is a view of.
     pub(super) bytes: Range<usize>,
+    /// Where its elements are in there, if they do not stand in a row.
+    pub(super) view: Option<View>,
+}
+
+/// A transposed tensor, or a slice of a larger one: where element (i, j, …) is, counted in elements.
+pub(super) struct View {
+    pub(super) offset: usize,
+    /// From one element to the next, for each dimension.
+    pub(super) strides: Vec<usize>,
+}
+
+impl StoredTensor {
+    /// The bytes of a view's elements in a row, first dimension outermost.
+    pub(super) fn gathered(&self, file: &[u8]) -> Option<Vec<u8>> {
+        let view = self.view.as_ref()?;
+        let (storage, size) = (&file[self.bytes.clone()], bits_of(self.dtype) / 8);
+        let count: usize = self.shape.iter().product();
+        let mut gathered = Vec::with_capacity(count * size);
+        let mut place = vec![0; self.shape.len()];
+        for _ in 0..count {
+            let at =
+                view.offset + place.iter().zip(&view.strides).map(|(i, stride)| i * stride).sum::<usize>();
+            gathered.extend_from_slice(&storage[at * size..][..size]);
+            for (i, length) in place.iter_mut().zip(&self.shape).rev() {
+                *i += 1;
+                if *i < *length {
+                    break;
+                }
+                *i = 0;
+            }
+        }
+        Some(gathered)
+    }
+}
+
+fn bits_of(dtype: Dtype) -> usize {
+    dtype.bitsize()
 }
 
 /// No model's dictionary comes near these.
@@ -25,8 +63,14 @@ const MAX_ENTRIES: usize = 1 << 20;
 const MAX_STACK: usize = 1 << 22;
 const MAX_DEPTH: usize = 32;
 
+/// How a file of PyTorch before 1.6 starts: a pickle of a number that nothing else starts with.
+const OLDER: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+
 /// All tensors of a file.
 pub(super) fn tensors(file: &[u8]) -> Result<Vec<StoredTensor>, String> {
+    if file.starts_with(OLDER) {
+        return older_tensors(file);
+    }
     let members = members(file)?;
     let pickle = members.iter().find(|(name, _)| name.ends_with("data.pkl"));
     let (name, pickle) = pickle.ok_or("there is no data.pkl in it, so torch.save did not write it")?;
@@ -36,23 +80,89 @@ pub(super) fn tensors(file: &[u8]) -> Result<Vec<StoredTensor>, String> {
     {
         return Err("its numbers are big-endian".to_owned());
     }
-    let Value::Dict(entries) = Machine::run(&file[pickle.clone()])? else {
+    let mut machine = Machine::new(&file[pickle.clone()]);
+    let value = machine.run()?;
+    of_dictionary(value, |storage| {
+        let key = format!("{folder}data/{storage}");
+        members.get(&key).cloned().ok_or(format!("`{key}` is not there"))
+    })
+}
+
+/// A magic number, a version, what machine it was, the dictionary, the list of its storages; then for each of them its
+/// number of elements, and these.
+///
+/// `torch/serialization.py`, `_legacy_load`.
+fn older_tensors(file: &[u8]) -> Result<Vec<StoredTensor>, String> {
+    let mut machine = Machine::new(&file[OLDER.len()..]);
+    for _ in ["version", "machine"] {
+        machine.run()?;
+    }
+    let dictionary = machine.run()?;
+    let Value::List(keys) = machine.run()? else {
+        return Err("there is no list of storages behind its dictionary".to_owned());
+    };
+    let kinds: HashMap<&str, &str> =
+        machine.storages.iter().map(|(key, kind)| (key.as_str(), kind.as_str())).collect();
+    let mut places = HashMap::new();
+    let mut start = file.len() - machine.program.len();
+    for key in &keys {
+        let Value::Text(key) = key else { return Err("a storage in it has no name".to_owned()) };
+        let kind = kinds.get(&**key).ok_or("it has a storage that no tensor is in")?;
+        let count = file.get(start..start + 8).and_then(|bytes| bytes.first_chunk::<8>());
+        let count = usize::try_from(u64::from_le_bytes(*count.ok_or("it ends too early")?)).ok();
+        let size = element(kind)
+            .map(|dtype| bits_of(dtype) / 8)
+            .ok_or(format!("it has elements of the kind {kind}"))?;
+        start += 8;
+        let end = count.and_then(|count| count.checked_mul(size)).and_then(|bytes| start.checked_add(bytes));
+        let end = end.filter(|&end| end <= file.len()).ok_or("it ends too early")?;
+        places.insert(key.to_string(), start..end);
+        start = end;
+    }
+    of_dictionary(dictionary, |storage| {
+        places.get(storage).cloned().ok_or(format!("the storage `{storage}` is not there"))
+    })
+}
+
+/// The tensors of a dictionary; `storage` says where in the file a storage is.
+fn of_dictionary(
+    value: Value,
+    storage: impl Fn(&str) -> Result<Range<usize>, String>,
+) -> Result<Vec<StoredTensor>, String> {
+    let Value::Dict(entries) = value else {
         return Err("it holds something else than a dictionary of tensors".to_owned());
     };
     let mut found = Vec::new();
     for (name, value) in entries {
         match (name, value) {
             (Value::Text(name), Value::Tensor(tensor)) => {
-                let key = format!("{folder}data/{}", tensor.storage);
-                let storage =
-                    members.get(&key).ok_or(format!("`{name}` is in `{key}`, which is not there"))?;
-                found.push(place(name.to_string(), &tensor, storage)?);
+                let place_of = storage(&tensor.storage)
+                    .map_err(|problem| format!("`{name}` is in no storage: {problem}"))?;
+                found.push(place(name.to_string(), &tensor, &place_of)?);
             }
+            // Settings and numbers that somebody saved beside the tensors.
             (_, value) if !matches!(value, Value::Tensor(_)) => {}
             _ => return Err("a tensor has no name".to_owned()),
         }
     }
     Ok(found)
+}
+
+/// The type of a storage's elements.
+fn element(kind: &str) -> Option<Dtype> {
+    Some(match kind {
+        "FloatStorage" => Dtype::F32,
+        "HalfStorage" => Dtype::F16,
+        "BFloat16Storage" => Dtype::BF16,
+        "LongStorage" => Dtype::I64,
+        "IntStorage" => Dtype::I32,
+        "ShortStorage" => Dtype::I16,
+        "CharStorage" => Dtype::I8,
+        "ByteStorage" => Dtype::U8,
+        "DoubleStorage" => Dtype::F64,
+        "BoolStorage" => Dtype::BOOL,
+        _ => return None,
+    })
 }
 
 /// The members of the archive: name and place.
@@ -78,33 +188,40 @@ fn members(file: &[u8]) -> Result<HashMap<String, Range<usize>>, String> {
     Ok(members)
 }
 
-/// Where a tensor's elements are; they must stand in a row, first dimension outermost.
+/// Where a tensor's elements are.
 fn place(name: String, tensor: &TensorRef, storage: &Range<usize>) -> Result<StoredTensor, String> {
-    let (dtype, size) = match tensor.kind.as_str() {
-        "FloatStorage" => (Dtype::F32, 4),
-        "HalfStorage" => (Dtype::F16, 2),
-        "BFloat16Storage" => (Dtype::BF16, 2),
-        "LongStorage" => (Dtype::I64, 8),
-        "IntStorage" => (Dtype::I32, 4),
-        "DoubleStorage" => (Dtype::F64, 8),
-        "BoolStorage" => (Dtype::BOOL, 1),
-        other => return Err(format!("`{name}` has elements of the kind {other}")),
-    };
-    let mut expected = 1usize;
-    for (length, stride) in tensor.shape.iter().zip(&tensor.stride).rev() {
-        if *length != 1 && *stride != expected {
-            return Err(format!("`{name}` is stored transposed or in parts (stride {:?})", tensor.stride));
-        }
-        expected = expected.checked_mul(*length).ok_or_else(|| format!("`{name}` is too large"))?;
+    let TensorRef { kind, offset, shape, stride, .. } = tensor;
+    let dtype = element(kind).ok_or_else(|| format!("`{name}` has elements of the kind {kind}"))?;
+    let too_large = || format!("`{name}` is larger than what is stored of it");
+    let size = bits_of(dtype) / 8;
+    if shape.len() != stride.len() {
+        return Err(too_large());
     }
-    let start = tensor.offset.checked_mul(size).and_then(|offset| storage.start.checked_add(offset));
-    let end = start.zip(expected.checked_mul(size)).and_then(|(start, bytes)| start.checked_add(bytes));
-    match (start, end) {
-        (Some(start), Some(end)) if end <= storage.end && tensor.shape.len() == tensor.stride.len() => {
-            Ok(StoredTensor { name, dtype, shape: tensor.shape.clone(), bytes: start..end })
-        }
-        _ => Err(format!("`{name}` is larger than what is stored of it")),
+    let mut in_a_row = true;
+    let mut count = 1usize;
+    let mut last = *offset;
+    for (length, stride) in shape.iter().zip(stride).rev() {
+        in_a_row &= *length == 1 || *stride == count;
+        count = count.checked_mul(*length).ok_or_else(too_large)?;
+        let step = length.saturating_sub(1).checked_mul(*stride);
+        last = step.and_then(|step| last.checked_add(step)).ok_or_else(too_large)?;
     }
+    let stored = storage.len() / size;
+    // More elements than are stored would be the same ones over and over.
+    if count > stored || (count > 0 && last >= stored) {
+        return Err(too_large());
+    }
+    let (shape, strides) = (shape.clone(), stride.clone());
+    Ok(match in_a_row {
+        true => {
+            let start = storage.start + (if count == 0 { 0 } else { offset * size });
+            StoredTensor { name, dtype, shape, bytes: start..start + count * size, view: None }
+        }
+        false => {
+            let view = Some(View { offset: *offset, strides });
+            StoredTensor { name, dtype, shape, bytes: storage.clone(), view }
+        }
+    })
 }
 
 /// What is known of a tensor in the dictionary.
@@ -123,12 +240,17 @@ enum Value {
     None,
     Bool,
     Int(i64),
+    /// A fraction, or more than fits: nothing that a tensor is made of.
+    Number,
     Text(Rc<str>),
     Global(Rc<str>),
     Tuple(Tuple),
-    List,
+    List(Vec<Value>),
     Dict(Vec<(Value, Value)>),
-    Storage { kind: String, key: String },
+    Storage {
+        kind: String,
+        key: String,
+    },
     Tensor(TensorRef),
 }
 
@@ -161,20 +283,30 @@ struct Machine<'a> {
     program: &'a [u8],
     stack: Vec<Value>,
     memo: HashMap<u32, Value>,
+    /// The storages that it refers to: key and kind.
+    storages: Vec<(String, String)>,
 }
 
 impl<'a> Machine<'a> {
-    fn run(program: &'a [u8]) -> Result<Value, String> {
-        let mut machine = Machine { program, stack: Vec::new(), memo: HashMap::new() };
+    fn new(program: &'a [u8]) -> Machine<'a> {
+        Machine { program, stack: Vec::new(), memo: HashMap::new(), storages: Vec::new() }
+    }
+
+    /// Runs one pickle; another may follow.
+    fn run(&mut self) -> Result<Value, String> {
+        (self.stack, self.memo) = (Vec::new(), HashMap::new());
         loop {
-            if machine.stack.len() > MAX_STACK || machine.memo.len() > MAX_STACK {
+            if self.stack.len() > MAX_STACK
+                || self.memo.len() > MAX_STACK
+                || self.storages.len() > MAX_ENTRIES
+            {
                 return Err("its dictionary is too large".to_owned());
             }
-            let [instruction] = machine.take::<1>()?;
+            let [instruction] = self.take::<1>()?;
             if instruction == b'.' {
-                return machine.pop();
+                return self.pop();
             }
-            machine.step(instruction)?;
+            self.step(instruction)?;
         }
     }
 
@@ -200,16 +332,29 @@ impl<'a> Machine<'a> {
             0x8a => {
                 let [length] = self.take()?;
                 let bytes = self.take_slice(length.into())?;
-                let mut wide = [0; 8];
-                let wide_enough = wide.get_mut(..bytes.len()).ok_or("a number in it is too large")?;
-                wide_enough.copy_from_slice(bytes);
-                self.stack.push(Value::Int(i64::from_le_bytes(wide)));
+                let mut wide = [if bytes.last().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 }; 8];
+                self.stack.push(match wide.get_mut(..bytes.len()) {
+                    Some(wide_enough) => {
+                        wide_enough.copy_from_slice(bytes);
+                        Value::Int(i64::from_le_bytes(wide))
+                    }
+                    None => Value::Number,
+                });
             }
-            b'X' => {
+            b'G' => {
+                self.take::<8>()?;
+                self.stack.push(Value::Number);
+            }
+            0x8b => {
+                let length = u32::from_le_bytes(self.take()?);
+                self.take_slice(length as usize)?;
+                self.stack.push(Value::Number);
+            }
+            b'X' | b'T' => {
                 let length = u32::from_le_bytes(self.take()?);
                 self.push_text(length as usize)?;
             }
-            0x8c => {
+            0x8c | b'U' => {
                 let [length] = self.take()?;
                 self.push_text(length.into())?;
             }
@@ -251,7 +396,8 @@ impl<'a> Machine<'a> {
                 self.stack.push(Tuple::value(items)?);
             }
             b'}' => self.stack.push(Value::Dict(Vec::new())),
-            b']' => self.stack.push(Value::List),
+            b']' => self.stack.push(Value::List(Vec::new())),
+            b'0' => drop(self.pop()?),
             b's' => {
                 let (value, key) = (self.pop()?, self.pop()?);
                 self.set_items(vec![key, value])?;
@@ -260,12 +406,22 @@ impl<'a> Machine<'a> {
                 let items = self.pop_to_mark()?;
                 self.set_items(items)?;
             }
-            b'e' => drop(self.pop_to_mark()?), // items of a list, which nothing here reads
-            b'a' => drop(self.pop()?),
+            b'e' => {
+                let items = self.pop_to_mark()?;
+                self.append(items)?;
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.append(vec![item])?;
+            }
             b'b' => drop(self.pop()?), // attributes of an object
             b'Q' => {
                 let id = self.pop()?;
-                self.stack.push(storage(id)?);
+                let storage = storage(id)?;
+                if let Value::Storage { kind, key } = &storage {
+                    self.storages.push((key.clone(), kind.clone()));
+                }
+                self.stack.push(storage);
             }
             b'R' => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
@@ -329,6 +485,19 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// Items, into the list below them.
+    fn append(&mut self, items: Vec<Value>) -> Result<(), String> {
+        match self.stack.last_mut() {
+            Some(Value::List(list)) if list.len() + items.len() <= MAX_ENTRIES => {
+                // A list of names is all that is read; what else is in lists would only nest.
+                list.extend(items.into_iter().filter(|item| matches!(item, Value::Text(_))));
+                Ok(())
+            }
+            Some(Value::List(_)) => Err("its dictionary is too large".to_owned()),
+            _ => Err("it puts items into something that is no list".to_owned()),
+        }
+    }
+
     /// Keys and values in turn, into the dictionary below them.
     fn set_items(&mut self, items: Vec<Value>) -> Result<(), String> {
         let Some(Value::Dict(entries)) = self.stack.last_mut() else {
@@ -351,10 +520,15 @@ impl<'a> Machine<'a> {
 /// `('storage', kind, key, place, elements)`
 fn storage(id: Value) -> Result<Value, String> {
     if let Value::Tuple(parts) = id
-        && let [Value::Text(tag), Value::Global(kind), Value::Text(key), ..] = &*parts.items
+        && let [Value::Text(tag), Value::Global(kind), Value::Text(key), rest @ ..] = &*parts.items
         && **tag == *"storage"
         && let Some(kind) = kind.strip_prefix("torch ")
     {
+        // Before PyTorch 1.6 a storage may be a part of another.
+        if matches!(rest, [_, _, Value::Tuple(_), ..]) {
+            return Err("it has a storage that is a part of another; load and save it with a newer PyTorch"
+                .to_owned());
+        }
         return Ok(Value::Storage { kind: kind.to_owned(), key: key.to_string() });
     }
     Err("it refers to something else than a tensor's storage".to_owned())

@@ -2,72 +2,55 @@
 
 use super::output_head::ScoreActivation;
 use super::spec::EncoderSpec;
+use super::transformer_settings::TransformerSettings;
 use crate::error::ModelResult as Result;
 use crate::source::{Json, ModelFiles};
 
-/// sentence_bert_config.json, which older models name after their architecture.
-pub(super) fn settings(files: &ModelFiles, folder: &str) -> Result<Option<Json>> {
-    const NAMES: [&str; 7] = [
-        "sentence_bert_config.json",
-        "sentence_roberta_config.json",
-        "sentence_distilbert_config.json",
-        "sentence_camembert_config.json",
-        "sentence_albert_config.json",
-        "sentence_xlm-roberta_config.json",
-        "sentence_xlnet_config.json",
-    ];
-    for name in NAMES {
-        if let Some(json) = files.optional_json(&files.join(folder, name)?)? {
-            return Ok(Some(json));
-        }
-    }
-    Ok(None)
-}
-
 /// `max_seq_length`, else the tokenizer's `model_max_length`, and never more than the architecture
-/// can take.
+/// can take. A call's own `max_length` comes before both.
 pub(super) fn max_tokens(
-    files: &ModelFiles,
-    folder: &str,
-    settings: Option<&Json>,
+    settings: &TransformerSettings,
+    tokenizer: &Json,
     config: &Json,
     encoder: &EncoderSpec,
 ) -> Result<usize> {
     const UNLIMITED: f64 = 1e9; // tokenizers without a limit say 1e30
-    const WITHOUT_ANY_LIMIT: usize = 512; // what models without positions were trained with
-    let architecture = encoder.max_tokens.unwrap_or(usize::MAX);
     if encoder.layers.is_empty() {
         // A static table takes any length; model2vec sets a limit.
-        let limit = config.get("max_length").map_or(Ok(STATIC_LIMIT), |_| config.size("max_length"));
-        return limit.map(|limit| limit.min(STATIC_LIMIT));
+        let limit = config.get("max_length").map_or(Ok(MOST_TOKENS), |_| config.size("max_length"));
+        return limit.map(|limit| limit.min(MOST_TOKENS));
     }
-    if let Some(settings) = settings.filter(|settings| settings.get("max_seq_length").is_some()) {
-        return Ok(settings.size("max_seq_length")?.min(architecture));
+    let architecture = encoder.max_tokens.unwrap_or(MOST_TOKENS);
+    if let Some(limit) = settings.call_tokens {
+        return Ok(limit.min(architecture));
     }
-    let tokenizer = files.optional_json(&files.join(folder, "tokenizer_config.json")?)?;
-    let limit = tokenizer.map_or(Ok(UNLIMITED), |json| json.number_or("model_max_length", UNLIMITED))?;
-    let limit = if (1.0..UNLIMITED).contains(&limit) {
-        limit as usize
-    } else {
-        encoder.max_tokens.unwrap_or(WITHOUT_ANY_LIMIT)
-    };
-    Ok(limit.min(architecture))
+    let arguments = &settings.tokenizer_arguments;
+    if let Some(limit) = settings.max_tokens.filter(|_| arguments.get("model_max_length").is_none()) {
+        return Ok(limit.min(architecture));
+    }
+    let tokenizer = tokenizer.with(arguments);
+    let older = tokenizer.number_or("max_len", UNLIMITED)?;
+    let limit = tokenizer.number_or("model_max_length", older)?;
+    let limit = if (1.0..UNLIMITED).contains(&limit) { limit as usize } else { MOST_TOKENS };
+    // sentence-transformers heeds this key in whatever configuration it stands.
+    let positions = config.optional_size("max_position_embeddings")?.unwrap_or(MOST_TOKENS);
+    Ok(limit.min(architecture).min(positions))
 }
 
 /// Tokens of a text for a model that has no positions and no limit of its own.
-const STATIC_LIMIT: usize = 1 << 20;
+pub(super) const MOST_TOKENS: usize = 1 << 20;
 
 /// What a reranker applies to its score: what its files name, else the sigmoid for a single label.
-pub(super) fn score_activation(files: &ModelFiles, config: &Json) -> Result<ScoreActivation> {
-    let sentence = files.optional_json("config_sentence_transformers.json")?;
+pub(super) fn score_activation(sentence: &Json, config: &Json) -> Result<ScoreActivation> {
     let nested = config.object("sentence_transformers")?;
     let places = [
-        sentence.as_ref().map(|json| (json, "activation_fn")),
+        Some((sentence, "activation_fn")),
         nested.as_ref().map(|json| (json, "activation_fn")),
         Some((config, "sbert_ce_default_activation_function")),
     ];
     for (json, key) in places.into_iter().flatten() {
-        if let Some(name) = json.text(key)? {
+        // A path that is none of PyTorch's is not trusted, and counts as none.
+        if let Some(name) = json.text(key)?.filter(|name| name.starts_with("torch.")) {
             return match name.rsplit('.').next().unwrap_or(name) {
                 "Identity" => Ok(ScoreActivation::Identity),
                 "Sigmoid" => Ok(ScoreActivation::Sigmoid),

@@ -4,9 +4,10 @@
 //! them into steps. Nothing here computes.
 
 use super::tensor::Tensor;
-pub(crate) use taskvec_kernels::Activation;
+pub(crate) use taskvec_kernels::{Activation, RareActivation};
 
 /// A whole encoder: token ids in, one vector a token out.
+#[derive(Debug)]
 pub(crate) struct EncoderSpec {
     /// The `model_type` it was made from.
     pub(crate) family: &'static str,
@@ -58,11 +59,32 @@ impl EncoderSpec {
 }
 
 impl EncoderSpec {
+    /// The encoder up to the hidden states of a layer, as transformers counts them: 0 are the embeddings, and the last
+    /// are those after the final norm; negative ones count from the end.
+    pub(crate) fn up_to_layer(mut self, layer: Option<i64>) -> Result<EncoderSpec, String> {
+        let Some(layer) = layer else { return Ok(self) };
+        let last = self.layers.len() as i64;
+        let place = if layer < 0 { layer + last + 1 } else { layer };
+        if !(0..=last).contains(&place) {
+            return Err(format!("hidden states of layer {layer} are asked for, but there are {last} layers"));
+        }
+        if self.output.is_some() {
+            return Err(
+                "hidden states of a layer are asked for, but the model projects the last ones".to_owned()
+            );
+        }
+        if place < last {
+            self.layers.truncate(place as usize);
+            self.final_norm = None;
+        }
+        Ok(self)
+    }
+
     /// All tensors; shared ones several times.
     pub(crate) fn tensors(&self) -> Vec<&Tensor> {
         let EncoderSpec { embedding, layers, final_norm, output, per_layer_embeddings, .. } = self;
         let mut tensors = vec![&embedding.word];
-        tensors.extend(embedding.position.as_ref().map(|(table, _)| table));
+        tensors.extend(embedding.position.as_ref().map(|position| &position.table));
         tensors.extend(&embedding.token_type);
         tensors.extend(embedding.norm.iter().chain(final_norm).flat_map(NormSpec::tensors));
         tensors.extend(embedding.projection.iter().chain(output).flat_map(LinearSpec::tensors));
@@ -85,6 +107,7 @@ impl EncoderSpec {
 
 /// A signal computed once from the embeddings, of which each layer takes a part ("per-layer
 /// embeddings").
+#[derive(Debug)]
 pub(crate) struct PerLayerEmbeddingsSpec {
     /// `[layers · size, hidden]`
     pub(crate) projection: LinearSpec,
@@ -94,6 +117,7 @@ pub(crate) struct PerLayerEmbeddingsSpec {
 
 /// A third block of a layer: `x + norm(project(activation(gate(x)) ⊙ signal))`, where the signal is
 /// the layer's part of the [`PerLayerEmbeddingsSpec`].
+#[derive(Debug)]
 pub(crate) struct PerLayerInputSpec {
     /// `[size, hidden]`
     pub(crate) gate: LinearSpec,
@@ -107,14 +131,15 @@ pub(crate) struct PerLayerInputSpec {
     pub(crate) scale: f32,
 }
 
-/// `scale · word[id] + position[i + first_position] + token_type[0]`, then a norm, then a projection.
+/// `scale · word[id] + position[row] + token_type[0]`, then a norm, then a projection.
+#[derive(Debug)]
 pub(crate) struct EmbeddingSpec {
     /// `[vocabulary, width]`, where the width is `hidden` unless there is a projection.
     pub(crate) word: Tensor,
     /// Multiplies the word's row.
     pub(crate) scale: f32,
-    /// A learned position table `[positions, width]`, and the row of a text's first token.
-    pub(crate) position: Option<(Tensor, usize)>,
+    /// Learned positions.
+    pub(crate) position: Option<PositionSpec>,
     /// `[types, width]`; a single text is of type 0 throughout.
     pub(crate) token_type: Option<Tensor>,
     /// Applied to the sum.
@@ -123,10 +148,23 @@ pub(crate) struct EmbeddingSpec {
     pub(crate) projection: Option<LinearSpec>,
 }
 
+/// A learned vector for each position.
+#[derive(Clone, Debug)]
+pub(crate) struct PositionSpec {
+    /// `[positions, width]`
+    pub(crate) table: Tensor,
+    /// The row of a text's first token.
+    pub(crate) first: usize,
+    /// Tokens with this id are not counted, and have the row before the first (RoBERTa's padding id, which
+    /// a text may hold).
+    pub(crate) uncounted: Option<u32>,
+}
+
 /// One transformer layer: attention, then the feed-forward network, each added to its input.
 ///
 /// Norms stand before a block (`pre`), on its result (`out`), after the addition (`post`), or at
 /// several of these places.
+#[derive(Debug)]
 pub(crate) struct LayerSpec {
     /// Before attention, on the way in only: `x + attention(norm(x))`.
     pub(crate) attention_pre_norm: Option<NormSpec>,
@@ -197,6 +235,7 @@ impl LayerSpec {
 }
 
 /// Self-attention: `output(softmax(scale · Q·Kᵀ + bias, over the window keys) · V)`.
+#[derive(Debug)]
 pub(crate) struct AttentionSpec {
     /// Query heads.
     pub(crate) heads: usize,
@@ -247,19 +286,30 @@ pub(crate) struct RotarySpec {
     /// Radians a position, `[head_dim / 2]`.
     pub(crate) inverse_frequencies: Vec<f32>,
     /// What changes for texts longer than those the model was trained with.
-    pub(crate) dynamic_ntk: Option<DynamicNtkSpec>,
+    pub(crate) longer: Option<LongerSpec>,
+    /// Multiplies cosine and sine.
+    pub(crate) attention_factor: f32,
 }
 
-/// Frequencies that depend on the text's length n beyond `trained` tokens (dynamic NTK): those of
-/// the base `theta · (factor · n / trained - (factor - 1))^(head_dim / (head_dim - 2))`.
+/// Frequencies that depend on the text's length n beyond `trained` tokens.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct DynamicNtkSpec {
-    /// The base up to there.
-    pub(crate) theta: f64,
-    /// See above.
-    pub(crate) factor: f64,
-    /// See above.
-    pub(crate) trained: usize,
+pub(crate) enum LongerSpec {
+    /// Those of the base `theta · (factor · n / trained - (factor - 1))^(head_dim / (head_dim - 2))` (dynamic NTK).
+    DynamicNtk {
+        /// The base up to there.
+        theta: f64,
+        /// See above.
+        factor: f64,
+        /// See above.
+        trained: usize,
+    },
+    /// Others, whatever the length is (LongRoPE).
+    Frequencies {
+        /// `[head_dim / 2]`
+        of_long: Vec<f32>,
+        /// See above.
+        trained: usize,
+    },
 }
 
 impl RotarySpec {
@@ -270,20 +320,30 @@ impl RotarySpec {
             let exponent = (2 * i) as f32 / head_dim as f32;
             1.0 / theta.powf(f64::from(exponent)) as f32
         };
-        RotarySpec { inverse_frequencies: (0..head_dim / 2).map(frequency).collect(), dynamic_ntk: None }
+        RotarySpec {
+            inverse_frequencies: (0..head_dim / 2).map(frequency).collect(),
+            longer: None,
+            attention_factor: 1.0,
+        }
     }
 
     /// The frequencies for a text of `tokens` tokens.
     pub(crate) fn for_length(&self, tokens: usize) -> RotarySpec {
-        let Some(DynamicNtkSpec { theta, factor, trained }) =
-            self.dynamic_ntk.as_ref().filter(|s| tokens > s.trained)
-        else {
-            return self.clone();
-        };
-        let head_dim = 2 * self.inverse_frequencies.len();
-        let growth = factor * tokens as f64 / *trained as f64 - (factor - 1.0);
-        let theta = theta * growth.powf(head_dim as f64 / (head_dim as f64 - 2.0));
-        RotarySpec::from_theta(theta, head_dim)
+        match &self.longer {
+            Some(LongerSpec::DynamicNtk { theta, factor, trained }) if tokens > *trained => {
+                let head_dim = 2 * self.inverse_frequencies.len();
+                let growth = factor * tokens as f64 / *trained as f64 - (factor - 1.0);
+                let theta = theta * growth.powf(head_dim as f64 / (head_dim as f64 - 2.0));
+                RotarySpec {
+                    attention_factor: self.attention_factor,
+                    ..RotarySpec::from_theta(theta, head_dim)
+                }
+            }
+            Some(LongerSpec::Frequencies { of_long, trained }) if tokens > *trained => {
+                RotarySpec { inverse_frequencies: of_long.clone(), longer: None, ..self.clone() }
+            }
+            _ => self.clone(),
+        }
     }
 
     /// The same with every frequency changed.
@@ -294,7 +354,7 @@ impl RotarySpec {
 }
 
 /// A bias that depends on the distance between key and query.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) enum RelativeBiasSpec {
     /// Learned, by bucketed distance (T5, MPNet).
     Buckets {
@@ -308,6 +368,7 @@ pub(crate) enum RelativeBiasSpec {
 }
 
 /// The feed-forward network of a layer.
+#[derive(Debug)]
 pub(crate) enum MlpSpec {
     /// The same for every token.
     Dense(DenseMlpSpec),
@@ -316,6 +377,7 @@ pub(crate) enum MlpSpec {
 }
 
 /// `down(activation(up(x)))`, or with a gate `down(activation(gate(x)) ⊙ up(x))`.
+#[derive(Debug)]
 pub(crate) struct DenseMlpSpec {
     /// `[intermediate, hidden]`
     pub(crate) up: LinearSpec,
@@ -335,6 +397,7 @@ impl From<DenseMlpSpec> for MlpSpec {
 
 /// A mixture of experts: with p = softmax(router(x)), `Σ p_e · activation(x · upₑᵀ) · downₑ + bias`
 /// over the `top` experts of largest p.
+#[derive(Debug)]
 pub(crate) struct ExpertsSpec {
     /// `[experts, hidden]`
     pub(crate) router: LinearSpec,
@@ -351,7 +414,7 @@ pub(crate) struct ExpertsSpec {
 }
 
 /// `y = x · Wᵀ + b`, where W and b may be stacked from several tensors.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct LinearSpec {
     /// Weights `[outputs_i, inputs]` and biases `[outputs_i]`; the rows of W in this order.
     pub(crate) parts: Vec<(Tensor, Option<Tensor>)>,
@@ -403,7 +466,7 @@ impl LinearSpec {
 }
 
 /// A normalisation over the last dimension.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct NormSpec {
     /// Which one.
     pub(crate) kind: NormKind,

@@ -16,7 +16,7 @@ pub(crate) fn encoder(weights: &Weights) -> Result<EncoderSpec> {
         Some(&[rows, columns]) => (rows, columns),
         shape => (shape.map_or(1, |shape| shape.len()), 1),
     };
-    let stored = weights.tensor(name, &[rows, columns], "a table: one row a token")?;
+    let stored = weights.table(name, &[rows, columns], "a table: one row a token")?;
     let has = |name: &str| weights.shape(name).map(|shape| shape.first().copied().unwrap_or(0));
     let word = match (has("mapping"), has("weights")) {
         (None, None) => stored,

@@ -55,7 +55,7 @@ pub(crate) fn language_model_head(
     let bias = if weights.has(bias) { Some(weights.tensor(bias, &[word.rows()], because)?) } else { None };
     let [dense, norm] = transformed(config, weights, hidden, &transform)?;
     let linear = LinearSpec { parts: vec![(decoder, bias)] };
-    Ok(vec![dense, norm, HeadModule::Dense { linear, activation: Activation::Identity }])
+    Ok(vec![dense, norm, HeadModule::Dense { linear, activation: Activation::Identity, residual: None }])
 }
 
 fn transformed(
@@ -81,7 +81,7 @@ fn transformed(
     };
     let norm_bias = Bias::from(weights.has(&format!("{norm}.bias")) || weights.has(&format!("{norm}.beta")));
     Ok([
-        HeadModule::Dense { linear, activation },
+        HeadModule::Dense { linear, activation, residual: None },
         HeadModule::Norm(layer_norm(weights, norm, hidden, eps, norm_bias)?),
     ])
 }
@@ -96,7 +96,7 @@ pub(crate) fn classification_head(
     let dense = |name: &str, activation: Activation| {
         let bias = Bias::from(weights.has(&format!("{name}.bias")));
         let linear = linear(weights, name, hidden, hidden, bias, "the hidden size in config.json")?;
-        Ok::<_, crate::error::ModelError>(HeadModule::Dense { linear, activation })
+        Ok::<_, crate::error::ModelError>(HeadModule::Dense { linear, activation, residual: None })
     };
     let mut mode = PoolingMode::Cls;
     let (mut heads, last) = if weights.has("classifier.out_proj.weight") {
@@ -123,6 +123,6 @@ pub(crate) fn classification_head(
         weights.shape(&format!("{last}.weight")).and_then(|shape| shape.first()).copied().unwrap_or(1);
     let linear =
         linear(weights, last, labels, hidden, Bias::Yes, "the number of labels and the hidden size")?;
-    heads.push(HeadModule::Dense { linear, activation: Activation::Identity });
+    heads.push(HeadModule::Dense { linear, activation: Activation::Identity, residual: None });
     Ok(OutputHead::pooled(OutputKind::Labels, Pooling { modes: vec![mode], include_prompt: true }, heads))
 }

@@ -4,6 +4,7 @@ use super::derived::{Derived, RowMap};
 use crate::error::{ModelError, ModelResult as Result};
 use crate::source::Bytes;
 use half::slice::HalfFloatSliceExt;
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +49,14 @@ pub(crate) struct Tensor {
     pub(super) derived: Option<Derived>,
     /// The row of the whole derived tensor that is this one's first.
     pub(super) first_row: usize,
+}
+
+/// Its name and its form, and what is done to what is stored; not what is stored, nor where.
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} {:?}", self.name(), self.element_type(), self.shape())?;
+        self.derived.as_ref().map_or(Ok(()), |derived| write!(f, " {derived:?} from {}", self.first_row))
+    }
 }
 
 impl Tensor {

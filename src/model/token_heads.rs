@@ -14,7 +14,10 @@ pub(super) fn stanford_projection(weights: &Weights, encoder: &EncoderSpec) -> R
     let weight =
         weights.tensor("linear.weight", &[outputs, encoder.width()], "the hidden size in config.json")?;
     let linear = LinearSpec { parts: vec![(weight, None)] };
-    Ok(vec![HeadModule::Dense { linear, activation: Activation::Identity }, HeadModule::Normalize])
+    Ok(vec![
+        HeadModule::Dense { linear, activation: Activation::Identity, residual: None },
+        HeadModule::Normalize,
+    ])
 }
 
 /// The heads that bge-m3 keeps in files of their own.
@@ -32,11 +35,11 @@ pub(super) struct M3Heads {
 pub(super) fn m3_heads(files: &ModelFiles, folder: &str, encoder: &EncoderSpec) -> Result<M3Heads> {
     let mut heads = M3Heads::default();
     if let Some(linear) = token_linear(files, folder, "sparse_linear", Some(1), encoder)? {
-        let modules = vec![HeadModule::Dense { linear, activation: Activation::Relu }];
+        let modules = vec![HeadModule::Dense { linear, activation: Activation::Relu, residual: None }];
         heads.outputs.push(OutputHead::of_tokens(OutputKind::TokenWeights, modules));
     }
     if let Some(linear) = token_linear(files, folder, "colbert_linear", None, encoder)? {
-        let dense = HeadModule::Dense { linear, activation: Activation::Identity };
+        let dense = HeadModule::Dense { linear, activation: Activation::Identity, residual: None };
         let modules = vec![dense, HeadModule::Normalize];
         heads.outputs.push(OutputHead::of_tokens(OutputKind::TokenVectors, modules));
         heads.late_interaction = Some(LateInteraction { skip_first: true, ..LateInteraction::default() });

@@ -72,6 +72,10 @@ impl Weights {
         if !files.has(&single) && files.has(&pickled) {
             return Weights::open_pickled(files, &pickled);
         }
+        let index = files.join(folder, "pytorch_model.bin.index.json")?;
+        if !files.has(&single) && files.has(&index) {
+            return Weights::open_sharded(files, folder, &index);
+        }
         Weights::open_file(files, &single)
     }
 
@@ -85,15 +89,32 @@ impl Weights {
     /// Maps a file that PyTorch saved, such as pytorch_model.bin: for models that are published
     /// without safetensors.
     pub(crate) fn open_pickled(files: &ModelFiles, name: &str) -> Result<Weights> {
+        let mut weights = Weights { path: files.path(name), entries: HashMap::new(), adapter: None };
+        weights.add_pickled(files, name)?;
+        Ok(weights)
+    }
+
+    fn add_pickled(&mut self, files: &ModelFiles, name: &str) -> Result<()> {
         let file = Arc::new(WeightFile { path: files.path(name), bytes: files.bytes(name)? });
         let tensors = pickle::tensors(&file.bytes)
             .map_err(|problem| ModelError::Pickle { path: file.path.clone(), problem })?;
-        let entry = |tensor: pickle::StoredTensor| {
-            let (file, shape) = (file.clone(), tensor.shape);
-            (tensor.name, Entry { file, dtype: tensor.dtype, shape, bytes: tensor.bytes })
-        };
-        let entries = tensors.into_iter().map(entry).collect();
-        Ok(Weights { path: file.path.clone(), entries, adapter: None })
+        for tensor in tensors {
+            // Elements that do not stand in a row are put into one.
+            let (file, bytes) = match tensor.gathered(&file.bytes) {
+                Some(gathered) => in_memory(&file, gathered),
+                None => (file.clone(), tensor.bytes),
+            };
+            self.add(tensor.name, Entry { file, dtype: tensor.dtype, shape: tensor.shape, bytes })?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: String, entry: Entry) -> Result<()> {
+        let path = entry.file.path.clone();
+        match self.entries.insert(name.clone(), entry) {
+            None => Ok(()),
+            Some(_) => Err(ModelError::DuplicateTensor { path, name }),
+        }
     }
 
     fn open_sharded(files: &ModelFiles, folder: &str, index: &str) -> Result<Weights> {
@@ -111,7 +132,11 @@ impl Weights {
             shards.insert(shard);
         }
         for shard in shards {
-            weights.add_file(files, &files.join(folder, shard)?)?;
+            let shard = files.join(folder, shard)?;
+            match shard.ends_with(".bin") {
+                true => weights.add_pickled(files, &shard)?,
+                false => weights.add_file(files, &shard)?,
+            }
         }
         match map.keys().find(|name| !weights.entries.contains_key(*name)) {
             Some(name) => Err(ModelError::MissingTensor { path: weights.path, name: name.clone() }),
@@ -129,9 +154,7 @@ impl Weights {
             let bytes = start..start + view.data().len();
             let entry =
                 Entry { file: file.clone(), dtype: view.dtype(), shape: view.shape().to_vec(), bytes };
-            if self.entries.insert(name.to_owned(), entry).is_some() {
-                return Err(ModelError::DuplicateTensor { path: file.path.clone(), name: name.to_owned() });
-            }
+            self.add(name.to_owned(), entry)?;
         }
         Ok(())
     }
@@ -181,6 +204,20 @@ impl Weights {
         self.stored_tensor(name, expected, because)
     }
 
+    /// A table whose rows may be whole numbers of one byte: model2vec's, which mean what they say.
+    pub(crate) fn table(&self, name: &str, expected: &[usize], because: &str) -> Result<Tensor> {
+        match self.find(name) {
+            Some((found, entry)) if entry.dtype == Dtype::I8 && entry.shape == expected => {
+                let stored = &entry.file.bytes[entry.bytes.clone()];
+                let values = stored.iter().flat_map(|byte| f32::from(byte.cast_signed()).to_le_bytes());
+                let (file, bytes) = in_memory(&entry.file, values.collect());
+                let (element, shape) = (ElementType::F32, entry.shape.clone());
+                Ok(Tensor { file, name: found.into(), element, shape, bytes, derived: None, first_row: 0 })
+            }
+            _ => self.tensor(name, expected, because),
+        }
+    }
+
     fn stored_tensor(&self, name: &str, expected: &[usize], because: &str) -> Result<Tensor> {
         let Some((name, entry)) = self.find(name) else {
             return Err(ModelError::MissingTensor { path: self.path.clone(), name: name.to_owned() });
@@ -191,13 +228,21 @@ impl Weights {
             let because = because.to_owned();
             return Err(ModelError::TensorShape { path: path(), name, found, expected, because });
         }
+        let (mut file, mut bytes) = (entry.file.clone(), entry.bytes.clone());
         let element = match entry.dtype {
             Dtype::F32 => ElementType::F32,
             Dtype::F16 => ElementType::F16,
             Dtype::BF16 => ElementType::Bf16,
+            // What is computed in f32 is stored so.
+            Dtype::F64 => {
+                let stored = file.bytes[bytes.clone()].as_chunks().0.iter();
+                let values = stored.flat_map(|eight| (f64::from_le_bytes(*eight) as f32).to_le_bytes());
+                (file, bytes) = in_memory(&entry.file, values.collect());
+                ElementType::F32
+            }
             other => return Err(ModelError::TensorDtype { path: path(), name, found: format!("{other:?}") }),
         };
-        let (file, bytes, shape) = (entry.file.clone(), entry.bytes.clone(), entry.shape.clone());
+        let shape = entry.shape.clone();
         Ok(Tensor { file, name: name.into(), element, shape, bytes, derived: None, first_row: 0 })
     }
 
@@ -249,6 +294,12 @@ impl Weights {
         let low_rank = LowRank { rank, left: left.to_vec()?, right: right.to_vec()?, scale };
         Ok(Tensor { derived: Some(Derived::LowRank(Arc::new(low_rank))), ..stored })
     }
+}
+
+/// Elements that do not lie in a file as they are read: a file of their own, which is called as theirs.
+fn in_memory(file: &WeightFile, elements: Vec<u8>) -> (Arc<WeightFile>, Range<usize>) {
+    let bytes = 0..elements.len();
+    (Arc::new(WeightFile { path: file.path.clone(), bytes: elements.into() }), bytes)
 }
 
 /// What stands in the name of a matrix with adapters between its layer's name and its part.

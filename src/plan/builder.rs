@@ -6,7 +6,7 @@ use crate::error::ModelResult as Result;
 use crate::model::{
     Activation, AttentionSpec, DenseMlpSpec, EncoderSpec, ExpertsSpec, HeadModule, LayerSpec, LinearSpec,
     MlpSpec, NormSpec, OutputHead, PerLayerEmbeddingsSpec, PerLayerInputSpec, Pooling, RelativeBiasSpec,
-    RotarySpec,
+    Residual, RotarySpec,
 };
 use std::sync::Arc;
 
@@ -324,20 +324,27 @@ impl Builder {
             let name = names[i % 2];
             let Buffer { rows, width, .. } = self.buffers[vector.0];
             match head {
-                HeadModule::Dense { linear, activation } => {
+                HeadModule::Dense { linear, activation, residual } => {
                     let output = self.buffer(name, rows, linear.outputs());
-                    let (linear, activation) = (linear.clone(), *activation);
+                    let added = matches!(residual, Some(Residual::Input)).then_some(vector);
                     self.steps.push(Step::Linear {
-                        linear,
+                        linear: linear.clone(),
                         gate: None,
-                        activation,
+                        activation: *activation,
                         input: vector,
                         factor: None,
-                        residual: None,
+                        residual: added,
                         exact: false,
                         output,
                     });
-                    vector = output;
+                    vector = match residual {
+                        Some(Residual::Linear(weights)) => {
+                            let sum = self.buffer("vector and residual", rows, linear.outputs());
+                            self.linear(weights, vector, sum, Some(output));
+                            sum
+                        }
+                        _ => output,
+                    };
                 }
                 HeadModule::Norm(norm) => vector = self.norm(norm, vector, name),
                 HeadModule::Normalize => {

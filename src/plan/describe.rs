@@ -2,7 +2,7 @@
 
 use super::network::Plan;
 use super::step::{BufferId, Step};
-use crate::model::{Activation, AttentionWindow};
+use crate::model::{Activation, AttentionWindow, PositionSpec};
 use std::fmt;
 
 /// One line: what the step does, on which buffers, with which sizes.
@@ -18,8 +18,9 @@ impl fmt::Display for Described<'_> {
                 if *scale != 1.0 {
                     write!(f, " · {scale}")?;
                 }
-                if let Some((table, first)) = position {
+                if let Some(PositionSpec { table, first, uncounted }) = position {
                     write!(f, " + position {:?} from {first}", table.shape())?;
+                    uncounted.map_or(Ok(()), |id| write!(f, " without token {id}"))?;
                 }
                 token_type.as_ref().map_or(Ok(()), |_| write!(f, " + token type"))
             }

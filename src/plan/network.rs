@@ -78,6 +78,16 @@ impl Plan {
         self.outputs.iter().any(|head| head.output == buffer)
     }
 
+    /// How rows of positions are counted: the first, and the token that is not counted.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn position_rows(&self) -> (usize, Option<u32>) {
+        let position = self.steps.iter().find_map(|step| match step {
+            Step::Embed { position, .. } => position.as_ref(),
+            _ => None,
+        });
+        position.map_or((0, None), |position| (position.first, position.uncounted))
+    }
+
     /// Multiply-adds with weight matrices that each token needs, those of the outputs apart.
     pub(crate) fn macs_per_token(&self) -> usize {
         let products = |step: &Step| match step {

@@ -1,7 +1,7 @@
 //! The steps that a plan is made of: what every backend must be able to do.
 
 use super::tables::{DistanceBias, RotaryTable};
-use crate::model::{Activation, AttentionWindow, LinearSpec, NormSpec, Tensor};
+use crate::model::{Activation, AttentionWindow, LinearSpec, NormSpec, PositionSpec, Tensor};
 use crate::vector::PoolingMode;
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,15 +32,15 @@ pub(crate) struct BufferId(pub(crate) usize);
 
 /// One step of a plan.
 pub(crate) enum Step {
-    /// `output[t] = scale · word[id[t]] + position[i + first_position] + token_type[type[t]]`, where i
-    /// is t's position in its text.
+    /// `output[t] = scale · word[id[t]] + position[row[t]] + token_type[type[t]]`; the rows are
+    /// [`RaggedBatch::position_rows`](crate::batch::RaggedBatch::position_rows).
     Embed {
         /// `[vocabulary, width]`
         word: Tensor,
         /// Multiplies the word's row.
         scale: f32,
-        /// `[positions, width]`, and the row of a text's first token.
-        position: Option<(Tensor, usize)>,
+        /// The table, and how its rows are counted.
+        position: Option<PositionSpec>,
         /// `[types, width]`
         token_type: Option<Tensor>,
         /// `[tokens, width]`

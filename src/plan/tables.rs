@@ -23,7 +23,8 @@ impl RotaryTable {
         let angles = (0..positions).flat_map(|position| {
             rotary.inverse_frequencies.iter().map(move |frequency| f64::from(position as f32 * frequency))
         });
-        let (sin, cos) = angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).unzip();
+        let scale = rotary.attention_factor;
+        let (sin, cos) = angles.map(|angle| (angle.sin() as f32 * scale, angle.cos() as f32 * scale)).unzip();
         RotaryTable { head_dim: 2 * rotary.inverse_frequencies.len(), cos, sin, spec: rotary.clone() }
     }
 
@@ -35,7 +36,7 @@ impl RotaryTable {
 
     /// Whether the angles depend on more than the position.
     pub(crate) fn is_dynamic(&self) -> bool {
-        self.spec.dynamic_ntk.is_some()
+        self.spec.longer.is_some()
     }
 
     /// The angles of each token of a batch, `[tokens, head_dim / 2]`, where they depend on the length
@@ -167,7 +168,8 @@ mod tests {
     #[test]
     fn stretched_frequencies_use_a_real_exponent() {
         let mut rotary = RotarySpec::from_theta(1000.0, 64);
-        rotary.dynamic_ntk = Some(crate::model::DynamicNtkSpec { theta: 1000.0, factor: 2.0, trained: 2048 });
+        rotary.longer =
+            Some(crate::model::LongerSpec::DynamicNtk { theta: 1000.0, factor: 2.0, trained: 2048 });
         assert_eq!(rotary.for_length(2048).inverse_frequencies, rotary.inverse_frequencies);
         let theta: f64 = 1000.0 * 7.0f64.powf(64.0 / 62.0); // 2 · 8192 / 2048 - 1 = 7
         let stretched = rotary.for_length(8192).inverse_frequencies;

@@ -24,6 +24,8 @@ pub(crate) struct PromptRequest<'a> {
 /// A model's own prompts, and the registries' for its family.
 pub(crate) struct ModelPrompts {
     pub(super) model: String,
+    /// What it may go by.
+    pub(super) names: Vec<String>,
     /// Name and text, in the file's order.
     pub(super) own: Vec<(String, String)>,
     pub(super) default: Option<String>,
@@ -37,11 +39,12 @@ pub(crate) struct ModelPrompts {
 }
 
 impl ModelPrompts {
-    /// Reads config_sentence_transformers.json, if there, and finds the registries' entries by the
+    /// Reads config_sentence_transformers.json (`sentence`), and finds the registries' entries by the
     /// names of the folder and of `_name_or_path` in config.json.
     pub(crate) fn read(
         files: &ModelFiles,
         config: &Json,
+        sentence: &Json,
         user: Option<&UserRegistry>,
     ) -> ModelResult<ModelPrompts> {
         let mut names = files.model_names();
@@ -49,6 +52,7 @@ impl ModelPrompts {
         names.extend(config.text("model_type")?.map(str::to_owned));
         let mut prompts = ModelPrompts {
             model: names.first().cloned().unwrap_or_default(),
+            names: files.model_names(),
             own: Vec::new(),
             default: None,
             user: user.and_then(|registry| registry.find(&names)),
@@ -56,14 +60,12 @@ impl ModelPrompts {
             adapters: Vec::new(),
             pooled: true,
         };
-        if let Some(json) = files.optional_json("config_sentence_transformers.json")? {
-            prompts.read_own(&json, "prompts")?;
-            prompts.read_markers(&json)?;
-            prompts.default = json.text("default_prompt_name")?.map(str::to_owned);
-            if let Some(name) = prompts.default.as_deref().filter(|name| prompts.own_prompt(name).is_none()) {
-                let problem = format!("`default_prompt_name` is `{name}`, but there is no such prompt");
-                return Err(json.error(problem));
-            }
+        prompts.read_own(sentence, "prompts")?;
+        prompts.read_markers(sentence)?;
+        prompts.default = sentence.text("default_prompt_name")?.map(str::to_owned);
+        if let Some(name) = prompts.default.as_deref().filter(|name| prompts.own_prompt(name).is_none()) {
+            let problem = format!("`default_prompt_name` is `{name}`, but there is no such prompt");
+            return Err(sentence.error(problem));
         }
         if let Some(metadata) = files.optional_json("artifact.metadata")? {
             for (name, key, default) in
@@ -109,6 +111,32 @@ impl ModelPrompts {
             }
         }
         Ok(())
+    }
+
+    /// Takes no prompt where none is asked for.
+    pub(crate) fn forget_default(&mut self) {
+        self.default = None;
+    }
+
+    /// The names by which it was looked up in the registry.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// What the registry says of the model that its files do not, and the entry's name.
+    pub(crate) fn by_name(&self) -> Option<(&str, String)> {
+        let entry = self.entry()?;
+        let mut says = Vec::new();
+        if !entry.prompts.is_empty() && self.own.iter().all(|(_, text)| text.is_empty()) {
+            says.push("its prompts for tasks");
+        }
+        if !entry.pools_prompt {
+            says.push("pooling leaves the prompt's tokens out");
+        }
+        if entry.layer_norm_before_cut {
+            says.push("vectors get a LayerNorm before they are cut");
+        }
+        (!says.is_empty()).then(|| (entry.family.as_str(), says.join("; ")))
     }
 
     /// The model's name, for messages.
@@ -159,7 +187,7 @@ impl ModelPrompts {
         } else if let Some(template) = request.template {
             explicit_template(template)?
         } else if let Some(name) = request.name {
-            self.by_name(name)?
+            self.own_by_name(name)?
         } else if let Some(instruction) = request.instruction {
             self.by_instruction(instruction)?
         } else if let Some(task) = request.task {
@@ -215,7 +243,7 @@ impl ModelPrompts {
         })
     }
 
-    fn by_name(&self, name: &str) -> RequestResult<Prompt> {
+    fn own_by_name(&self, name: &str) -> RequestResult<Prompt> {
         match self.own_prompt(name) {
             Some(text) => Ok(Prompt::in_front(text, PromptSource::Model { name: name.to_owned() })),
             None => {
@@ -291,17 +319,22 @@ impl ModelPrompts {
         }
     }
 
-    /// Puts a title where the prompt has a place for one: `{title}` of a template, or the `none` in
-    /// EmbeddingGemma's `title: none | text: `. Without a title, `{title}` becomes `none`.
+    /// Puts a title where the prompt has a place for one: `{title}` of a template of the caller's or a registry's, or
+    /// the `none` in EmbeddingGemma's `title: none | text: `. Without a title, `{title}` becomes `none`; an empty title
+    /// is none.
     fn insert_title(&self, prompt: &mut Prompt, request: &PromptRequest<'_>) -> RequestResult<()> {
         const PLACE: &str = "{title}";
         const NO_TITLE: &str = "title: none";
-        let is_template = !matches!(prompt.source, PromptSource::Explicit) || request.template.is_some();
+        // In a model's own prompt it is text like any other: sentence-transformers knows no titles.
+        let of_registry =
+            matches!(prompt.source, PromptSource::Registry { .. } | PromptSource::UserRegistry { .. });
+        let is_template = request.template.is_some() || of_registry;
+        let title = request.title.filter(|title| !title.is_empty());
         if is_template && prompt.text.contains(PLACE) {
-            prompt.text = prompt.text.replace(PLACE, request.title.unwrap_or("none"));
+            prompt.text = prompt.text.replace(PLACE, title.unwrap_or("none"));
             return Ok(());
         }
-        let Some(title) = request.title else {
+        let Some(title) = title else {
             return Ok(());
         };
         if !prompt.text.contains(NO_TITLE) {

@@ -29,11 +29,6 @@ impl Prompt {
         format!("{}{text}{}", self.text, self.suffix)
     }
 
-    /// No prompt.
-    pub(crate) fn none() -> Prompt {
-        Prompt::in_front("", PromptSource::None)
-    }
-
     /// From a template: what stands before and after `{text}`, or all of it before.
     pub(super) fn new(template: &str, source: PromptSource) -> Prompt {
         let (text, suffix) = template.split_once("{text}").unwrap_or((template, ""));

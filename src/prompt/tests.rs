@@ -9,6 +9,7 @@ fn model(own: &Own, default: Option<&str>, name: &str) -> ModelPrompts {
     let names = [name.to_owned()];
     ModelPrompts {
         model: name.to_owned(),
+        names: names.to_vec(),
         own: own.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
         default: default.map(str::to_owned),
         user: None,

@@ -28,8 +28,15 @@ pub struct ModelFiles(Origin);
 
 #[derive(Clone)]
 enum Origin {
-    Folder(PathBuf),
-    Memory { name: String, files: Arc<BTreeMap<String, Bytes>> },
+    Folder {
+        path: PathBuf,
+        /// What the folder was called by whoever opened it, which may be a link.
+        given: Option<String>,
+    },
+    Memory {
+        name: String,
+        files: Arc<BTreeMap<String, Bytes>>,
+    },
 }
 
 impl std::fmt::Debug for ModelFiles {
@@ -46,13 +53,14 @@ impl ModelFiles {
     pub fn in_folder(folder: impl AsRef<Path>) -> Result<ModelFiles> {
         let folder = folder.as_ref();
         let io = |source| ModelError::Io { path: folder.to_owned(), action: "open the model folder", source };
-        // `canonicalize` finds the real names behind `.` and links: the prompt registry reads them.
+        // `canonicalize` finds the real names behind `.` and links: the prompt registry reads both.
+        let given = folder.file_name().map(|name| name.to_string_lossy().into_owned());
         let folder = folder.canonicalize().map_err(io)?;
         if !folder.is_dir() {
             let source = std::io::Error::from(std::io::ErrorKind::NotADirectory);
             return Err(ModelError::Io { path: folder, action: "open the model folder", source });
         }
-        Ok(ModelFiles(Origin::Folder(folder)))
+        Ok(ModelFiles(Origin::Folder { path: folder, given }))
     }
 
     /// Files that are in memory already. `name` is what the model goes by: the prompt registry looks for it, so
@@ -68,7 +76,7 @@ impl ModelFiles {
     /// The paths of files in memory, sorted; those of a folder are not listed.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let files = match &self.0 {
-            Origin::Folder(_) => None,
+            Origin::Folder { .. } => None,
             Origin::Memory { files, .. } => Some(files),
         };
         files.into_iter().flat_map(|files| files.keys().map(String::as_str))
@@ -77,17 +85,18 @@ impl ModelFiles {
     /// The folder, or a name for files in memory.
     pub(crate) fn root(&self) -> PathBuf {
         match &self.0 {
-            Origin::Folder(folder) => folder.clone(),
+            Origin::Folder { path, .. } => path.clone(),
             Origin::Memory { name, .. } => PathBuf::from(format!("<{name} in memory>")),
         }
     }
 
-    /// What the model goes by: the last parts of the folder's path. In the hub's cache the folder is
-    /// named by a hash, and the model two folders above it.
+    /// What the model goes by: the folder's name, and that of the folder behind it if it is a link. In the hub's cache
+    /// the folder is named by a hash, and the model two folders above it.
     pub(crate) fn model_names(&self) -> Vec<String> {
-        if let Origin::Memory { name, .. } = &self.0 {
-            return vec![name.clone()];
-        }
+        let given = match &self.0 {
+            Origin::Memory { name, .. } => return vec![name.clone()],
+            Origin::Folder { given, .. } => given.clone(),
+        };
         let root = self.root();
         let mut names = root.iter().rev().map(|part| part.to_string_lossy().into_owned());
         let folder = names.next();
@@ -96,6 +105,7 @@ impl ModelFiles {
         hub_name
             .map(|name| name.replace("models--", "").replace("--", "/"))
             .into_iter()
+            .chain(given.filter(|given| Some(given) != folder.as_ref()))
             .chain(folder)
             .collect()
     }
@@ -103,8 +113,8 @@ impl ModelFiles {
     /// The names of the folders inside the model's folder, sorted.
     pub(crate) fn folders(&self) -> Vec<String> {
         let mut folders: Vec<String> = match &self.0 {
-            Origin::Folder(folder) => {
-                let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            Origin::Folder { path, .. } => {
+                let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
                 let folders = entries.filter(|entry| entry.path().is_dir());
                 folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
             }
@@ -125,7 +135,7 @@ impl ModelFiles {
     /// Whether there is such a file.
     pub(crate) fn has(&self, name: &str) -> bool {
         match &self.0 {
-            Origin::Folder(folder) => folder.join(name).is_file(),
+            Origin::Folder { path, .. } => path.join(name).is_file(),
             Origin::Memory { files, .. } => files.contains_key(name),
         }
     }
@@ -133,10 +143,14 @@ impl ModelFiles {
     /// The bytes of a file that must be there.
     pub(crate) fn bytes(&self, name: &str) -> Result<Bytes> {
         let missing = || ModelError::MissingFile { folder: self.root(), file: name.to_owned() };
-        match &self.0 {
-            Origin::Folder(_) if !self.has(name) => Err(missing()),
-            Origin::Folder(folder) => Bytes::map(&folder.join(name)),
+        let bytes = match &self.0 {
+            Origin::Folder { .. } if !self.has(name) => Err(missing()),
+            Origin::Folder { path, .. } => Bytes::map(&path.join(name)),
             Origin::Memory { files, .. } => files.get(name).cloned().ok_or_else(missing),
+        }?;
+        match bytes.starts_with(b"version https://git-lfs.github.com/spec") {
+            true => Err(ModelError::LfsPointer { path: self.path(name) }),
+            false => Ok(bytes),
         }
     }
 
@@ -158,13 +172,25 @@ impl ModelFiles {
         Ok(bytes)
     }
 
+    /// A file of text that must be there.
+    pub(crate) fn text(&self, name: &str) -> Result<String> {
+        let bytes = self.bytes_up_to(name, MAX_CONFIG_BYTES)?;
+        String::from_utf8(bytes.to_vec()).map_err(|e| ModelError::Config {
+            path: self.path(name),
+            problem: format!("not valid UTF-8: {e}"),
+        })
+    }
+
+    /// A JSON file that may be absent, as one without keys then.
+    pub(crate) fn json_or_empty(&self, name: &str) -> Result<Json> {
+        Ok(self.optional_json(name)?.unwrap_or_else(|| Json::empty(self.path(name))))
+    }
+
     /// A JSON file that must be there.
     pub(crate) fn json(&self, name: &str) -> Result<Json> {
         let path = self.path(name);
         let bytes = self.bytes_up_to(name, MAX_CONFIG_BYTES)?;
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|source| ModelError::Json { path: path.clone(), source })?;
-        Ok(Json { path, value })
+        Json::parse(path, &bytes)
     }
 
     /// Joins the path of a module and a file name, as a model's own files give them: both must

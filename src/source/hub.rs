@@ -1,10 +1,12 @@
 //! Models of the Hugging Face Hub: downloaded once into the Hub's own cache, shared with its other
 //! clients.
 //!
-//! `HF_HOME` says where the cache is, `HF_ENDPOINT` where the Hub is, `HF_TOKEN` (or the token that
-//! `huggingface-cli login` stored) who is asking, and `HF_HUB_OFFLINE` that nothing may be downloaded.
-//! What is in the cache is used as it is; nothing is looked up again.
+//! The environment is that of the Hub's own client: `HF_HUB_CACHE` or `HF_HOME` says where the cache is, `HF_ENDPOINT`
+//! where the Hub is, `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN` or the file `HF_TOKEN_PATH` (or the token that `hf auth login`
+//! stored) who is asking, and `HF_HUB_OFFLINE` that nothing may be downloaded. What is in the cache is used as it is;
+//! nothing is looked up again.
 
+use super::environment;
 use crate::error::{HubError, Source};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
@@ -42,8 +44,19 @@ impl std::str::FromStr for HubModel {
 }
 
 impl HubModel {
-    /// Reads `org/name` or `org/name@revision`; `None` for anything else, such as a path.
+    /// Reads `org/name` or `org/name@revision`, or the address of a model's page; `None` for anything else, such as a
+    /// path.
     pub fn parse(text: &str) -> Option<HubModel> {
+        if let Some(page) = page(text) {
+            let mut parts = page.trim_end_matches('/').splitn(4, '/');
+            let (org, name) = (parts.next()?, parts.next()?);
+            let revision = match (parts.next(), parts.next()) {
+                (None, _) => "main",
+                (Some("tree" | "blob" | "resolve"), Some(revision)) => revision.split('/').next()?,
+                _ => return None,
+            };
+            return HubModel::parse(&format!("{org}/{name}@{revision}"));
+        }
         let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (org, name) = id.split_once('/')?;
         let is_part = |part: &str| {
@@ -59,15 +72,15 @@ impl HubModel {
         })
     }
 
-    /// Keeps the model in this folder, laid out as the Hub's own cache. Default: `HF_HOME`, else
-    /// `~/.cache/huggingface`, and there the folder `hub`.
+    /// Keeps the model in this folder, laid out as the Hub's own cache. Default: `HF_HUB_CACHE`, else the folder `hub`
+    /// in `HF_HOME`, else in `~/.cache/huggingface`.
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> HubModel {
         self.cache = Some(folder.into());
         self
     }
 
     fn cache_folder(&self) -> Cache {
-        self.cache.clone().map_or_else(Cache::from_env, Cache::new)
+        Cache::new(self.cache.clone().unwrap_or_else(environment::cache))
     }
 
     fn repo(&self) -> Repo {
@@ -89,7 +102,8 @@ impl HubModel {
         let commit = std::fs::read_to_string(folder.join("refs").join(&self.revision));
         let commit = commit.map_or_else(|_| self.revision.clone(), |commit| commit.trim().to_owned());
         let snapshot = folder.join("snapshots").join(commit);
-        is_complete(&snapshot).then_some(snapshot)
+        snapshot.is_dir().then_some(())?;
+        missing(&snapshot).is_none().then_some(snapshot)
     }
 
     /// The model's folder: from the cache, or downloaded now. Only the files that are needed are.
@@ -103,38 +117,44 @@ impl HubModel {
         if let Some(folder) = self.cached() {
             return Ok(folder);
         }
-        if std::env::var_os("HF_HUB_OFFLINE").is_some_and(|value| !value.is_empty() && value != "0") {
+        if environment::is_offline() {
             return Err(HubError::Offline { model: self.id.clone() });
         }
-        let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
-        let mut builder = ApiBuilder::from_env().with_retries(3).with_progress(false);
-        if let Some(folder) = &self.cache {
-            builder = builder.with_cache_dir(folder.clone());
-        }
-        if token.is_some() {
-            builder = builder.with_token(token);
-        }
-        let api = builder.build().map_err(|e| self.failed(e))?;
+        let api = ApiBuilder::from_env()
+            .with_retries(3)
+            .with_progress(false)
+            .with_cache_dir(self.cache_folder().path().clone())
+            .with_token(environment::token())
+            .build()
+            .map_err(|e| self.failed(e))?;
         let repo = api.repo(self.repo());
         let listing = self.listing(&repo)?;
         let mut folder = None;
-        for (file, size) in needed(&listing) {
+        for (file, size) in settings_in(&listing, "") {
             let path = self.download(&repo, file, *size, report)?;
-            let depth = Path::new(file).components().count();
-            folder = path.ancestors().nth(depth).map(Path::to_owned);
+            folder = path.parent().map(Path::to_owned);
         }
         let folder = folder.ok_or_else(|| self.answer("there are no files of a model in it"))?;
-        if is_complete(&folder) {
-            return Ok(folder);
+        // What stands in these files says which others are needed.
+        let modules = folders(&listing, &folder);
+        for module in modules.iter().filter(|module| !module.is_empty()) {
+            for (file, size) in settings_in(&listing, module) {
+                self.download(&repo, file, *size, report)?;
+            }
         }
-        Err(self.answer(format!(
-            "{} is downloaded, but some of what a model needs is not there: config.json, tokenizer.json and model.safetensors (or pytorch_model.bin), or what modules.json names",
-            folder.display()
-        )))
+        for module in &modules {
+            for (file, size) in weights_in(&listing, module, &folder) {
+                self.download(&repo, file, *size, report)?;
+            }
+        }
+        match missing(&folder) {
+            None => Ok(folder),
+            Some(file) => Err(self.answer(format!("it has no {file}, which the model needs"))),
+        }
     }
 
     /// The files of the model and their sizes.
-    fn listing(&self, repo: &ApiRepo) -> Result<Vec<(String, Option<u64>)>, HubError> {
+    fn listing(&self, repo: &ApiRepo) -> Result<Vec<Listed>, HubError> {
         let response = repo.info_request().query("blobs", "true").call();
         let response = response.map_err(|e| self.explain(ApiError::from(Box::new(e))))?;
         let json: Value = response.into_json().map_err(|e| self.failed(e))?;
@@ -273,75 +293,141 @@ impl Progress for &mut Reporter<'_> {
     fn finish(&mut self) {}
 }
 
-/// Of a model's files those that are needed: configuration first, weights last.
-fn needed(listing: &[(String, Option<u64>)]) -> Vec<&(String, Option<u64>)> {
-    let safe = listing
-        .iter()
-        .any(|(file, _)| file.ends_with("model.safetensors") || file.ends_with(".safetensors.index.json"));
-    let kind = |file: &str| {
-        let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
-        // Folders of modules are numbered; the others hold the same model for other programs.
-        if folder.contains('/') || !(folder.is_empty() || folder.starts_with(|c: char| c.is_ascii_digit())) {
-            return None;
-        }
-        match name {
-            "config.json"
-            | "tokenizer.json"
-            | "tokenizer_config.json"
-            | "modules.json"
-            | "config_sentence_transformers.json"
-            | "artifact.metadata"
-            | "model.safetensors.index.json" => Some(0),
-            name if name.starts_with("sentence_") && name.ends_with("_config.json") => Some(0),
-            "sparse_linear.pt" | "colbert_linear.pt" => Some(1),
-            "model.safetensors" => Some(2),
-            name if name.starts_with("model-") && name.ends_with(".safetensors") => Some(2),
-            "pytorch_model.bin" if !safe || !folder.is_empty() => Some(2),
-            _ => None,
-        }
-    };
-    let mut files: Vec<(i32, &(String, Option<u64>))> =
-        listing.iter().filter_map(|entry| Some((kind(&entry.0)?, entry))).collect();
-    files.sort_by_key(|(kind, _)| *kind);
-    files.into_iter().map(|(_, entry)| entry).collect()
+/// A file of the Hub's list, and its size.
+type Listed = (String, Option<u64>);
+
+/// The part of an address behind the Hub's own.
+fn page(text: &str) -> Option<&str> {
+    let endpoint =
+        std::env::var("HF_ENDPOINT").ok().map(|endpoint| format!("{}/", endpoint.trim_end_matches('/')));
+    let known =
+        ["https://huggingface.co/", "http://huggingface.co/", "huggingface.co/", "https://hf.co/", "hf.co/"];
+    let own = endpoint.as_deref().and_then(|endpoint| text.strip_prefix(endpoint));
+    own.or_else(|| known.iter().find_map(|known| text.strip_prefix(known)))
 }
 
-/// Whether a folder has everything that opening the model will ask for.
-fn is_complete(folder: &Path) -> bool {
-    let has = |name: &str| folder.join(name).is_file();
-    let json = |name: &str| -> Option<Value> {
-        serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok()
+/// The folder of a file, and its name.
+fn split(file: &str) -> (&str, &str) {
+    file.rsplit_once('/').unwrap_or(("", file))
+}
+
+/// The files of a folder that say how the model is made.
+fn settings_in<'l>(listing: &'l [Listed], folder: &str) -> Vec<&'l Listed> {
+    let is_setting = |name: &str| match name {
+        "config.json"
+        | "tokenizer.json"
+        | "tokenizer_config.json"
+        | "special_tokens_map.json"
+        | "added_tokens.json"
+        | "chat_template.jinja"
+        | "modules.json"
+        | "config_sentence_transformers.json"
+        | "artifact.metadata"
+        | "adapter_config.json"
+        | "model.safetensors.index.json"
+        | "pytorch_model.bin.index.json" => true,
+        name => name.starts_with("sentence_") && name.ends_with("_config.json"),
     };
-    let modules = json("modules.json");
+    listing.iter().filter(|(file, _)| split(file).0 == folder && is_setting(split(file).1)).collect()
+}
+
+/// The folders of a model: the root, those that modules.json names, and those beside them that are numbered as modules
+/// are or hold adapters. Others hold the same model for other programs.
+fn folders(listing: &[Listed], snapshot: &Path) -> Vec<String> {
+    let mut folders = vec![String::new()];
+    folders.extend(modules(snapshot).into_iter().map(|(_, folder)| folder));
+    let numbered = |folder: &str| !folder.contains('/') && folder.starts_with(|c: char| c.is_ascii_digit());
+    let others = listing.iter().map(|(file, _)| split(file).0);
+    folders.extend(others.filter(|folder| numbered(folder) || *folder == "adapters").map(str::to_owned));
+    folders.sort_unstable();
+    folders.dedup();
+    folders
+}
+
+/// The kind and the folder of each module.
+fn modules(snapshot: &Path) -> Vec<(String, String)> {
+    let modules = json(&snapshot.join("modules.json"));
     let entries = modules.as_ref().and_then(Value::as_array).into_iter().flatten();
-    let mut first = "";
-    for (place, entry) in entries.enumerate() {
-        let path = entry.get("path").and_then(Value::as_str).unwrap_or_default().trim_matches(['.', '/']);
-        let kind = entry.get("type").and_then(Value::as_str).unwrap_or_default();
-        let weights =
-            || ["model.safetensors", "pytorch_model.bin"].iter().any(|file| has(&format!("{path}/{file}")));
-        let there = match kind {
-            _ if place == 0 => true,
-            kind if kind.ends_with("Pooling") => has(&format!("{path}/config.json")),
-            kind if kind.ends_with("Dense") => has(&format!("{path}/config.json")) && weights(),
-            _ => true,
+    let text =
+        |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let folder = |path: String| {
+        path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
+    };
+    entries.map(|entry| (text(entry, "type"), folder(text(entry, "path")))).collect()
+}
+
+fn json(path: &Path) -> Option<Value> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+fn inside(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// The weights of a folder, in the form that is read of those that `has` has: safetensors before PyTorch's own, whole
+/// before sharded. An index says what its shards are called.
+fn weight_files(folder: &str, snapshot: &Path, has: impl Fn(&str) -> bool) -> Option<Vec<String>> {
+    let shards = |index: &str| -> Option<Vec<String>> {
+        let index = json(&snapshot.join(inside(folder, index)))?;
+        let names = index.get("weight_map")?.as_object()?.values().filter_map(Value::as_str);
+        let mut names: Vec<String> = names.map(|name| inside(folder, name)).collect();
+        names.sort_unstable();
+        names.dedup();
+        Some(names)
+    };
+    let [whole, index, pickled, pickled_index] = [
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    ];
+    // The order of `Weights::open`.
+    if has(&inside(folder, whole)) {
+        Some(vec![inside(folder, whole)])
+    } else if has(&inside(folder, index)) {
+        shards(index)
+    } else if has(&inside(folder, pickled)) {
+        Some(vec![inside(folder, pickled)])
+    } else if has(&inside(folder, pickled_index)) {
+        shards(pickled_index)
+    } else {
+        None
+    }
+}
+
+/// The listed files of a folder's weights.
+fn weights_in<'l>(listing: &'l [Listed], folder: &str, snapshot: &Path) -> Vec<&'l Listed> {
+    let find = |name: &str| listing.iter().find(|(file, _)| file == name);
+    let main = weight_files(folder, snapshot, |name| find(name).is_some()).unwrap_or_default();
+    let heads =
+        ["sparse_linear.safetensors", "colbert_linear.safetensors", "sparse_linear.pt", "colbert_linear.pt"];
+    let heads = heads.map(|name| inside(folder, name));
+    main.iter().chain(&heads).filter_map(|name| find(name)).collect()
+}
+
+/// The first file that a folder lacks of those that opening the model will ask for.
+fn missing(folder: &Path) -> Option<String> {
+    let has = |name: &str| folder.join(name).is_file();
+    let weights = |module: &str| match weight_files(module, folder, has) {
+        None => Some(inside(module, "model.safetensors (or pytorch_model.bin)")),
+        Some(files) => files.into_iter().find(|file| !has(file)),
+    };
+    let need = |name: String| (!has(&name)).then_some(name);
+    let modules = modules(folder);
+    let first = modules.first().map_or("", |(_, path)| path.as_str());
+    for (kind, path) in modules.iter().skip(1) {
+        let config = || need(inside(path, "config.json"));
+        let absent = match kind.rsplit('.').next().unwrap_or_default() {
+            kind if kind.ends_with("Pooling") => config(),
+            "Dense" | "LayerNorm" => config().or_else(|| weights(path)),
+            _ => None,
         };
-        if !there {
-            return false;
-        }
-        if place == 0 {
-            first = path;
+        if absent.is_some() {
+            return absent;
         }
     }
-    let inside = |name: &str| if first.is_empty() { name.to_owned() } else { format!("{first}/{name}") };
-    let shards = json(&inside("model.safetensors.index.json"));
-    let shards = shards.as_ref().and_then(|index| index.get("weight_map")?.as_object());
-    let weights = has(&inside("model.safetensors"))
-        || has(&inside("pytorch_model.bin"))
-        || shards.is_some_and(|map| {
-            map.values().all(|shard| shard.as_str().is_some_and(|shard| has(&inside(shard))))
-        });
-    weights && has(&inside("tokenizer.json")) && (modules.is_some() || has("config.json"))
+    let config = || if modules.is_empty() { need("config.json".to_owned()) } else { None };
+    config().or_else(|| need(inside(first, "tokenizer.json"))).or_else(|| weights(first))
 }
 
 /// A model in the cache.
@@ -356,12 +442,12 @@ pub struct CachedModel {
 
 /// The models in the Hub's cache that can be opened, by name.
 pub fn cached_models() -> Vec<CachedModel> {
-    let folders = std::fs::read_dir(Cache::from_env().path()).into_iter().flatten().flatten();
+    let folders = std::fs::read_dir(environment::cache()).into_iter().flatten().flatten();
     let model = |folder: std::fs::DirEntry| {
         let name = folder.file_name().to_string_lossy().into_owned();
         let id = name.strip_prefix("models--")?.replacen("--", "/", 1);
         let mut snapshots = std::fs::read_dir(folder.path().join("snapshots")).ok()?.flatten();
-        snapshots.any(|snapshot| is_complete(&snapshot.path())).then_some(())?;
+        snapshots.any(|snapshot| missing(&snapshot.path()).is_none()).then_some(())?;
         let blobs = std::fs::read_dir(folder.path().join("blobs")).into_iter().flatten().flatten();
         let bytes = blobs.filter_map(|blob| blob.metadata().ok()).map(|metadata| metadata.len()).sum();
         Some(CachedModel { id, bytes })
@@ -387,38 +473,95 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_model_needs_is_downloaded() {
-        let files = [
+    fn the_address_of_a_page_is_a_name() {
+        let parsed = |text: &str| HubModel::parse(text).map(|model| (model.id, model.revision));
+        let some = |revision: &str| Some(("BAAI/bge-m3".to_owned(), revision.to_owned()));
+        assert_eq!(parsed("https://huggingface.co/BAAI/bge-m3"), some("main"));
+        assert_eq!(parsed("https://huggingface.co/BAAI/bge-m3/"), some("main"));
+        assert_eq!(parsed("hf.co/BAAI/bge-m3/tree/v2"), some("v2"));
+        assert_eq!(parsed("https://huggingface.co/BAAI/bge-m3/blob/main/config.json"), some("main"));
+        for other in
+            ["https://huggingface.co/BAAI", "https://example.com/BAAI/bge-m3", "https://huggingface.co/a/b/c"]
+        {
+            assert_eq!(parsed(other), None, "{other}");
+        }
+    }
+
+    fn listed(files: &[&str]) -> Vec<Listed> {
+        files.iter().map(|file| ((*file).to_owned(), None)).collect()
+    }
+
+    fn names(files: Vec<&Listed>) -> Vec<&str> {
+        files.into_iter().map(|(file, _)| file.as_str()).collect()
+    }
+
+    /// Modules in folders of any name, shards of any name, and PyTorch's own files beside another folder's safetensors.
+    #[test]
+    fn what_a_model_needs_is_what_its_files_name() {
+        let listing = listed(&[
             "README.md",
             "config.json",
             "tokenizer.json",
-            "model.safetensors",
-            "pytorch_model.bin",
+            "special_tokens_map.json",
             "modules.json",
             "onnx/model.onnx",
-            "1_Pooling/config.json",
-            "2_Dense/model.safetensors",
-            "2_Dense/config.json",
+            "pooling/config.json",
+            "dense/config.json",
+            "dense/model.safetensors",
             "openvino/config.json",
             "model.fp16.safetensors",
-            "sentence_bert_config.json",
             "sub/dir/config.json",
-        ];
-        let listing: Vec<(String, Option<u64>)> =
-            files.iter().map(|file| ((*file).to_owned(), None)).collect();
-        let needed: Vec<&str> = needed(&listing).into_iter().map(|(file, _)| file.as_str()).collect();
+            "pytorch_model.bin.index.json",
+            "part-a.bin",
+            "part-b.bin",
+            "2_Dense_256/config.json",
+            "2_Dense_256/pytorch_model.bin",
+            "adapter_config.json",
+            "chat_template.jinja",
+        ]);
+        let snapshot = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = snapshot.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        };
         assert_eq!(
-            needed,
+            names(settings_in(&listing, "")),
             [
                 "config.json",
                 "tokenizer.json",
+                "special_tokens_map.json",
                 "modules.json",
-                "1_Pooling/config.json",
-                "2_Dense/config.json",
-                "sentence_bert_config.json",
-                "model.safetensors",
-                "2_Dense/model.safetensors"
+                "pytorch_model.bin.index.json",
+                "adapter_config.json",
+                "chat_template.jinja",
             ]
         );
+        write(
+            "modules.json",
+            r#"[{"type": "a.Transformer", "path": ""}, {"type": "a.Pooling", "path": "./pooling"},
+            {"type": "a.Dense", "path": "dense/"}]"#,
+        );
+        write(
+            "pytorch_model.bin.index.json",
+            r#"{"weight_map": {"a": "part-a.bin", "b": "part-b.bin", "c": "part-a.bin"}}"#,
+        );
+        assert_eq!(folders(&listing, snapshot.path()), ["", "2_Dense_256", "dense", "pooling"]);
+        let weights = |folder: &str| names(weights_in(&listing, folder, snapshot.path()));
+        assert_eq!(weights(""), ["part-a.bin", "part-b.bin"]);
+        assert_eq!(weights("dense"), ["dense/model.safetensors"]);
+        assert_eq!(weights("2_Dense_256"), ["2_Dense_256/pytorch_model.bin"]);
+        for file in [
+            "pooling/config.json",
+            "dense/config.json",
+            "dense/model.safetensors",
+            "tokenizer.json",
+            "part-a.bin",
+            "part-b.bin",
+        ] {
+            assert_eq!(missing(snapshot.path()).as_deref(), Some(file));
+            write(file, "");
+        }
+        assert_eq!(missing(snapshot.path()), None);
     }
 }

@@ -1,5 +1,7 @@
 //! Where models come from: folders, memory, the Hugging Face Hub's cache.
 
+#[cfg(feature = "hub")]
+mod environment;
 mod files;
 #[cfg(feature = "hub")]
 mod hub;

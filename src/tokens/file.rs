@@ -59,6 +59,50 @@ impl<'a> TokenizerFile<'a> {
         self.value.get_mut(name)
     }
 
+    /// Puts a value under a name.
+    pub(super) fn set(&mut self, name: &str, value: Value) {
+        if let Some(root) = self.value.as_object_mut() {
+            root.insert(name.to_owned(), value);
+        }
+    }
+
+    /// Puts another model in place of the file's, with the file's vocabulary and merges.
+    pub(super) fn set_model(&mut self, mut model: Value) {
+        for name in ["vocab", "merges"] {
+            let kept = self.value.get("model").and_then(|model| model.get(name)).cloned();
+            if let (Some(model), Some(kept)) = (model.as_object_mut(), kept) {
+                model.insert(name.to_owned(), kept);
+            }
+        }
+        self.set("model", model);
+    }
+
+    /// Whether words of bytes start with a space that is put there. The library does not put it: who calls this does.
+    pub(super) fn take_prefix_space(&mut self) -> bool {
+        let words = self.get_mut("pre_tokenizer").and_then(Value::as_object_mut);
+        let Some(words) = words.filter(|words| words.get("type").is_some_and(|kind| kind == "ByteLevel"))
+        else {
+            return false;
+        };
+        words.insert("add_prefix_space".to_owned(), Value::Bool(false)) == Some(Value::Bool(true))
+    }
+
+    /// Whether words are made of bytes.
+    pub(super) fn is_byte_level(&self) -> bool {
+        let parts = ["pre_tokenizer", "decoder", "normalizer"].into_iter().filter_map(|part| self.get(part));
+        parts.into_iter().any(|part| part.to_string().contains("\"ByteLevel\""))
+    }
+
+    /// The end at which the file's own truncation cuts: `left` or `right`.
+    pub(super) fn truncation_direction(&self) -> Option<String> {
+        self.get("truncation")?.get("direction")?.as_str().map(str::to_lowercase)
+    }
+
+    /// A hash of the file as it is now, less what is left as text.
+    pub(super) fn fingerprint(&self) -> String {
+        blake3::hash(self.value.to_string().as_bytes()).to_hex().to_string()
+    }
+
     /// Rewrites a file of an older version into the form that the library reads.
     pub(super) fn canonicalize(&mut self) -> Result<(), String> {
         // Truncation and padding belong to one use of the file; the engine does both itself.

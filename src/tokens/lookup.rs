@@ -2,8 +2,8 @@
 
 use super::file::TokenizerFile;
 use crate::error::{ModelError, ModelResult as Result};
-use crate::source::Json;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// The id of a token by its text, added or of the model's own vocabulary.
@@ -14,28 +14,18 @@ pub(super) fn id_of(tokenizer: &TokenizerFile<'_>, text: &str) -> Option<u32> {
     added.or_else(|| tokenizer.vocabulary.id_of(text)).and_then(|id| u32::try_from(id).ok())
 }
 
-/// The id of the token that tokenizer_config.json has under `name`, such as `mask_token`.
-pub(super) fn named(settings: &Json, name: &str, tokenizer: &TokenizerFile<'_>) -> Option<u32> {
-    id_of(tokenizer, token_text(settings, name)?)
-}
-
-fn token_text<'a>(settings: &'a Json, name: &str) -> Option<&'a str> {
-    let token = settings.get(name)?;
-    token.as_str().or_else(|| token.get("content")?.as_str())
-}
-
-/// The id of the token `name` (`bos_token` or `eos_token`) if tokenizer_config.json asks for it with
-/// `add_bos_token` or `add_eos_token`.
-pub(super) fn asked_for(settings: &Json, name: &str, tokenizer: &TokenizerFile<'_>) -> Result<Option<u32>> {
-    if !settings.flag_or(&format!("add_{name}"), false)? {
-        return Ok(None);
+/// Gives each added token the id that the library has given it, whatever the file says.
+pub(super) fn correct_ids(tokenizer: &mut TokenizerFile<'_>, ids: &HashMap<String, u32>) {
+    let added = tokenizer.get_mut("added_tokens").and_then(Value::as_array_mut).into_iter().flatten();
+    for token in added {
+        let found =
+            token.get("content").and_then(Value::as_str).and_then(|content| ids.get(content)).copied();
+        if let (Some(id), Some(token)) = (found, token.as_object_mut())
+            && token.get("id").and_then(Value::as_u64) != Some(id.into())
+        {
+            token.insert("id".to_owned(), Value::from(id));
+        }
     }
-    let Some(text) = token_text(settings, name) else {
-        return Err(settings.error(format!("`add_{name}` is true, but there is no `{name}`")));
-    };
-    id_of(tokenizer, text)
-        .map(Some)
-        .ok_or_else(|| settings.error(format!("`{name}` is `{text}`, which tokenizer.json does not have")))
 }
 
 /// The id that stands for what the vocabulary does not have.
@@ -100,11 +90,4 @@ pub(super) fn median_length(tokenizer: &TokenizerFile<'_>) -> usize {
     lengths.sort_unstable();
     let middle = |i: usize| lengths.get(i).copied().unwrap_or(1);
     (middle(lengths.len().saturating_sub(1) / 2) + middle(lengths.len() / 2)) / 2
-}
-
-/// Whether `model_input_names` in tokenizer_config.json has the types of tokens; without that list,
-/// yes.
-pub(super) fn takes_types(settings: Option<&Json>) -> bool {
-    let names = settings.and_then(|settings| settings.get("model_input_names")).and_then(Value::as_array);
-    names.is_none_or(|names| names.iter().any(|name| name == "token_type_ids"))
 }

@@ -1,37 +1,48 @@
 //! Text to token ids: prompt and text are tokenised jointly, cut to the limit, and packed into ragged
 //! batches.
 
+mod added;
+mod build;
+mod chat;
+mod class;
 mod file;
 mod lookup;
 mod pipeline;
+mod rebuild;
 mod rules;
+mod surroundings;
 mod vocabulary;
 mod wordpiece;
 
+pub(crate) use build::Beside;
+pub(crate) use chat::{ChatSpec, MessageFormat, in_settings as chat_template_in};
 pub(crate) use rules::{Expansion, TokenizerRules};
 
 use crate::batch::TokenizedText;
 use crate::error::{ModelError, ModelResult, RequestError, RequestResult};
-use crate::source::Json;
+use build::{Built, build};
+use chat::Chat;
 use file::TokenizerFile;
-use lookup::{asked_for, check_model_type, check_vocabulary, id_of, named, register_marker};
-use pipeline::Pipeline;
+use lookup::{check_model_type, check_vocabulary, correct_ids, id_of, register_marker};
+use pipeline::{How, Pipeline};
 use std::collections::HashSet;
 use std::path::PathBuf;
-use tokenizers::pipeline::Template;
+use surroundings::Surroundings;
 
 /// A model's tokenizer, without the truncation and padding that its file may carry.
 pub(crate) struct TextTokenizer {
     path: PathBuf,
     pipeline: Pipeline,
     rules: TokenizerRules,
-    /// Special tokens before and after a text.
-    prefix: Vec<u32>,
-    suffix: Vec<u32>,
-    /// What stands around and between two texts.
-    pair: Template,
+    around: Surroundings,
+    /// Texts go through it, where there is one.
+    chat: Option<Chat>,
     /// Whether the model is told which of two texts a token belongs to.
     types: bool,
+    /// See [`TextTokenizer::cut`].
+    cut: CutAt,
+    /// Of the tokenizer as it was built.
+    fingerprint: String,
     /// Ids that are special tokens wherever they stand.
     special: HashSet<u32>,
     unknown: Option<u32>,
@@ -68,17 +79,22 @@ pub(crate) struct TokenizedPrompt {
 /// Where a text that is too long is cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CutAt {
+    /// Behind its prompt.
     Start,
     End,
+    /// Nowhere: such a text is an error.
+    Never,
+    /// At the start of prompt and text together, as transformers cuts where a model's files say `left`.
+    PromptToo,
 }
 
 impl TextTokenizer {
     /// Reads a tokenizer.json for a model with `vocabulary` rows in its embedding table. `path` is
-    /// for messages; `settings` is tokenizer_config.json.
+    /// for messages; `beside` is what stands beside it, for models that transformers opens.
     pub(crate) fn new(
         path: PathBuf,
         bytes: &[u8],
-        settings: Option<&Json>,
+        beside: Option<&Beside<'_>>,
         rules: TokenizerRules,
         vocabulary: usize,
     ) -> ModelResult<TextTokenizer> {
@@ -90,23 +106,36 @@ impl TextTokenizer {
         })?;
         let invalid = |problem: String| ModelError::Tokenizer { path: path.clone(), problem };
         check_vocabulary(&file, vocabulary).map_err(invalid)?;
+        let direction = file.truncation_direction();
+        let mut prefix_space = file.take_prefix_space();
+        file.canonicalize().map_err(invalid)?;
+        let built = beside.map(|beside| build(&path, beside, direction.as_deref(), &mut file)).transpose()?;
         rules.markers.iter().for_each(|marker| register_marker(&mut file, marker));
+        if rules.lowercase {
+            rebuild::lowercase_first(&mut file);
+        }
+        prefix_space |= file.take_prefix_space();
         file.canonicalize().map_err(invalid)?;
         check_model_type(&path, &file)?;
-        let pipeline = Pipeline::new(&file).map_err(invalid)?;
-        let processor = pipeline.post_processor();
-        let pair = processor.pair.clone();
-        let (mut prefix, mut suffix) = (ids(&processor.single.prefix), ids(&processor.single.suffix));
-        if let Some(settings) = settings {
-            // Some files ask for these here and leave them out of tokenizer.json's template.
-            let [bos, eos] = ["bos_token", "eos_token"].map(|name| asked_for(settings, name, &file));
-            prefix.splice(0..0, bos?.filter(|id| !prefix.contains(id)));
-            suffix.extend(eos?.filter(|id| !suffix.contains(id)));
+        let how =
+            How { splits_special: built.as_ref().is_some_and(|built| built.splits_special), prefix_space };
+        let pipeline = Pipeline::new(&file, how).map_err(invalid)?;
+        correct_ids(&mut file, &pipeline.added_ids());
+        let mut around = Surroundings::of_file(pipeline.post_processor());
+        if let Some(Built { settings, named, texts, arguments, .. }) = &built {
+            match texts {
+                Some(texts) => around = Surroundings::of_class(texts, &file).map_err(invalid)?,
+                None => around.add_asked_for(settings, arguments, named, &file)?,
+            }
         }
-        if !rules.special_tokens {
-            (prefix, suffix) = (Vec::new(), Vec::new());
+        let chat = match (&rules.chat, &built) {
+            (Some(spec), Some(built)) => Some(Chat::new(spec, built.named.roles())?),
+            _ => None,
+        };
+        if !rules.special_tokens || chat.is_some() {
+            around = Surroundings::default(); // a template writes its own
         }
-        if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= vocabulary) {
+        if let Some(id) = around.prefix.iter().chain(&around.suffix).find(|&&id| id as usize >= vocabulary) {
             return Err(invalid(format!(
                 "it adds the token {id} to each text, but the model's vocabulary ends at {}",
                 vocabulary - 1
@@ -114,9 +143,10 @@ impl TextTokenizer {
         }
         let special = pipeline.special();
         let unknown = lookup::unknown_token(&file);
+        let role = |name: &str| built.as_ref().and_then(|built| id_of(&file, built.named.get(name)?));
         let mask = match rules.expansion.as_ref().and_then(|expansion| expansion.token.as_deref()) {
             Some(token) => id_of(&file, token),
-            None => settings.and_then(|settings| named(settings, "mask_token", &file)),
+            None => role("mask_token"),
         };
         if rules.expansion.is_some() && mask.is_none_or(|id| id as usize >= vocabulary) {
             return Err(invalid(
@@ -126,16 +156,20 @@ impl TextTokenizer {
         let median_length = if rules.model2vec { lookup::median_length(&file) } else { 0 };
         let skipped = rules.skiplist.iter().filter_map(|word| id_of(&file, word)).collect();
         let names = ["cls_token", "eos_token", "sep_token", "bos_token", "pad_token", "unk_token"];
-        let weightless =
-            names.iter().filter_map(|name| named(settings?, name, &file)).chain(unknown).collect();
+        let weightless = names.into_iter().filter_map(role).chain(unknown).collect();
         Ok(TextTokenizer {
             path,
+            types: built.as_ref().is_none_or(|built| built.gives_types),
+            cut: match &built {
+                _ if !rules.cuts => CutAt::Never,
+                Some(built) => built.cut,
+                None => CutAt::End,
+            },
+            fingerprint: file.fingerprint(),
             pipeline,
             rules,
-            prefix,
-            suffix,
-            pair,
-            types: lookup::takes_types(settings),
+            around,
+            chat,
             special,
             unknown,
             mask,
@@ -144,6 +178,18 @@ impl TextTokenizer {
             median_length,
             vocabulary,
         })
+    }
+
+    /// The end at which the model's files say that a text that is too long is cut.
+    pub(crate) fn cut(&self) -> CutAt {
+        self.cut
+    }
+
+    /// All that decides which ids a text has, beside the vocabulary and the merges in tokenizer.json.
+    pub(crate) fn description(&self) -> String {
+        let TextTokenizer { fingerprint, rules, around, types, cut, .. } = self;
+        let chat = self.chat.as_ref().map(Chat::description);
+        format!("{fingerprint} {rules:?} {around:?} {types} {cut:?} {chat:?} {:?}", self.pipeline.how())
     }
 
     /// Tokenises a prompt: what stands before and after a text. `include_prompt`: pooling takes the
@@ -164,16 +210,19 @@ impl TextTokenizer {
             ids,
             pool_from,
         };
+        if self.chat.is_some() {
+            return Ok(prompt([Vec::new(), Vec::new()], 0)); // a message of its own
+        }
         let after = if suffix.is_empty() { Vec::new() } else { self.encode(suffix)? };
         if text.is_empty() && after.is_empty() {
             return Ok(prompt([Vec::new(), Vec::new()], 0));
         }
         let before = self.encode(text)?;
-        let prompt_tokens = self.prefix.len() + before.len() + after.len() + self.suffix.len();
+        let prompt_tokens = self.around.prefix.len() + before.len() + after.len() + self.around.suffix.len();
         if prompt_tokens >= limit {
             return Err(RequestError::PromptTooLong { prompt_tokens, limit });
         }
-        let ends_special = match self.suffix.last() {
+        let ends_special = match self.around.suffix.last() {
             Some(_) => true,
             None => before.last().is_some_and(|id| self.special.contains(id)),
         };
@@ -199,13 +248,22 @@ impl TextTokenizer {
             content => content,
         };
         let mut tokens = self.joined(prompt, content)?;
-        let special = self.prefix.len() + self.suffix.len();
+        let special = self.around.prefix.len() + self.around.suffix.len();
         let untruncated = tokens.len() + special;
+        if let Some(chat) = &self.chat {
+            self.cut_chat(chat, prompt, &mut tokens, limit, cut)?;
+            return self.finished(prompt, &tokens, limit, untruncated);
+        }
+        if cut == CutAt::Never && untruncated > limit {
+            return Err(RequestError::TooLong { tokens: untruncated, limit });
+        }
         let over = tokens.len().saturating_sub(limit.saturating_sub(special));
         let [before, after] = prompt.ids.each_ref().map(Vec::len);
         let first = match cut {
             CutAt::End => tokens.len().saturating_sub(after + over),
             CutAt::Start => before.min(tokens.len() - over),
+            CutAt::PromptToo => 0,
+            CutAt::Never => tokens.len(),
         };
         tokens.drain(first..first + over);
         self.finished(prompt, &tokens, limit, untruncated)
@@ -220,8 +278,9 @@ impl TextTokenizer {
         limit: usize,
         overlap: usize,
     ) -> RequestResult<Vec<TokenizedText>> {
+        self.check_no_chat("windows")?;
         let tokens = self.joined(prompt, content)?;
-        let special = self.prefix.len() + self.suffix.len();
+        let special = self.around.prefix.len() + self.around.suffix.len();
         let untruncated = tokens.len() + special;
         if untruncated <= limit {
             return Ok(vec![self.finished(prompt, &tokens, limit, untruncated)?]);
@@ -260,12 +319,13 @@ impl TextTokenizer {
         ends: &[usize],
         limit: usize,
     ) -> RequestResult<TokenizedText> {
+        self.check_no_chat("pieces")?;
         let mut whole = self.tokenize(prompt, Content::Text(text), limit, CutAt::End)?;
         if whole.untruncated > whole.ids.len() {
             return Err(RequestError::TooLong { tokens: whole.untruncated, limit });
         }
-        let own_end = whole.ids.len() - self.suffix.len() - prompt.ids[1].len();
-        let mut start = (self.prefix.len() + prompt.ids[0].len()).min(own_end);
+        let own_end = whole.ids.len() - self.around.suffix.len() - prompt.ids[1].len();
+        let mut start = (self.around.prefix.len() + prompt.ids[0].len()).min(own_end);
         whole.pools.clear();
         for &end in ends {
             // How many tokens there are up to a border shows by tokenising what is before it.
@@ -273,7 +333,7 @@ impl TextTokenizer {
                 own_end
             } else {
                 let tokens = self.encode(&format!("{}{}", prompt.text, &text[..end]))?.len();
-                (self.prefix.len() + tokens).clamp(start, own_end)
+                (self.around.prefix.len() + tokens).clamp(start, own_end)
             };
             whole.pools.push(start..end);
             start = end;
@@ -284,19 +344,22 @@ impl TextTokenizer {
     /// Two texts as a cross-encoder sees them; the longer one is cut until both fit.
     pub(crate) fn pair(&self, first: &str, second: &str, limit: usize) -> RequestResult<TokenizedText> {
         let (mut a, mut b) = (self.encode(first)?, self.encode(second)?);
-        self.check_ids(&a)?;
-        self.check_ids(&b)?;
-        let special = self.pair.n_special();
+        let special = self.around.pair_special();
         let untruncated = a.len() + b.len() + special;
         let (of_a, of_b) = longest_first(a.len(), b.len(), limit.saturating_sub(special));
-        a.truncate(of_a);
-        b.truncate(of_b);
-        let [before, between, after] =
-            [&self.pair.prefix, &self.pair.infix, &self.pair.suffix].map(|run| ids(run));
-        let ids = [before, a, between, b, after].concat();
+        for (ids, kept) in [(&mut a, of_a), (&mut b, of_b)] {
+            match self.cut {
+                CutAt::End | CutAt::Never => ids.truncate(kept),
+                CutAt::Start | CutAt::PromptToo => drop(ids.drain(..ids.len() - kept)),
+            }
+        }
+        self.check_ids(&a)?;
+        self.check_ids(&b)?;
+        let Surroundings { before, between, after, second_type, .. } = &self.around;
+        let ids = [before, &a[..], between, &b[..], after].concat();
         let mut text = TokenizedText::new(ids, 0, untruncated);
-        if self.types && self.pair.b_type_id.is_some_and(|kind| kind != 0) {
-            text.second = self.pair.prefix.len() + of_a + self.pair.infix.len();
+        if self.types && *second_type != 0 {
+            text.second = before.len() + of_a + between.len();
         }
         if text.ids.is_empty() || text.ids.len() > limit {
             let problem =
@@ -341,12 +404,64 @@ impl TextTokenizer {
     /// The ids of prompt and content, which are one string where the content is a text.
     fn joined(&self, prompt: &TokenizedPrompt, content: Content<'_>) -> RequestResult<Vec<u32>> {
         let tokens = match content {
+            Content::Ids(_) if self.chat.is_some() => {
+                self.check_no_chat("token ids")?;
+                Vec::new()
+            }
+            Content::Text(text) if self.chat.is_some() => {
+                let text = format!("{text}{}", prompt.suffix);
+                let rendered = self.chat.as_ref().map(|chat| chat.render(&prompt.text, &text));
+                self.encode(&rendered.transpose()?.unwrap_or_default())?
+            }
             Content::Text(text) if prompt.text.is_empty() && prompt.suffix.is_empty() => self.encode(text)?,
             Content::Text(text) => self.encode(&format!("{}{text}{}", prompt.text, prompt.suffix))?,
             Content::Ids(ids) => [&prompt.ids[0], ids, &prompt.ids[1]].concat(),
         };
-        self.check_ids(&tokens)?;
         Ok(tokens)
+    }
+
+    /// A conversation is one text: it has no parts that are texts by themselves.
+    fn check_no_chat(&self, what: &str) -> RequestResult<()> {
+        match &self.chat {
+            None => Ok(()),
+            Some(_) => Err(RequestError::Tokenize {
+                problem: format!(
+                    "the model's texts go through a chat template, which takes no {what}; give whole texts"
+                ),
+            }),
+        }
+    }
+
+    /// Cuts a conversation, and puts back at its end what the template has behind a text.
+    ///
+    /// sentence-transformers' `_restore_chat_template_suffix`: what two short texts have in common at their ends.
+    fn cut_chat(
+        &self,
+        chat: &Chat,
+        prompt: &TokenizedPrompt,
+        tokens: &mut Vec<u32>,
+        limit: usize,
+        cut: CutAt,
+    ) -> RequestResult<()> {
+        if tokens.len() <= limit {
+            return Ok(());
+        }
+        match cut {
+            CutAt::End | CutAt::Never => tokens.truncate(limit),
+            CutAt::Start | CutAt::PromptToo => drop(tokens.drain(..tokens.len() - limit)),
+        }
+        if chat.restores_suffix {
+            let [first, second] =
+                ["0", "1 2 3 4"].map(|filler| self.encode(&chat.render(&prompt.text, filler)?));
+            let (first, second) = (first?, second?);
+            let same = first.iter().rev().zip(second.iter().rev()).take_while(|(a, b)| a == b).count();
+            if same < first.len().min(second.len()) {
+                let kept = same.min(limit);
+                tokens.truncate(limit - kept);
+                tokens.extend(&first[first.len() - kept..]);
+            }
+        }
+        Ok(())
     }
 
     fn check_ids(&self, tokens: &[u32]) -> RequestResult<()> {
@@ -369,11 +484,13 @@ impl TextTokenizer {
         limit: usize,
         untruncated: usize,
     ) -> RequestResult<TokenizedText> {
+        self.check_ids(tokens)?;
         let left_out = self.unknown.filter(|_| self.rules.model2vec);
         let tokens = tokens.iter().filter(|id| Some(**id) != left_out);
-        let ids: Vec<u32> = self.prefix.iter().chain(tokens).chain(&self.suffix).copied().collect();
+        let ids: Vec<u32> =
+            self.around.prefix.iter().chain(tokens).chain(&self.around.suffix).copied().collect();
         if (ids.is_empty() && self.rules.special_tokens) || ids.len() > limit {
-            let special = self.prefix.len() + self.suffix.len();
+            let special = self.around.prefix.len() + self.around.suffix.len();
             let problem = format!(
                 "it has {} tokens, the limit is {limit}; the model adds {special} special tokens",
                 ids.len()
@@ -390,18 +507,8 @@ impl TextTokenizer {
 
     /// Ids of a text without special tokens around it.
     fn encode(&self, text: &str) -> RequestResult<Vec<u32>> {
-        let ids = if self.rules.lowercase {
-            self.pipeline.encode(&text.to_lowercase())
-        } else {
-            self.pipeline.encode(text)
-        };
-        ids.map_err(|problem| RequestError::Tokenize { problem })
+        self.pipeline.encode(text).map_err(|problem| RequestError::Tokenize { problem })
     }
-}
-
-/// The ids of a template's part.
-fn ids(run: &[(tokenizers::pipeline::PipelineToken, u8)]) -> Vec<u32> {
-    run.iter().map(|&(id, _)| id.into()).collect()
 }
 
 /// How many tokens of two texts are kept within `limit`: those of the longer one go first.

@@ -4,34 +4,45 @@
 use super::file::TokenizerFile;
 use super::wordpiece::WordPiece;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use tokenizers::pipeline::{
     EncodeOptions, Override, PipelinePostProcessor, PipelineTokenizer, PreTokenizer, PreTokenizerScratch,
     Segment, SpecialSegmentIterator, normalize_all,
 };
+
+/// What the library does not do, or does only when it is told so.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct How {
+    /// Special tokens in a text are text like any other.
+    pub(super) splits_special: bool,
+    /// What stands between added tokens gets a space in front, if it has none: `add_prefix_space` of words of bytes.
+    pub(super) prefix_space: bool,
+}
 
 /// A tokenizer.json at work.
 pub(super) struct Pipeline {
     library: PipelineTokenizer,
     /// The model, where it is not the library's.
     words: Option<WordPiece>,
+    how: How,
 }
 
 impl Pipeline {
     /// Makes a tokenizer of a file in the library's own form.
-    pub(super) fn new(file: &TokenizerFile<'_>) -> Result<Pipeline, String> {
+    pub(super) fn new(file: &TokenizerFile<'_>, how: How) -> Result<Pipeline, String> {
         let words = WordPiece::read(file);
         let added = words.as_ref().and_then(|words| known_tokens(file, words));
         match (words, added) {
             (Some(words), Some(added)) => {
-                Ok(Pipeline { library: read(&file.text_with(&Value::Object(added)))?, words: Some(words) })
+                let library = read(&file.text_with(&Value::Object(added)))?;
+                Ok(Pipeline { library, words: Some(words), how })
             }
-            _ => Pipeline::of_library(file),
+            _ => Pipeline::of_library(file, how),
         }
     }
 
-    fn of_library(file: &TokenizerFile<'_>) -> Result<Pipeline, String> {
-        Ok(Pipeline { library: read(&file.text())?, words: None })
+    fn of_library(file: &TokenizerFile<'_>, how: How) -> Result<Pipeline, String> {
+        Ok(Pipeline { library: read(&file.text())?, words: None, how })
     }
 
     /// Special tokens around one text and around two.
@@ -43,6 +54,16 @@ impl Pipeline {
     pub(super) fn special(&self) -> HashSet<u32> {
         let added = self.library.get_added_vocabulary().get_added_tokens_decoder();
         added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect()
+    }
+
+    /// The ids of the added tokens.
+    pub(super) fn added_ids(&self) -> HashMap<String, u32> {
+        let added = self.library.get_added_vocabulary().get_added_tokens_decoder();
+        added.into_iter().map(|(id, token)| (token.content, id)).collect()
+    }
+
+    pub(super) fn how(&self) -> How {
+        self.how
     }
 
     /// A token as it stands in the vocabulary.
@@ -57,26 +78,74 @@ impl Pipeline {
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
         match &self.words {
             Some(words) => self.encode_words(words, text),
+            None if self.how.prefix_space => self.encode_with_spaces(text),
             None => {
-                let options = EncodeOptions {
-                    truncation: Override::Off,
-                    padding: Override::Off,
-                    ..EncodeOptions::no_specials()
-                };
-                let mut tokens = Vec::new();
-                self.library.encode_into(text, &options, &mut tokens).map_err(|e| e.to_string())?;
-                Ok(tokens.into_iter().map(u32::from).collect())
+                let mut ids = Vec::new();
+                self.encode_by_library(text, self.how.splits_special, &mut ids)?;
+                Ok(ids)
             }
         }
+    }
+
+    fn encode_by_library(&self, text: &str, splits_special: bool, ids: &mut Vec<u32>) -> Result<(), String> {
+        let options = EncodeOptions {
+            truncation: Override::Off,
+            padding: Override::Off,
+            encode_special_tokens: splits_special,
+            ..EncodeOptions::no_specials()
+        };
+        let mut tokens = Vec::new();
+        self.library.encode_into(text, &options, &mut tokens).map_err(|e| e.to_string())?;
+        ids.extend(tokens.into_iter().map(u32::from));
+        Ok(())
+    }
+
+    /// What stands between added tokens by itself, after a space.
+    fn encode_with_spaces(&self, text: &str) -> Result<Vec<u32>, String> {
+        let mut ids = Vec::new();
+        self.each_segment(
+            text,
+            |ids, between| {
+                let spaced =
+                    if between.starts_with(' ') { between.to_owned() } else { format!(" {between}") };
+                self.encode_by_library(&spaced, true, ids)
+            },
+            &mut ids,
+        )?;
+        Ok(ids)
     }
 
     /// The library's own steps (`encode_sequence_into`), up to the model: added tokens are cut out of
     /// the text as it is, then out of its normalized form, and what is between them becomes words.
     fn encode_words(&self, words: &WordPiece, text: &str) -> Result<Vec<u32>, String> {
-        let added = self.library.get_added_vocabulary();
         let mut ids = Vec::with_capacity(text.len() / 4);
         let (mut scratch, mut spans) = (PreTokenizerScratch::default(), Vec::new());
-        for segment in SpecialSegmentIterator::new(text, added, false, false) {
+        self.each_segment(
+            text,
+            |ids, text| {
+                if u32::try_from(text.len()).is_err() {
+                    return Err(format!("it has {} bytes; a text may have 4 GiB", text.len()));
+                }
+                spans.clear();
+                let pre_tokenizer = self.library.get_pre_tokenizer();
+                pre_tokenizer.pre_tokenize(text, &mut scratch, &mut spans).map_err(|e| e.to_string())?;
+                spans.iter().try_for_each(|span| words.add_word(&text[span.range()], ids))
+            },
+            &mut ids,
+        )?;
+        Ok(ids)
+    }
+
+    /// Calls `between` with what stands, normalized, between the added tokens; the ids of those are put in their
+    /// places.
+    fn each_segment(
+        &self,
+        text: &str,
+        mut between: impl FnMut(&mut Vec<u32>, &str) -> Result<(), String>,
+        ids: &mut Vec<u32>,
+    ) -> Result<(), String> {
+        let added = self.library.get_added_vocabulary();
+        for segment in SpecialSegmentIterator::new(text, added, false, self.how.splits_special) {
             let (text, offset) = match segment {
                 Segment::SpecialToken(id) => {
                     ids.push(id);
@@ -86,7 +155,7 @@ impl Pipeline {
             };
             let normalized =
                 normalize_all(self.library.get_normalizers(), text, offset).map_err(|e| e.to_string())?;
-            for segment in SpecialSegmentIterator::new(&normalized, added, true, false) {
+            for segment in SpecialSegmentIterator::new(&normalized, added, true, self.how.splits_special) {
                 let text = match segment {
                     Segment::SpecialToken(id) => {
                         ids.push(id);
@@ -94,16 +163,10 @@ impl Pipeline {
                     }
                     Segment::Text { text, .. } => text,
                 };
-                if u32::try_from(text.len()).is_err() {
-                    return Err(format!("it has {} bytes; a text may have 4 GiB", text.len()));
-                }
-                spans.clear();
-                let pre_tokenizer = self.library.get_pre_tokenizer();
-                pre_tokenizer.pre_tokenize(text, &mut scratch, &mut spans).map_err(|e| e.to_string())?;
-                spans.iter().try_for_each(|span| words.add_word(&text[span.range()], &mut ids))?;
+                between(ids, text)?;
             }
         }
-        Ok(ids)
+        Ok(())
     }
 }
 
@@ -138,7 +201,10 @@ mod tests {
     fn both(text: &str) -> (Pipeline, Pipeline) {
         let mut file = TokenizerFile::parse(text).expect("an object");
         file.canonicalize().expect("a tokenizer");
-        (Pipeline::new(&file).expect("a tokenizer"), Pipeline::of_library(&file).expect("a tokenizer"))
+        (
+            Pipeline::new(&file, How::default()).expect("a tokenizer"),
+            Pipeline::of_library(&file, How::default()).expect("a tokenizer"),
+        )
     }
 
     fn bert(vocabulary: &[String], added: &[&str], unknown: &str, most: usize) -> String {
@@ -230,7 +296,7 @@ mod tests {
             let text = text.to_string();
             let mut file = TokenizerFile::parse(&text).expect("an object");
             file.canonicalize().expect("a tokenizer");
-            let error = Pipeline::new(&file).err().expect("a vocabulary that is none");
+            let error = Pipeline::new(&file, How::default()).err().expect("a vocabulary that is none");
             assert!(error.contains(problem), "{error}");
         }
     }

@@ -1,15 +1,21 @@
 //! What a model wants of its tokenizer beyond tokenizer.json.
 
+use super::chat::ChatSpec;
+
 /// What a model wants of its tokenizer beyond its file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenizerRules {
-    /// Texts are lower-cased first (`do_lower_case` in sentence_bert_config.json).
+    /// Texts are lower-cased first, but for added tokens (`do_lower_case` in sentence_bert_config.json).
     pub(crate) lowercase: bool,
     /// Special tokens are put around a text.
     pub(crate) special_tokens: bool,
+    /// Texts that are too long are cut.
+    pub(crate) cuts: bool,
     /// model2vec's ways: tokens for what the vocabulary does not have are left out, and a text is
     /// first cut to as many characters as its most tokens, of the vocabulary's median length, have.
     pub(crate) model2vec: bool,
+    /// Texts go through a chat template.
+    pub(crate) chat: Option<ChatSpec>,
     /// Texts that are one token each, whatever the tokenizer makes of them.
     pub(crate) markers: Vec<String>,
     /// Words whose ids are asked for: [`TextTokenizer::skipped`].

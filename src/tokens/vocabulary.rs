@@ -10,6 +10,7 @@ pub(super) struct Vocabulary<'a> {
     text: &'a str,
     /// One more than the largest id.
     end: u64,
+    count: u64,
     /// Made when a token is first looked up: the added tokens mostly say it all.
     ids: OnceCell<HashMap<String, u64>>,
 }
@@ -17,9 +18,12 @@ pub(super) struct Vocabulary<'a> {
 impl<'a> Vocabulary<'a> {
     /// `text` is JSON; `null` is an absent vocabulary.
     pub(super) fn new(text: &'a str) -> serde_json::Result<Vocabulary<'a>> {
-        let mut end = 0;
-        each_token(text, |_, id| end = end.max(id.map_or(0, |id| id.saturating_add(1))))?;
-        Ok(Vocabulary { text, end, ids: OnceCell::new() })
+        let (mut end, mut count) = (0, 0);
+        each_token(text, |_, id| {
+            end = end.max(id.map_or(0, |id| id.saturating_add(1)));
+            count += 1;
+        })?;
+        Ok(Vocabulary { text, end, count, ids: OnceCell::new() })
     }
 
     pub(super) fn is_some(&self) -> bool {
@@ -33,6 +37,11 @@ impl<'a> Vocabulary<'a> {
     /// The largest id.
     pub(super) fn max_id(&self) -> Option<u64> {
         self.end.checked_sub(1)
+    }
+
+    /// Number of tokens.
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
     pub(super) fn id_of(&self, token: &str) -> Option<u64> {

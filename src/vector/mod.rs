@@ -23,6 +23,8 @@ pub(crate) struct Finish {
     pub(crate) layer_norm: bool,
     /// To unit length.
     pub(crate) unit_length: bool,
+    /// The first values that are kept after all that (`truncate_dim` of a model's files), where they are fewer.
+    pub(crate) cut_last: Option<usize>,
 }
 
 impl Finish {
@@ -34,6 +36,12 @@ impl Finish {
         if self.unit_length {
             normalize(vector);
         }
+        vector.truncate(self.cut_last.unwrap_or(usize::MAX));
+    }
+
+    /// Values of the result.
+    pub(crate) fn size(self) -> usize {
+        self.dimensions.min(self.cut_last.unwrap_or(usize::MAX))
     }
 }
 
@@ -53,7 +61,7 @@ mod tests {
     #[test]
     fn a_vector_is_cut_and_brought_to_unit_length() {
         let finish = |dimensions, layer_norm, unit_length, mut vector: Vec<f32>| {
-            Finish { dimensions, layer_norm, unit_length }.apply(&mut vector);
+            Finish { dimensions, layer_norm, unit_length, cut_last: None }.apply(&mut vector);
             vector
         };
         assert_eq!(finish(2, false, true, vec![0.6, 0.0, 0.8]), [1.0, 0.0]);

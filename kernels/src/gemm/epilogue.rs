@@ -20,7 +20,7 @@ use std::ops::Range;
 pub struct Epilogue<'a> {
     /// `[outputs]`, or empty.
     pub bias: &'a [f32],
-    /// Applied to the gate if there is one, else to the product.
+    /// Applied to the gate if there is one, else to the product. A rare one goes without gate, factor and residual.
     pub activation: Activation,
     /// A second weight matrix of the same size, and its bias (`[outputs]`, or empty).
     pub gate: Option<(&'a PackedWeights, &'a [f32])>,
@@ -225,7 +225,7 @@ impl<'a> PanelEnd<'a> {
     /// `columns` are the panel's, of all outputs; `out` has just those.
     ///
     /// # Panics
-    /// If the sizes do not agree.
+    /// If the sizes do not agree, or a rare activation does not go alone.
     #[inline(always)]
     pub(super) fn new(epilogue: &Epilogue<'a>, columns: Range<usize>, out: MatrixMut<'a>) -> Self {
         let of_panel = |view: Matrix<'a>| {
@@ -233,6 +233,8 @@ impl<'a> PanelEnd<'a> {
             view.column_range(columns.start, columns.len())
         };
         let (factor, residual) = (epilogue.factor.map(of_panel), epilogue.residual.map(of_panel));
+        let alone = epilogue.gate.is_none() && factor.is_none() && residual.is_none();
+        assert!(alone || !matches!(epilogue.activation, Activation::Rare(_)), "a rare activation goes alone");
         PanelEnd { activation: epilogue.activation, factor, residual, out }
     }
 
@@ -313,6 +315,10 @@ impl<'a> PanelEnd<'a> {
             Activation::Silu => self.write::<K, Silu>(tile, to),
             Activation::Relu => self.write::<K, Relu>(tile, to),
             Activation::Tanh => self.write::<K, Tanh>(tile, to),
+            Activation::Rare(rare) => {
+                self.write::<K, Identity>(tile, to.clone());
+                to.for_each(|row| self.out.row_mut(row).iter_mut().for_each(|y| *y = rare.of(*y)));
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::weights::storage_of;
 use crate::batch::RaggedBatch;
-use crate::model::Tensor;
+use crate::model::{PositionSpec, Tensor};
 use taskvec_kernels::{Isa, prefetch, widen_halves};
 
 /// Words' rows lie far apart, and the first values of each come from memory: so many tokens ahead they are asked for.
@@ -13,7 +13,7 @@ pub(super) fn embed(
     isa: Isa,
     batch: &RaggedBatch,
     (word, scale): (&Tensor, f32),
-    position: Option<&(Tensor, usize)>,
+    position: Option<&PositionSpec>,
     token_type: &[f32], // [types, hidden], or empty
     out: &mut [f32],
     row: &mut Vec<f32>, // room for one
@@ -22,8 +22,10 @@ pub(super) fn embed(
     row.resize(hidden, 0.0);
     let add = |out: &mut [f32], values: &[f32]| out.iter_mut().zip(values).for_each(|(o, v)| *o += v);
     let last_type = (token_type.len() / hidden).saturating_sub(1);
-    let tokens = batch.ids.iter().zip(batch.places()).enumerate();
-    for (out, (t, (id, (place, kind)))) in out.chunks_exact_mut(hidden).zip(tokens) {
+    let (first, uncounted) = position.map_or((0, None), |position| (position.first, position.uncounted));
+    let places = batch.position_rows(first, uncounted).zip(batch.places());
+    let tokens = batch.ids.iter().zip(places).enumerate();
+    for (out, (t, (id, (position_row, (_, kind))))) in out.chunks_exact_mut(hidden).zip(tokens) {
         if let Some(&next) = batch.ids.get(t + AHEAD) {
             prefetch(isa, word.stored_row(next as usize));
         }
@@ -31,8 +33,8 @@ pub(super) fn embed(
         if scale != 1.0 {
             out.iter_mut().for_each(|o| *o *= scale);
         }
-        if let Some((table, first)) = position {
-            read_row(isa, table, first + place, row);
+        if let Some(PositionSpec { table, .. }) = position {
+            read_row(isa, table, position_row, row);
             add(out, row);
         }
         if !token_type.is_empty() {

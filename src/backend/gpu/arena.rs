@@ -137,10 +137,12 @@ impl Arena {
     pub(super) fn write_batch(&self, lowered: &Lowered<'_>, batch: &RaggedBatch) -> usize {
         let mut spans = Vec::with_capacity(batch.tokens());
         let mut tiles = Vec::new();
-        let mut places = batch.places();
+        let (first, uncounted) = lowered.plan.position_rows();
+        let mut places = batch.places().zip(batch.position_rows(first, uncounted));
         for (range, keys) in batch.ranges().zip(&batch.keys) {
             let [start, end, keys] = [range.start, range.end, range.start + keys].map(|place| place as u32);
-            spans.extend(places.by_ref().take(range.len()).map(|(_, kind)| [start, keys, kind as u32, 0]));
+            let tokens = places.by_ref().take(range.len());
+            spans.extend(tokens.map(|((_, kind), row)| [start, keys, kind as u32, row as u32]));
             tiles.extend(range.step_by(lowered.queries).map(|first| [first as u32, end, start, keys]));
         }
         let pool =

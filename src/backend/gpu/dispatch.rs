@@ -1,7 +1,7 @@
 //! Dispatches as data: which shader, with which buffers, over which grid.
 
 use super::shader::{Formats, Shader, Values};
-use crate::model::Activation;
+use crate::model::{Activation, RareActivation};
 use crate::plan::{BufferId, Rows};
 use crate::vector::{PoolingMode, Splade};
 use std::sync::Arc;
@@ -32,7 +32,8 @@ pub(super) enum Binding {
     Plan(BufferId),
     /// Token ids: `[tokens]`
     Ids,
-    /// Of each token: the start of its text, the end of the keys that are seen, its type: `[tokens]`
+    /// Of each token: the start of its text, the end of the keys that are seen, its type, the row of its position:
+    /// `[tokens]`
     Spans,
     /// Of each tile of queries: the first, the end of its text, its start, the end of the keys that are
     /// seen: `[tiles]`
@@ -70,6 +71,10 @@ pub(super) fn activation_code(activation: Activation) -> u32 {
         Activation::Silu => 3,
         Activation::Relu => 4,
         Activation::Tanh => 5,
+        // 6 and on, in the order of the list.
+        Activation::Rare(rare) => {
+            6 + RareActivation::ALL.iter().position(|known| *known == rare).unwrap_or_default() as u32
+        }
     }
 }
 

@@ -192,7 +192,7 @@ impl<'a> Lowering<'a> {
         let Step::Embed { word, scale, position, token_type, output } = &self.plan.steps[place] else {
             unreachable!("called for embedding steps");
         };
-        let table = self.optional(position.as_ref().map(|(table, _)| table))?;
+        let table = self.optional(position.as_ref().map(|position| &position.table))?;
         let types = self.optional(token_type.as_ref())?;
         // bf16 is coarse for what all else is computed from: only a table that is stored so stays so.
         let formats = match self.formats.weights {
@@ -221,7 +221,6 @@ impl<'a> Lowering<'a> {
                 word.columns() as u32,
                 first as u32,
                 rows as u32,
-                position.as_ref().map_or(0, |(_, first)| *first as u32),
                 u32::from(position.is_some()),
                 token_type.as_ref().map_or(0, |table| table.rows() as u32),
                 scale.to_bits(),

@@ -4,8 +4,8 @@
 //! Names and formulas: `transformers` `modeling_albert.py`.
 
 use super::bert;
-use super::common::post_norm::{Names, layer};
-use super::common::{Bias, layer_norm, linear};
+use super::common::post_norm::{Names, Shape, layer};
+use super::common::{Bias, activation, layer_norm, linear};
 use super::family::Family;
 use crate::error::ModelResult as Result;
 use crate::model::spec::*;
@@ -26,7 +26,7 @@ const NAMES: Names = Names {
 };
 
 fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
-    let shape = bert::shape(config)?;
+    let shape = Shape { activation: activation(config, "hidden_act", "gelu_new")?, ..bert::shape(config)? };
     let (hidden, width) = (shape.hidden, config.size("embedding_size")?);
     let because = "vocab_size, max_position_embeddings, type_vocab_size and embedding_size in config.json";
     let table = |name: &str, rows: usize| {
@@ -43,7 +43,11 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let embedding = EmbeddingSpec {
         word: table("word_embeddings", config.size("vocab_size")?)?,
         scale: 1.0,
-        position: Some((table("position_embeddings", config.size("max_position_embeddings")?)?, 0)),
+        position: Some(PositionSpec {
+            table: table("position_embeddings", config.size("max_position_embeddings")?)?,
+            first: 0,
+            uncounted: None,
+        }),
         token_type: Some(table("token_type_embeddings", config.size_or("type_vocab_size", 2)?)?),
         norm: Some(layer_norm(weights, "embeddings.LayerNorm", width, shape.eps, Bias::Yes)?),
         projection: Some(projection?),

@@ -16,16 +16,40 @@ pub(super) const FAMILY: Family = Family { model_types: &["bert"], spec: bert_or
 fn bert_or_jina(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     match config.text("position_embedding_type")? {
         Some("alibi") => jina_bert::encoder(config, weights),
-        _ => encoder("bert", config, weights, 0),
+        _ => encoder("bert", config, weights, Positions::FromZero),
     }
 }
 
-/// A BERT-shaped encoder whose first token has the position `first_position`.
+/// How tokens are numbered.
+#[derive(Clone, Copy)]
+pub(super) enum Positions {
+    FromZero,
+    /// Behind the padding id, whose occurrences are not counted.
+    Behind(u32),
+}
+
+impl Positions {
+    fn first(self) -> usize {
+        match self {
+            Positions::FromZero => 0,
+            Positions::Behind(padding) => padding as usize + 1,
+        }
+    }
+
+    fn uncounted(self) -> Option<u32> {
+        match self {
+            Positions::FromZero => None,
+            Positions::Behind(padding) => Some(padding),
+        }
+    }
+}
+
+/// A BERT-shaped encoder.
 pub(super) fn encoder(
     family: &'static str,
     config: &Json,
     weights: &Weights,
-    first_position: usize,
+    numbered: Positions,
 ) -> Result<EncoderSpec> {
     check_supported(config)?;
     let shape = shape(config)?;
@@ -40,7 +64,11 @@ pub(super) fn encoder(
     let embedding = EmbeddingSpec {
         word: table("word_embeddings", vocabulary, "vocab_size")?,
         scale: 1.0,
-        position: Some((table("position_embeddings", positions, "max_position_embeddings")?, first_position)),
+        position: Some(PositionSpec {
+            table: table("position_embeddings", positions, "max_position_embeddings")?,
+            first: numbered.first(),
+            uncounted: numbered.uncounted(),
+        }),
         token_type: Some(table("token_type_embeddings", types, "type_vocab_size")?),
         norm: Some(layer_norm(weights, "embeddings.LayerNorm", hidden, shape.eps, Bias::Yes)?),
         projection: None,
@@ -48,7 +76,7 @@ pub(super) fn encoder(
     let layers = (0..config.size("num_hidden_layers")?)
         .map(|n| layer(config, weights, &format!("encoder.layer.{n}"), &shape, &NAMES, None))
         .collect::<Result<_>>()?;
-    let max_tokens = Some(max_tokens(config, first_position)?);
+    let max_tokens = Some(max_tokens(config, numbered.first())?);
     Ok(EncoderSpec::new(family, hidden, max_tokens, embedding, layers))
 }
 
@@ -62,12 +90,10 @@ pub(super) fn max_tokens(config: &Json, first_position: usize) -> Result<usize> 
 
 /// Switches of the configuration that change the arithmetic and that no embedding model uses.
 fn check_supported(config: &Json) -> Result<()> {
+    // transformers 5 has no other kind any more, and leaves the key unread; the weights were trained with theirs.
     let position = config.text("position_embedding_type")?.unwrap_or("absolute");
     if position != "absolute" {
         return Err(config.unsupported("position_embedding_type", position, "absolute, alibi"));
-    }
-    if config.flag_or("is_decoder", false)? {
-        return Err(config.unsupported("is_decoder", "true", "false"));
     }
     Ok(())
 }

@@ -43,7 +43,11 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let embedding = EmbeddingSpec {
         word: table("word_embeddings", config.size("vocab_size")?)?,
         scale: 1.0,
-        position: Some((table("position_embeddings", config.size("max_position_embeddings")?)?, 0)),
+        position: Some(PositionSpec {
+            table: table("position_embeddings", config.size("max_position_embeddings")?)?,
+            first: 0,
+            uncounted: None,
+        }),
         token_type: None,
         norm: Some(layer_norm(weights, "embeddings.LayerNorm", hidden, EPS, Bias::Yes)?),
         projection: None,

@@ -18,10 +18,9 @@ use crate::source::Json;
 pub(super) const FAMILY: Family = Family { model_types: &["gemma3_text"], spec: encoder };
 
 fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
-    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
-        if let Some(value) = config.get(key) {
-            return Err(config.unsupported(key, value.to_string(), "null"));
-        }
+    // `final_logit_softcapping` is for the language-model head.
+    if let Some(value) = config.get("attn_logit_softcapping") {
+        return Err(config.unsupported("attn_logit_softcapping", value.to_string(), "null"));
     }
     let hidden = config.size("hidden_size")?;
     let embedding = scaled_embedding(config, weights, hidden)?;
@@ -75,17 +74,21 @@ fn sees_all(config: &Json, n: usize) -> Result<bool> {
     }
 }
 
-/// The keys that layer `n` sees. Looking both ways, the window is shared by the two sides.
+/// The keys that layer `n` sees. With `use_bidirectional_attention` the window is shared by the two sides; with
+/// `is_causal: false` each side has it.
 fn window(config: &Json, all: bool) -> Result<AttentionWindow> {
-    let both_ways = config.flag_or("use_bidirectional_attention", false)?;
+    let halved = config.flag_or("use_bidirectional_attention", false)?;
+    let causal = config.flag_or("is_causal", true)?;
     if all {
-        return Ok(if both_ways { AttentionWindow::ALL } else { AttentionWindow::CAUSAL });
+        return Ok(if halved || !causal { AttentionWindow::ALL } else { AttentionWindow::CAUSAL });
     }
     let window = config.size("sliding_window")?;
-    Ok(if both_ways {
-        AttentionWindow { before: Some(window / 2), after: Some(window / 2) }
-    } else {
-        AttentionWindow { before: Some(window - 1), after: Some(0) }
+    // The library halves the window once, and then counts with what it has in either direction.
+    let window = if halved { window / 2 + 1 } else { window };
+    Ok(match (halved, causal) {
+        (_, false) => AttentionWindow { before: Some(window), after: Some(window) },
+        (true, true) => AttentionWindow { before: Some(window - 1), after: Some(window - 1) },
+        (false, true) => AttentionWindow { before: Some(window - 1), after: Some(0) },
     })
 }
 
@@ -108,7 +111,7 @@ fn layer(config: &Json, weights: &Weights, n: usize, hidden: usize) -> Result<La
         heads,
         kv_heads,
         head_dim,
-        scale: 1.0 / (config.number_or("query_pre_attn_scalar", head_dim as f64)?.max(1e-9) as f32).sqrt(),
+        scale: 1.0 / (config.number_or("query_pre_attn_scalar", 256.0)?.max(1e-9) as f32).sqrt(),
         query_key_value: LinearSpec::stack([
             project("q", heads * head_dim, hidden)?,
             project("k", kv_heads * head_dim, hidden)?,

@@ -18,16 +18,17 @@ use serde_json::Value;
 pub(super) const FAMILY: Family = Family { model_types: &["gte", "new"], spec: encoder };
 
 fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
+    // Alibaba's own code has other kinds; transformers' class has these only, and no such keys.
     for (key, usual) in [("position_embedding_type", "rope"), ("layer_norm_type", "layer_norm")] {
         let found = config.text(key)?.unwrap_or(usual);
-        if found != usual {
+        if found != usual && config.text("model_type")? == Some("new") {
             return Err(config.unsupported(key, found, usual));
         }
     }
     if config.flag_or("logn_attention_scale", false)? {
         return Err(config.unsupported("logn_attention_scale", "true", "false"));
     }
-    let shape = Shape::read(config, 1e-12, 10_000.0)?;
+    let shape = Shape::read(config, 1e-12, 160_000.0)?;
     let hidden = shape.hidden;
     // gte-base-en-v1.5 has no types: 0.
     let types = match config.get("type_vocab_size").and_then(Value::as_u64) {

@@ -25,11 +25,12 @@ mod roberta;
 mod t5;
 mod xlm_roberta;
 
-use super::spec::EncoderSpec;
+use super::spec::{Activation, EncoderSpec, LayerSpec, MlpSpec};
 use super::weights::Weights;
 use crate::error::ModelResult as Result;
 use crate::source::Json;
 use family::Family;
+use serde_json::Value;
 
 /// All families.
 const FAMILIES: &[&Family] = &[
@@ -58,11 +59,70 @@ pub(crate) fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let model_type = config.text("model_type")?;
     let model_type =
         model_type.ok_or_else(|| config.error("`model_type` is missing; it names the model family"))?;
+    let config = &with_own_names(config, model_type);
     match FAMILIES.iter().find(|family| family.model_types.contains(&model_type)) {
-        Some(family) => (family.spec)(config, weights),
+        Some(family) => {
+            checked(config, causal_where_asked(config, model_type, (family.spec)(config, weights)?)?)
+        }
         None => {
             let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.model_types).copied().collect();
             Err(config.unsupported("model_type", model_type, known.join(", ")))
         }
+    }
+}
+
+/// The configuration with its family's own names of what others call otherwise: transformers' `attribute_map`.
+fn with_own_names(config: &Json, model_type: &str) -> Json {
+    let names: &[(&str, &str)] = match model_type {
+        "distilbert" => {
+            &[("hidden_size", "dim"), ("num_attention_heads", "n_heads"), ("num_hidden_layers", "n_layers")]
+        }
+        "t5" => &[
+            ("hidden_size", "d_model"),
+            ("num_attention_heads", "num_heads"),
+            ("num_hidden_layers", "num_layers"),
+            ("head_dim", "d_kv"),
+        ],
+        _ => &[],
+    };
+    let given = names.iter().filter_map(|(other, own)| Some(((*own).to_owned(), config.get(other)?.clone())));
+    config.with(&Json::new(config.path.clone(), Value::Object(given.collect())))
+}
+
+/// `is_causal: true` makes an encoder see no later keys, as `is_decoder` does one of BERT's kind. transformers heeds
+/// the former in the families whose attention is its own, for a text by itself.
+fn causal_where_asked(config: &Json, model_type: &str, mut spec: EncoderSpec) -> Result<EncoderSpec> {
+    let causal = match model_type {
+        "bert" | "roberta" | "xlm-roberta" => {
+            config.flag_or("is_causal", false)? || config.flag_or("is_decoder", false)?
+        }
+        "albert" | "distilbert" | "eurobert" | "gte" | "jina_embeddings_v3" | "nomic_bert" | "t5" => {
+            config.flag_or("is_causal", false)?
+        }
+        "modernbert" if config.flag_or("is_causal", false)? => {
+            // The reference is causal for short texts, and in layers without a window.
+            return Err(config.unsupported("is_causal", "true", "false"));
+        }
+        _ => false,
+    };
+    if causal {
+        spec.layers.iter_mut().for_each(|layer| layer.attention.window.after = Some(0));
+    }
+    Ok(spec)
+}
+
+/// Activations that go with a gate are part of a product's kernel; the rare ones are not.
+fn checked(config: &Json, spec: EncoderSpec) -> Result<EncoderSpec> {
+    let gated = |layer: &LayerSpec| match (&layer.mlp, &layer.per_layer_input) {
+        (MlpSpec::Dense(mlp), None) if mlp.gate.is_none() => None,
+        (MlpSpec::Dense(mlp), _) => Some(mlp.activation),
+        (MlpSpec::Experts(experts), _) => Some(experts.activation),
+    };
+    match spec.layers.iter().find_map(gated) {
+        Some(Activation::Rare(rare)) => {
+            let supported = "gelu, gelu_new, silu, relu, tanh, linear";
+            Err(config.unsupported("activation with a gate", format!("{rare:?}"), supported))
+        }
+        _ => Ok(spec),
     }
 }

@@ -85,7 +85,10 @@ fn layer(
         (AttentionWindow::ALL, rotary)
     } else {
         // As many keys on each side as half of the window.
-        let side = Some(config.size_or("local_attention", 128)? / 2);
+        let side = match config.optional_size("sliding_window")? {
+            Some(half) => Some(half),
+            None => Some(config.size_or("local_attention", 128)? / 2),
+        };
         let rotary =
             rotary_by_layer_type(config, "sliding_attention", "local_rope_theta", 10_000.0, head_dim)?;
         (AttentionWindow { before: side, after: side }, rotary)

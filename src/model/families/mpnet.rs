@@ -6,13 +6,15 @@ use super::bert;
 use super::common::post_norm::{Names, layer};
 use super::common::{Bias, layer_norm};
 use super::family::Family;
-use super::roberta::first_position;
 use crate::error::ModelResult as Result;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
 use crate::source::Json;
 
 pub(super) const FAMILY: Family = Family { model_types: &["mpnet"], spec: encoder };
+
+/// Positions start behind it, whatever `pad_token_id` is (a constant in the reference).
+const PADDING_ID: usize = 1;
 
 /// The distance from which all fall into the last bucket (a constant in the reference).
 const MAX_DISTANCE: usize = 128;
@@ -33,7 +35,6 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let hidden = shape.hidden;
     let vocabulary = config.size("vocab_size")?;
     let positions = config.size("max_position_embeddings")?;
-    let first = first_position(config)?;
     let because = "vocab_size, max_position_embeddings and hidden_size in config.json";
     let table = |name: &str, rows: usize| {
         weights.tensor(&format!("embeddings.{name}.weight"), &[rows, hidden], because)
@@ -41,7 +42,11 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let embedding = EmbeddingSpec {
         word: table("word_embeddings", vocabulary)?,
         scale: 1.0,
-        position: Some((table("position_embeddings", positions)?, first)),
+        position: Some(PositionSpec {
+            table: table("position_embeddings", positions)?,
+            first: PADDING_ID + 1,
+            uncounted: Some(PADDING_ID as u32),
+        }),
         token_type: None,
         norm: Some(layer_norm(weights, "embeddings.LayerNorm", hidden, shape.eps, Bias::Yes)?),
         projection: None,
@@ -50,7 +55,7 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     let layers = (0..config.size("num_hidden_layers")?)
         .map(|n| layer(config, weights, &format!("encoder.layer.{n}"), &shape, &NAMES, Some(bias.clone())))
         .collect::<Result<_>>()?;
-    let max_tokens = Some(bert::max_tokens(config, first)?);
+    let max_tokens = Some(bert::max_tokens(config, PADDING_ID + 1)?);
     Ok(EncoderSpec::new("mpnet", hidden, max_tokens, embedding, layers))
 }
 

@@ -9,7 +9,7 @@ use super::common::rope::rotary;
 use super::common::rotary_post_norm::{
     Parts, Shape, embedding, has_native_names, layer, linear_as_stored, native_layer,
 };
-use super::common::{Bias, check_rotary_heads, head_dim, layer_norm};
+use super::common::{Bias, activation_named, check_rotary_heads, head_dim, layer_norm};
 use super::family::Family;
 use crate::error::ModelResult as Result;
 use crate::model::spec::*;
@@ -56,16 +56,16 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
 fn activation(config: &Json) -> Result<Activation> {
     let key = if config.get("activation_function").is_some() { "activation_function" } else { "hidden_act" };
     match config.text(key)?.unwrap_or("swiglu") {
-        "swiglu" | "silu" | "swish" => Ok(Activation::Silu),
-        "gelu" => Ok(Activation::GeluErf),
-        name => Err(config.unsupported("activation", name, "swiglu, gelu")),
+        "swiglu" => Ok(Activation::Silu),
+        name => activation_named(config, name),
     }
 }
 
 /// With a `rotary_scaling_factor`, the frequencies of longer texts than the model was trained with
 /// depend on the length.
 fn stretched(config: &Json, head_dim: usize) -> Result<RotarySpec> {
-    let theta = config.number_or("rotary_emb_base", 10_000.0)?;
+    // transformers' default; nomic's own files always have their key.
+    let theta = config.number_or("rotary_emb_base", 1000.0)?;
     let mut rotary = rotary(config, head_dim, theta)?;
     if config.get("rotary_scaling_factor").is_some() {
         let factor = config.number_or("rotary_scaling_factor", 1.0)?;
@@ -75,7 +75,7 @@ fn stretched(config: &Json, head_dim: usize) -> Result<RotarySpec> {
             )));
         }
         let trained = config.size_or("max_trained_positions", 2048)?;
-        rotary.dynamic_ntk = Some(DynamicNtkSpec { theta, factor, trained });
+        rotary.longer = Some(LongerSpec::DynamicNtk { theta, factor, trained });
     }
     Ok(rotary)
 }

@@ -13,6 +13,9 @@ use crate::source::Json;
 pub(super) const FAMILY: Family = Family { model_types: &["t5"], spec: encoder };
 
 fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
+    if config.flag_or("is_decoder", false)? {
+        return Err(config.unsupported("is_decoder", "true", "false"));
+    }
     let hidden = config.size("d_model")?;
     let vocabulary = config.size("vocab_size")?;
     let eps = config.epsilon_or("layer_norm_epsilon", 1e-6)?;
@@ -106,6 +109,15 @@ fn layer(
 fn mlp(config: &Json, weights: &Weights, prefix: &str, hidden: usize) -> Result<DenseMlpSpec> {
     let intermediate = config.size("d_ff")?;
     let kind = config.text("feed_forward_proj")?.unwrap_or("relu");
+    let (gated, name) = match kind.strip_prefix("gated-") {
+        // T5 v1.1's "gelu" is the tanh form.
+        Some("gelu") => (true, "gelu_new"),
+        Some(name) => (true, name),
+        None => (false, kind),
+    };
+    // Newer files spell it out, and that counts.
+    let name = config.text("dense_act_fn")?.unwrap_or(name);
+    let gated = config.flag_or("is_gated_act", gated)?;
     let dense = |name: &str, outputs: usize, inputs: usize| {
         linear(
             weights,
@@ -117,17 +129,14 @@ fn mlp(config: &Json, weights: &Weights, prefix: &str, hidden: usize) -> Result<
         )
     };
     let down = dense("wo", hidden, intermediate)?;
-    match kind.strip_prefix("gated-") {
-        None => {
-            let activation = activation_named(config, kind)?;
-            Ok(DenseMlpSpec { up: dense("wi", intermediate, hidden)?, gate: None, activation, down })
-        }
-        Some(name) => Ok(DenseMlpSpec {
+    let activation = activation_named(config, name)?;
+    Ok(match gated {
+        false => DenseMlpSpec { up: dense("wi", intermediate, hidden)?, gate: None, activation, down },
+        true => DenseMlpSpec {
             up: dense("wi_1", intermediate, hidden)?,
             gate: Some(dense("wi_0", intermediate, hidden)?),
-            // T5 v1.1's "gelu" is the tanh form.
-            activation: activation_named(config, if name == "gelu" { "gelu_new" } else { name })?,
+            activation,
             down,
-        }),
-    }
+        },
+    })
 }

@@ -40,8 +40,8 @@ pub(crate) struct TaskArguments {
     normalize: Option<bool>,
     /// What to do with a text that has too many tokens
     ///
-    /// truncate: cut its end off, with a warning; truncate-start: cut its start off; error: fail; windows: take the
-    /// mean of windows
+    /// truncate: cut it where the model's files say, its end for almost all, with a warning; truncate-end and
+    /// truncate-start: cut that end off; error: fail; windows: take the mean of windows
     #[arg(long, value_parser = parse::<Truncation>, value_name = "POLICY", default_value = "truncate")]
     too_long: Truncation,
     /// Tokens that each window shares with the one before it, for --too-long windows

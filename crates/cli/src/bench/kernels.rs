@@ -402,6 +402,7 @@ fn exact_activation(activation: Activation, x: f64) -> f64 {
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Relu => x.max(0.0),
         Activation::Tanh => x.tanh(),
+        Activation::Rare(rare) => rare.of(x as f32).into(),
     }
 }
 

@@ -154,6 +154,15 @@ pub(in super::super) fn layer_type(config: &Json, n: usize) -> Result<Option<&st
     kind.map(Some).ok_or_else(|| config.error(format!("`layer_types` has no name for layer {n}")))
 }
 
+/// Mistral's window: `null` is none, and without the key it has transformers' default.
+fn mistral_window(config: &Json) -> Result<Option<usize>> {
+    const DEFAULT: usize = 4096;
+    match config.value.get("sliding_window") {
+        None => Ok(Some(DEFAULT)),
+        Some(_) => config.optional_size("sliding_window"),
+    }
+}
+
 /// Which keys the queries of layer `n` see.
 fn window(config: &Json, n: usize, causal: bool, windows: Windows) -> Result<AttentionWindow> {
     let by_flags = || -> Result<bool> {
@@ -161,7 +170,10 @@ fn window(config: &Json, n: usize, causal: bool, windows: Windows) -> Result<Att
     };
     let windowed = match windows {
         Windows::None => false,
-        Windows::All => config.get("sliding_window").is_some(),
+        Windows::All => match layer_type(config, n)? {
+            Some("full_attention") => false,
+            _ => mistral_window(config)?.is_some(),
+        },
         Windows::ByLayer => match layer_type(config, n)? {
             Some("full_attention") => false,
             Some("sliding_attention") => true,
@@ -171,15 +183,20 @@ fn window(config: &Json, n: usize, causal: bool, windows: Windows) -> Result<Att
             None => by_flags()?,
         },
     };
+    let size = || match windows {
+        Windows::All => Ok(mistral_window(config)?.unwrap_or(1)),
+        _ => config.size("sliding_window"),
+    };
     match (windowed, causal) {
         (false, true) => Ok(AttentionWindow::CAUSAL),
         (false, false) => Ok(AttentionWindow::ALL),
         // The window counts the query's own position.
-        (true, true) => Ok(AttentionWindow {
-            before: Some(config.size("sliding_window")? - 1),
-            ..AttentionWindow::CAUSAL
-        }),
-        (true, false) => Err(config.unsupported("sliding window", "in both directions", "in causal models")),
+        (true, true) => Ok(AttentionWindow { before: Some(size()? - 1), ..AttentionWindow::CAUSAL }),
+        // In both directions each side has the window: transformers' `create_bidirectional_sliding_window_mask`.
+        (true, false) => {
+            let side = Some(size()?);
+            Ok(AttentionWindow { before: side, after: side })
+        }
     }
 }
 

@@ -7,7 +7,7 @@ pub(super) mod rope;
 pub(super) mod rotary_post_norm;
 
 use crate::error::ModelResult as Result;
-use crate::model::spec::{Activation, LinearSpec, NormKind, NormSpec};
+use crate::model::spec::{Activation, LinearSpec, NormKind, NormSpec, RareActivation};
 use crate::model::weights::Weights;
 use crate::source::Json;
 
@@ -20,12 +20,24 @@ pub(in crate::model) fn activation(config: &Json, key: &str, default: &str) -> R
 pub(in crate::model) fn activation_named(config: &Json, name: &str) -> Result<Activation> {
     Ok(match name {
         "gelu" | "gelu_python" => Activation::GeluErf,
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_python_tanh" => Activation::GeluTanh,
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_python_tanh" | "gelu_accurate" => {
+            Activation::GeluTanh
+        }
         "silu" | "swish" => Activation::Silu,
         "relu" => Activation::Relu,
         "tanh" => Activation::Tanh,
+        "linear" => Activation::Identity,
+        "gelu_10" => Activation::Rare(RareActivation::ClippedGelu),
+        "laplace" => Activation::Rare(RareActivation::Laplace),
+        "leaky_relu" => Activation::Rare(RareActivation::LeakyRelu),
+        "mish" => Activation::Rare(RareActivation::Mish),
+        "quick_gelu" => Activation::Rare(RareActivation::QuickGelu),
+        "relu2" => Activation::Rare(RareActivation::ReluSquared),
+        "relu6" => Activation::Rare(RareActivation::Relu6),
+        "sigmoid" => Activation::Rare(RareActivation::Sigmoid),
         _ => {
-            let known = "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, silu, relu, tanh";
+            let known = "gelu, gelu_10, gelu_accurate, gelu_fast, gelu_new, gelu_pytorch_tanh, gelu_python, laplace, \
+                         leaky_relu, linear, mish, quick_gelu, relu, relu2, relu6, sigmoid, silu, swish, tanh";
             return Err(config.unsupported("activation", name, known));
         }
     })
