@@ -8,6 +8,7 @@ mod fixtures;
 mod hostile;
 mod invariance;
 mod layers;
+mod mutations;
 mod openings;
 mod options;
 mod other_results;
