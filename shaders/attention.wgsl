@@ -141,7 +141,7 @@ fn main(
         let t = tile.x + 4u * four + q;
         if t < queries_end {
             for (var chunk = 0u; chunk < CHUNKS; chunk++) {
-                let result = sums[q * CHUNKS + chunk] / total[q];
+                let result = select(sums[q * CHUNKS + chunk] / total[q], vec4<f32>(), sees_none(t, tile.w));
                 let d = chunk * CHUNK + 4u * lane;
                 for (var i = 0u; i < 4u; i++) {
                     if d + i < HEAD_DIM {

@@ -155,7 +155,7 @@ fn main(
             let q = wave * 16u + at / 16u;
             if tile.x + q < queries_end {
                 let column = (tile.x + q) * params.heads * HEAD_DIM + head * HEAD_DIM + 16u * d + at % 16u;
-                out[column] = value(scores[s_at + at] / halves[2u * q].y);
+                out[column] = value(select(scores[s_at + at] / halves[2u * q].y, 0.0, sees_none(tile.x + q, tile.w)));
             }
         }
         workgroupBarrier();

@@ -26,6 +26,11 @@ fn seen_by_tile(tile: vec4<u32>, queries_end: u32) -> vec2<u32> {
     return vec2<u32>(min(end, max(tile.z, tile.x - min(tile.x, params.before))), end);
 }
 
+// Whether query t sees no key, because it stands too far behind the last one. Its result is 0.
+fn sees_none(t: u32, keys_end: u32) -> bool {
+    return t - min(t, params.before) >= keys_end;
+}
+
 // The score of a key that query t sees, else LOWEST.
 fn finished(product: f32, t: u32, key: u32, head: u32, first: u32, end: u32, keys_end: u32) -> f32 {
     let before = t - min(t, params.before);

@@ -39,6 +39,10 @@ pub enum RareActivation {
     TanhShrink,
 }
 
+/// Not 1/√2: transformers has six digits of it.
+#[allow(clippy::approx_constant)]
+const LAPLACE_MEAN: f64 = 0.707107;
+
 impl RareActivation {
     /// All of them.
     pub const ALL: [RareActivation; 17] = {
@@ -84,7 +88,7 @@ impl RareActivation {
             HardSigmoid => relu6(x + 3.0) / 6.0,
             HardSwish => x * relu6(x + 3.0) / 6.0,
             HardTanh => x.clamp(-1.0, 1.0),
-            Laplace => 0.5 * libm::erfc(-(x - 0.707107) / (0.282095 * std::f64::consts::SQRT_2)),
+            Laplace => 0.5 * libm::erfc(-(x - LAPLACE_MEAN) / (0.282095 * std::f64::consts::SQRT_2)),
             LeakyRelu => {
                 if x < 0.0 {
                     0.01 * x

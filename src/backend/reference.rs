@@ -372,6 +372,10 @@ fn activate(activation: Activation, x: f64) -> f64 {
     }
 }
 
+/// Not 1/√2: transformers has six digits of it.
+#[allow(clippy::approx_constant)]
+const LAPLACE_MEAN: f64 = 0.707107;
+
 /// PyTorch's formulas, as its documentation has them.
 fn rarely_activate(activation: RareActivation, x: f64) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
@@ -398,7 +402,7 @@ fn rarely_activate(activation: RareActivation, x: f64) -> f64 {
         RareActivation::HardSwish => x * clamp(x / 6.0 + 0.5, 0.0, 1.0),
         RareActivation::HardTanh => clamp(x, -1.0, 1.0),
         RareActivation::Laplace => {
-            0.5 * (1.0 + libm::erf((x - 0.707107) / (0.282095 * std::f64::consts::SQRT_2)))
+            0.5 * (1.0 + libm::erf((x - LAPLACE_MEAN) / (0.282095 * std::f64::consts::SQRT_2)))
         }
         RareActivation::LeakyRelu => {
             if x < 0.0 {
@@ -475,7 +479,9 @@ fn attention(step: &Step, batch: &RaggedBatch, input: &[f32], in_width: usize, o
                 let first =
                     window.before.map_or(range.start, |before| q.saturating_sub(before).max(range.start));
                 let end = window.after.map_or(last, |after| (q + after + 1).min(last));
-                let first = first.min(end);
+                if first >= end {
+                    continue; // sees no key: 0
+                }
                 let query = part(q, head * head_dim);
                 let score = |k: usize| {
                     let dot: f64 = query

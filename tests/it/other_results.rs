@@ -139,6 +139,24 @@ fn token_vectors_of_queries_and_documents_are_the_references() {
     }
 }
 
+/// A query's expansion that nobody attends to reaches beyond the window of half the layers: tokens there see no key, and
+/// their attention is 0.
+#[test]
+fn an_expansion_beyond_the_window_is_the_references() {
+    let path = taskvec_testing::root().join("tests/mutations/expansion.json");
+    let expected: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let folder = ModelFolder::copy_of(&fixture("modernbert"));
+    for (name, content) in expected["files"].as_object().unwrap() {
+        std::fs::create_dir_all(folder.file(name).parent().unwrap()).unwrap();
+        folder.write(name, content.to_string());
+    }
+    for (device, builder) in devices() {
+        let embedder = builder.open(folder.path()).unwrap_or_else(|e| panic!("{device}: {e}"));
+        let queries = embedder.embed_tokens(&texts(&expected["texts"]), Task::RetrievalQuery).unwrap();
+        check_tokens(&device, &values(&queries), &expected["tokens"]);
+    }
+}
+
 /// Stanford's layout says the same as sentence-transformers': markers, lengths, the projection beside the
 /// weights, and punctuation that documents leave out.
 #[test]

@@ -44,7 +44,7 @@ dispatch! {
     /// Attention of all queries of one text and head over its packed keys and values.
     ///
     /// `queries` and `out` are `[tokens, head_dim]`, with as many tokens as there are keys, or more:
-    /// tokens behind the keys see them and are not seen. What sees no key is NaN. `isa` must be the one
+    /// tokens behind the keys see them and are not seen. What sees no key is 0. `isa` must be the one
     /// that `panels` was packed for.
     ///
     /// # Panics
@@ -86,7 +86,7 @@ fn attention_body<K: Kernel>(
         let seen = attention.visible(first, layout.count).start..attention.visible(last, layout.count).end;
         let mut out = out.rows_mut(first..first + rows.rows());
         if seen.is_empty() {
-            (0..rows.rows()).for_each(|r| out.row_mut(r).fill(f32::NAN));
+            (0..rows.rows()).for_each(|r| out.row_mut(r).fill(0.0));
             continue;
         }
         let encoded = encode_queries::<K>(&layout, rows, &mut scratch.queries);
@@ -104,6 +104,9 @@ fn attention_body<K: Kernel>(
             unsafe { sums.add::<K>(turn, &layout, panels, (weights, lanes), &states) };
         }
         sums.write::<K>(&states, &mut out);
+        for r in (0..rows.rows()).filter(|r| attention.visible(first + r, layout.count).is_empty()) {
+            out.row_mut(r).fill(0.0);
+        }
     }
 }
 
