@@ -14,6 +14,7 @@ use crate::precision::Precision;
 use crate::prompt::UserRegistry;
 use crate::source::ModelFiles;
 use crate::tokens::TextTokenizer;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the model gives for one text, for each output that was asked for: rows for what is pooled, or
@@ -158,8 +159,11 @@ impl Engine {
         cancel: &CancelToken,
     ) -> Result<Vec<TextResults>> {
         let backend = self.backend(adapter).await?;
+        // Equal texts are computed once: whatever shares a batch, a text's result has the same bits.
+        let firsts = first_equals(texts);
         // A text without a token has no result: zeros stand for it.
-        let there: Vec<usize> = (0..texts.len()).filter(|&i| !texts[i].ids.is_empty()).collect();
+        let there: Vec<usize> =
+            (0..texts.len()).filter(|&i| firsts[i] == i && !texts[i].ids.is_empty()).collect();
         let lengths: Vec<usize> = there.iter().map(|&i| texts[i].ids.len()).collect();
         let total = lengths.iter().sum();
         let backend = backend.for_call(total).unwrap_or(backend);
@@ -190,6 +194,9 @@ impl Engine {
                     of_texts[index].push(own.to_vec());
                 }
             }
+        }
+        for (i, first) in firsts.into_iter().enumerate().filter(|(i, first)| i != first) {
+            of_texts[i] = of_texts[first].clone();
         }
         Ok(of_texts)
     }
@@ -240,4 +247,15 @@ fn token_limit(model: &Model, wanted: Option<usize>) -> Result<usize> {
         }
         .into()),
     }
+}
+
+/// For each text, the position of the first one that is equal to it.
+fn first_equals(texts: &[&TokenizedText]) -> Vec<usize> {
+    let mut known = HashMap::with_capacity(texts.len());
+    let mut firsts = Vec::with_capacity(texts.len());
+    for (i, &text) in texts.iter().enumerate() {
+        let TokenizedText { ids, pools, keys, second, untruncated: _ } = text;
+        firsts.push(*known.entry((ids, pools, keys, second)).or_insert(i));
+    }
+    firsts
 }

@@ -8,7 +8,7 @@ use crate::cancel::CancelToken;
 use crate::device::DeviceReport;
 use crate::engine::Engine;
 use crate::error::{Error, ModelError, Result};
-use crate::model::{OutputKind, Purpose};
+use crate::model::{ModelNote, OutputKind, Purpose};
 use crate::options::ModelOptions;
 use crate::prompt::{Prompt, PromptRequest};
 use crate::source::ModelFiles;
@@ -190,6 +190,11 @@ impl Reranker {
     /// If a text cannot be tokenised.
     pub fn token_ids(&self, query: &str, document: &str) -> Result<Vec<u32>> {
         Ok(self.engine.tokenizer.pair(&self.prompt.around(query), document, self.engine.max_tokens)?.ids)
+    }
+
+    /// What to know about the model's files: keys that taskvec does not know, and what was taken from the model's name.
+    pub fn notes(&self) -> Vec<ModelNote> {
+        self.engine.model.notes()
     }
 
     /// The device in use, and how it was chosen.

@@ -1,10 +1,10 @@
 //! A tokenizer as transformers builds it: tokenizer.json, and what stands beside it.
 
-use super::CutAt;
 use super::added::{NamedTokens, TokenFiles};
 use super::class::Class;
 use super::file::TokenizerFile;
 use super::rebuild::{self, Surroundings};
+use super::rules::CutAt;
 use crate::error::ModelResult as Result;
 use crate::source::Json;
 use serde_json::Value;
@@ -49,6 +49,10 @@ pub(super) fn build(
     let Beside { config, settings, special_tokens_map, added_tokens, arguments } = *beside;
     let class = Class::of(config, settings, || file.is_byte_level())?;
     let settings = settings.with(arguments);
+    if settings.get("model_specific_special_tokens").is_some() {
+        let supported = "tokens under extra_special_tokens";
+        return Err(settings.unsupported("model_specific_special_tokens", "some", supported));
+    }
     let files = TokenFiles { settings: &settings, special_tokens_map, added_tokens };
     let named = NamedTokens::read(class, &files, file)?;
     let texts = rebuild::rebuild(class, path, &settings, &named, file)?;

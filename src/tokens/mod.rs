@@ -16,7 +16,7 @@ mod wordpiece;
 
 pub(crate) use build::Beside;
 pub(crate) use chat::{ChatSpec, MessageFormat, in_settings as chat_template_in};
-pub(crate) use rules::{Expansion, TokenizerRules};
+pub(crate) use rules::{CutAt, Expansion, TokenizerRules};
 
 use crate::batch::TokenizedText;
 use crate::error::{ModelError, ModelResult, RequestError, RequestResult};
@@ -65,6 +65,12 @@ pub(crate) enum Content<'a> {
     Ids(&'a [u32]),
 }
 
+/// Ends of pieces times bytes of their text up to which each border is found by all that stands before it.
+const EXACT_BORDERS: usize = 1 << 24;
+
+/// Bytes before a border that are tokenised for it in longer texts, about.
+const BORDER_CONTEXT: usize = 256;
+
 /// A prompt, tokenised once for all texts that have it.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenizedPrompt {
@@ -74,18 +80,6 @@ pub(crate) struct TokenizedPrompt {
     ids: [Vec<u32>; 2],
     /// The first position that pooling takes.
     pub(crate) pool_from: usize,
-}
-
-/// Where a text that is too long is cut.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum CutAt {
-    /// Behind its prompt.
-    Start,
-    End,
-    /// Nowhere: such a text is an error.
-    Never,
-    /// At the start of prompt and text together, as transformers cuts where a model's files say `left`.
-    PromptToo,
 }
 
 impl TextTokenizer {
@@ -327,18 +321,49 @@ impl TextTokenizer {
         let own_end = whole.ids.len() - self.around.suffix.len() - prompt.ids[1].len();
         let mut start = (self.around.prefix.len() + prompt.ids[0].len()).min(own_end);
         whole.pools.clear();
-        for &end in ends {
-            // How many tokens there are up to a border shows by tokenising what is before it.
-            let end = if end == text.len() {
-                own_end
-            } else {
-                let tokens = self.encode(&format!("{}{}", prompt.text, &text[..end]))?.len();
-                (self.around.prefix.len() + tokens).clamp(start, own_end)
-            };
+        for (&end, border) in ends.iter().zip(self.borders(&prompt.text, text, ends)?) {
+            let border = self.around.prefix.len() + border;
+            let end = if end == text.len() { own_end } else { border.clamp(start, own_end) };
             whole.pools.push(start..end);
             start = end;
         }
         Ok(whole)
+    }
+
+    /// How many tokens of a prompt and a text together end up to each of `ends`, ascending byte positions of the text.
+    ///
+    /// Those of what stands before a position, as far as the whole text begins with the same: a word that the position
+    /// is inside of, or the mark of a word that follows, belongs to what is behind it.
+    pub(crate) fn borders(&self, prompt: &str, text: &str, ends: &[usize]) -> RequestResult<Vec<usize>> {
+        let whole = self.encode(&format!("{prompt}{text}"))?;
+        let shared = |ids: &[u32]| ids.iter().zip(&whole).take_while(|(a, b)| a == b).count();
+        let mut borders = Vec::with_capacity(ends.len());
+        let is_short = ends.len().saturating_mul(text.len()) <= EXACT_BORDERS;
+        // In a long text only what is near a position is tokenised again, from an earlier one on.
+        let (mut from, mut last) = (0, (0, 0));
+        for &end in ends {
+            let border = if end == text.len() {
+                whole.len()
+            } else if is_short {
+                shared(&self.encode(&format!("{prompt}{}", &text[..end]))?)
+            } else {
+                if last.0 - from > BORDER_CONTEXT {
+                    from = ends[..borders.len()]
+                        .iter()
+                        .rev()
+                        .copied()
+                        .find(|&end| last.0 - end >= BORDER_CONTEXT / 2)
+                        .unwrap_or(from);
+                }
+                let count = |end: usize| self.encode(text[from..end].trim_end()).map(|ids| ids.len());
+                let before = if last.0 == 0 { self.encode(prompt)?.len() } else { last.1 };
+                before + count(end)?.saturating_sub(count(last.0)?)
+            };
+            let border = border.clamp(last.1, whole.len());
+            last = (end, border);
+            borders.push(border);
+        }
+        Ok(borders)
     }
 
     /// Two texts as a cross-encoder sees them; the longer one is cut until both fit.

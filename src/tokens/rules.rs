@@ -34,3 +34,15 @@ pub(crate) struct Expansion {
     /// What is filled in; without it, the tokenizer's mask token.
     pub(crate) token: Option<String>,
 }
+
+/// Where a text that is too long is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CutAt {
+    /// Behind its prompt.
+    Start,
+    End,
+    /// Nowhere: such a text is an error.
+    Never,
+    /// At the start of prompt and text together, as transformers cuts where a model's files say `left`.
+    PromptToo,
+}

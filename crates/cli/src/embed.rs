@@ -1,6 +1,6 @@
 //! `taskvec embed`
 
-use crate::arguments::{EmbedArguments, Format, Give, InputFormat, OutputArguments};
+use crate::arguments::{EmbedArguments, Format, Give, OutputArguments};
 use crate::input::{self, Item};
 use crate::outcome::{Failure, Outcome};
 use crate::progress::Progress;
@@ -11,18 +11,19 @@ use serde_json::json;
 use std::sync::Arc;
 use taskvec::{
     EmbedOptions, Embedder, Error, Output, OutputType, Piece, Prompt, Quantized, Ranges, Request,
-    SparseVector, TokenVectors, Value, quantize,
+    RequestError, SparseVector, TokenVectors, Value, quantize,
 };
 
 pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
     let items = input::items(&arguments.texts, arguments.input.as_deref(), arguments.input_format)?;
     let output = &arguments.output;
-    check(output)?;
+    let format = output.format()?;
+    check(output, format)?;
     let sink = Sink::open(output.output.as_deref())?; // before the work, so that it is not done for nothing
     let embedder = arguments.model.open(arguments.task.dimensions)?;
     let options = Arc::new(arguments.task.options());
     let ranges = ranges(output, &embedder, &options)?;
-    let records = Records::new(sink, output.format(), output.output.is_none(), output.base64)?;
+    let records = Records::new(sink, format, output.output.is_none(), output.base64)?;
     let mut warnings = Warnings::default();
     warnings.about_dimensions(&embedder, arguments.task.dimensions);
     let typed = |vector: &[f32]| quantize(vector, output.output_type, ranges.as_ref());
@@ -30,6 +31,7 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
         embedder: &embedder,
         options,
         output,
+        format,
         rows: items.len(),
         records,
         warnings,
@@ -39,18 +41,20 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
         (Give::Dense, None) => {
             let requests = items.iter().map(|item| work.request(item));
             let requests: Vec<Request<'_>> = requests.collect();
-            work.write_all(requests, |_, vector: Vec<f32>| {
+            work.write_all(requests, None, |_, vector: Vec<f32>| {
                 Ok(vec![(Values::Vector(typed(&vector)?), None)])
             })?;
         }
         (Give::Dense, Some(tokens)) => work.write_pieces(&items, tokens, &typed)?,
         (Give::Sparse, _) => {
             let requests: Vec<Request<'_>> = items.iter().map(|item| work.request(item)).collect();
-            work.write_all(requests, |_, vector: SparseVector| Ok(vec![(Values::Sparse(vector), None)]))?;
+            work.write_all(requests, None, |_, vector: SparseVector| {
+                Ok(vec![(Values::Sparse(vector), None)])
+            })?;
         }
         (Give::Tokens, _) => {
             let requests: Vec<Request<'_>> = items.iter().map(|item| work.request(item)).collect();
-            work.write_all(requests, |_, tokens: TokenVectors| {
+            work.write_all(requests, None, |_, tokens: TokenVectors| {
                 let vectors = tokens.values.chunks_exact(tokens.dimensions).map(&typed);
                 let vectors: Vec<Quantized> = vectors.collect::<Result<_, _>>()?;
                 Ok(vec![(Values::Tokens(tokens.ids, vectors), None)])
@@ -58,7 +62,7 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
         }
     }
     work.progress.finish();
-    work.warnings.print(&embedder);
+    work.warnings.print(&embedder, arguments.task.too_long());
     work.records.finish()
 }
 
@@ -70,6 +74,7 @@ struct Work<'w> {
     embedder: &'w Embedder,
     options: Arc<EmbedOptions>,
     output: &'w OutputArguments,
+    format: Format,
     /// Records that will be written.
     rows: usize,
     records: Records,
@@ -79,22 +84,20 @@ struct Work<'w> {
 
 impl Work<'_> {
     fn request<'i>(&self, item: &'i Item) -> Request<'i> {
-        let request = Request::new(item.text.as_str()).options(self.options.clone());
-        match &item.title {
-            Some(title) => request.title(title.as_str()),
-            None => request,
-        }
+        request(item, &self.options)
     }
 
-    /// Writes the records of all requests, as `values` makes them of each result and its position.
+    /// Writes the records of all requests, as `values` makes them of each result and its position. `places`: of the
+    /// requests among the texts, where not each text is one.
     fn write_all<T: Value>(
         &mut self,
         requests: Vec<Request<'_>>,
+        places: Option<&[usize]>,
         values: impl Fn(usize, T) -> Result<Vec<Written>, Error>,
     ) -> Outcome {
         let mut begun = false;
         for (i, result) in self.embedder.stream_of(requests).stop_at_first_error().enumerate() {
-            let output: Output<T> = result?;
+            let output: Output<T> = result.map_err(|error| of_place(error, places))?;
             if !begun {
                 self.begin(&output.prompt)?;
                 begun = true;
@@ -112,7 +115,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// A record for each piece of each text; a text without any has none.
+    /// A record for each piece of each text; a text without tokens of its own has none.
     fn write_pieces(
         &mut self,
         items: &[Item],
@@ -123,14 +126,16 @@ impl Work<'_> {
         let mut places = Vec::new();
         self.rows = 0;
         for (place, item) in items.iter().enumerate() {
-            let ends = self.embedder.split(&item.text, tokens)?;
-            if !ends.is_empty() {
+            let ends = self.ends(item, tokens).map_err(|error| of_text(error, place))?;
+            if ends.is_empty() {
+                self.warnings.note_without_pieces(place);
+            } else {
                 self.rows += ends.len();
                 places.push(place);
                 requests.push(self.request(item).pieces(ends));
             }
         }
-        self.write_all(requests, |i, pieces: Vec<Piece>| {
+        self.write_all(requests, Some(&places), |i, pieces: Vec<Piece>| {
             let record = |piece: Piece| -> Result<Written, Error> {
                 let place = (places[i], piece.bytes.start, piece.bytes.end);
                 Ok((Values::Piece(typed(&piece.vector)?, piece.tokens), Some(place)))
@@ -139,17 +144,80 @@ impl Work<'_> {
         })
     }
 
+    /// Where the pieces of a text end, once it is known that the model takes it whole.
+    fn ends(&self, item: &Item, tokens: usize) -> Result<Vec<usize>, Error> {
+        let mut options = EmbedOptions::clone(&self.options);
+        if let Some(title) = &item.title {
+            options = options.title(title.as_str());
+        }
+        let (found, limit) = (self.embedder.count_tokens(&item.text, options)?, self.embedder.max_tokens());
+        if found > limit {
+            return Err(RequestError::TooLong { tokens: found, limit }.into());
+        }
+        self.embedder.split(&item.text, tokens)
+    }
+
+    fn heading(&self, prompt: &Prompt) -> Outcome<Heading> {
+        let Work { embedder, options, output, rows, .. } = self;
+        let space = embedder.space(options.clone())?;
+        let fingerprint = match Records::has_fingerprint(self.format) {
+            true => space.fingerprint().to_string(),
+            false => String::new(),
+        };
+        let dimensions = space.dimensions();
+        let about = json!({
+            "model": embedder.model(),
+            "device": embedder.device().name,
+            "dimensions": dimensions,
+            "type": output.output_type.name(),
+            "prompt": prompt.text,
+            "suffix": prompt.suffix,
+            "adapter": prompt.adapter,
+            "prompt_source": prompt.source.to_string(),
+            "note": prompt.note.as_ref().map(ToString::to_string),
+            "fingerprint": fingerprint,
+        });
+        Ok(Heading { rows: *rows, dimensions, output_type: output.output_type, fingerprint, about })
+    }
+
     /// Writes what stands before the first record.
     fn begin(&mut self, prompt: &Prompt) -> Outcome {
-        let heading = heading(self.embedder, &self.options, self.output, self.rows, prompt)?;
+        let heading = self.heading(prompt)?;
         self.records.begin(heading)
     }
 }
 
+fn request<'i>(item: &'i Item, options: &Arc<EmbedOptions>) -> Request<'i> {
+    let request = Request::new(item.text.as_str()).options(options.clone());
+    match &item.title {
+        Some(title) => request.title(title.as_str()),
+        None => request,
+    }
+}
+
+/// An error about a request as one about the text that the request was made of.
+fn of_place(error: Error, places: Option<&[usize]>) -> Error {
+    match (&error, places) {
+        (Error::Request { text: Some(request), .. }, Some(places)) => {
+            let place = places.get(*request).copied().unwrap_or(*request);
+            of_text(error, place)
+        }
+        _ => error,
+    }
+}
+
+/// The same error, about the text at a position.
+fn of_text(error: Error, place: usize) -> Error {
+    match error {
+        Error::Request { problem, .. } => Error::Request { text: Some(place), problem },
+        other => other,
+    }
+}
+
 /// Arguments that contradict each other.
-fn check(output: &OutputArguments) -> Outcome {
+fn check(output: &OutputArguments, format: Format) -> Outcome {
     let usage = |problem: &str| Err(Failure::Usage(problem.to_owned()));
-    if output.give != Give::Dense && matches!(output.format(), Format::Npy | Format::Safetensors) {
+    if output.give != Give::Dense && matches!(format, Format::Npy | Format::Safetensors) {
         return usage(
             "--give sparse and tokens have a length of their own for each text: use --format json or jsonl",
         );
@@ -167,7 +235,7 @@ fn check(output: &OutputArguments) -> Outcome {
     if !has_ranges && output.output_type.needs_ranges() {
         return usage("--type int8 and uint8 need --ranges FILE, or --calibrate FILE with a sample of texts");
     }
-    if output.base64 && !matches!(output.format(), Format::Json | Format::Jsonl) {
+    if output.base64 && !matches!(format, Format::Json | Format::Jsonl) {
         return usage("--base64 is for --format json and jsonl");
     }
     Ok(())
@@ -187,19 +255,18 @@ fn ranges(
     let Some(file) = &output.calibrate else {
         return Ok(None);
     };
-    let texts: Vec<String> =
-        input::from_file(file, InputFormat::Lines)?.into_iter().map(|item| item.text).collect();
+    let items = input::from_file(file, None)?;
+    let requests = items.iter().map(|item| request(item, options));
     let vectors: Vec<Vec<f32>> = match output.give {
         Give::Tokens => {
-            let tokens = embedder.embed_tokens(&texts, options.clone())?;
+            let tokens: Vec<Output<TokenVectors>> = embedder.embed_requests(requests)?;
             let rows = tokens.iter().flat_map(|t| t.value.values.chunks_exact(t.value.dimensions));
             rows.map(<[f32]>::to_vec).collect()
         }
-        _ => embedder
-            .embed_batch(&texts, options.clone())?
-            .into_iter()
-            .map(|embedding| embedding.value)
-            .collect(),
+        _ => {
+            let vectors: Vec<Output<Vec<f32>>> = embedder.embed_requests(requests)?;
+            vectors.into_iter().map(|embedding| embedding.value).collect()
+        }
     };
     let ranges = Ranges::of(&vectors)?;
     if vectors.len() < 100 {
@@ -214,32 +281,4 @@ fn ranges(
         sink.finish()?;
     }
     Ok(Some(ranges))
-}
-
-fn heading(
-    embedder: &Embedder,
-    options: &Arc<EmbedOptions>,
-    output: &OutputArguments,
-    rows: usize,
-    prompt: &Prompt,
-) -> Outcome<Heading> {
-    let space = embedder.space(options.clone())?;
-    let fingerprint = match Records::has_fingerprint(output.format()) {
-        true => space.fingerprint().to_string(),
-        false => String::new(),
-    };
-    let dimensions = space.dimensions();
-    let about = json!({
-        "model": embedder.model(),
-        "device": embedder.device().name,
-        "dimensions": dimensions,
-        "type": output.output_type.name(),
-        "prompt": prompt.text,
-        "suffix": prompt.suffix,
-        "adapter": prompt.adapter,
-        "prompt_source": prompt.source.to_string(),
-        "note": prompt.note.as_ref().map(ToString::to_string),
-        "fingerprint": fingerprint,
-    });
-    Ok(Heading { rows, dimensions, output_type: output.output_type, fingerprint, about })
 }

@@ -5,7 +5,7 @@ use crate::outcome::Outcome;
 use crate::sink::Sink;
 use serde_json::json;
 use std::fmt::Write;
-use taskvec::{DeviceReport, Inspection, PromptSource, TaskPrompt};
+use taskvec::{DeviceReport, Inspection, ModelNote, PromptSource, TaskPrompt};
 
 pub(crate) fn run(arguments: &InspectArguments) -> Outcome {
     let embedder = arguments.model.open(None)?;
@@ -73,6 +73,9 @@ fn report(model: &Inspection, device: &DeviceReport, max_tokens: usize) -> Strin
         line(if i == 0 { "tasks" } else { "" }, format!("{:22}{}", task.task.name(), described(task)));
     }
     if let Some(note) = model.tasks.iter().find_map(|task| task.prompt.note.as_ref()) {
+        line("", format!("note: {note}"));
+    }
+    for note in model.notes.iter().filter(|note| !matches!(note, ModelNote::UnknownKey { .. })) {
         line("", format!("note: {note}"));
     }
     for (i, step) in model.plan.iter().enumerate() {

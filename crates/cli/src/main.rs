@@ -12,6 +12,7 @@ mod explain;
 mod hub;
 mod input;
 mod inspect;
+mod leftovers;
 mod models;
 mod outcome;
 mod progress;

@@ -2,14 +2,21 @@
 
 use crate::arguments::RerankArguments;
 use crate::input;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::sink::Sink;
 use crate::text::shortened;
 use serde_json::json;
 use taskvec::Output;
 
 pub(crate) fn run(arguments: &RerankArguments) -> Outcome {
-    let items = input::items(&arguments.texts, arguments.input.as_deref(), None)?;
+    let items = input::items(&arguments.texts, arguments.input.as_deref(), arguments.input_format)?;
+    if let Some(place) =
+        items.iter().position(|item| item.title.as_ref().is_some_and(|title| !title.is_empty()))
+    {
+        return Err(Failure::Failed(format!(
+            "document {place} has a title, and rerankers have no place for one; put it into the text"
+        )));
+    }
     let documents: Vec<String> = items.into_iter().map(|item| item.text).collect();
     let reranker = arguments.model.open_reranker()?;
     let mut ranked = reranker.rank(&arguments.query, &documents)?;

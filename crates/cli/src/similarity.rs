@@ -13,7 +13,7 @@ pub(crate) fn run(arguments: &SimilarityArguments) -> Outcome {
     let mut warnings = Warnings::default();
     warnings.about_dimensions(&embedder, arguments.task.dimensions);
     embeddings.iter().for_each(|embedding| warnings.note(embedding));
-    warnings.print(&embedder);
+    warnings.print(&embedder, arguments.task.too_long());
     let mut sink = Sink::open(None)?;
     let numbers: Vec<String> = (0..embeddings.len()).map(|i| format!("{i:>10}")).collect();
     sink.write(format!("{:4}{}  text ({by})\n", "", numbers.concat()).as_bytes())?;

@@ -1,5 +1,6 @@
 //! Where results go: standard output, or a file that appears whole or not at all.
 
+use crate::leftovers::Unfinished;
 use crate::outcome::{Failure, Outcome};
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -15,7 +16,7 @@ pub(crate) struct Sink {
 enum Target {
     Stdout(BufWriter<io::StdoutLock<'static>>),
     /// Written beside its final place, and moved there at the end.
-    File(BufWriter<NamedTempFile>, PathBuf),
+    File(BufWriter<NamedTempFile>, PathBuf, Unfinished),
     /// A pipe or a device: nothing to replace.
     Special(BufWriter<File>),
 }
@@ -38,7 +39,8 @@ impl Sink {
                 // The file behind a link is replaced, not the link.
                 let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
                 let file = temporary_beside(&path).map_err(cannot)?;
-                Target::File(BufWriter::new(file), path)
+                let unfinished = Unfinished::new(file.path());
+                Target::File(BufWriter::new(file), path, unfinished)
             }
         };
         Ok(Sink { target, name })
@@ -47,7 +49,7 @@ impl Sink {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Outcome {
         let result = match &mut self.target {
             Target::Stdout(out) => out.write_all(bytes),
-            Target::File(out, _) => out.write_all(bytes),
+            Target::File(out, ..) => out.write_all(bytes),
             Target::Special(out) => out.write_all(bytes),
         };
         result.map_err(|e| self.failure(&e))
@@ -58,10 +60,10 @@ impl Sink {
         let result = match &mut self.target {
             Target::Stdout(out) => out.flush(),
             Target::Special(out) => out.flush(),
-            Target::File(out, _) => out.flush().and_then(|()| out.get_ref().as_file().sync_all()),
+            Target::File(out, ..) => out.flush().and_then(|()| out.get_ref().as_file().sync_all()),
         };
         result.map_err(|e| self.failure(&e))?;
-        if let Target::File(out, path) = self.target {
+        if let Target::File(out, path, _unfinished) = self.target {
             let cannot = |e: io::Error| Failure::Failed(format!("{}: cannot write: {e}", self.name));
             let file = out.into_inner().map_err(|e| cannot(e.into_error()))?;
             file.persist(&path).map_err(|e| cannot(e.error))?;

@@ -1,12 +1,16 @@
 //! What the user should know about results, said on stderr at the end.
 
-use taskvec::{Embedder, Note, Output};
+use taskvec::{Embedder, Note, Output, Truncation};
 
 /// What the user should know about results, said on stderr at the end.
 #[derive(Default)]
 pub(crate) struct Warnings {
     note: Option<Note>,
     cut: usize,
+    /// Tokens that the shortest of the cut texts was cut to: the limit.
+    cut_to: usize,
+    /// Texts without tokens of their own, where pieces were wanted, and the first of them.
+    without_pieces: Option<(usize, usize)>,
     dimensions: Option<String>,
 }
 
@@ -16,7 +20,16 @@ impl Warnings {
         if self.note.is_none() {
             self.note.clone_from(&output.prompt.note);
         }
-        self.cut += usize::from(output.truncated());
+        if output.truncated() {
+            self.cut += 1;
+            self.cut_to = self.cut_to.max(output.tokens);
+        }
+    }
+
+    /// Takes note of a text that has no pieces.
+    pub(crate) fn note_without_pieces(&mut self, text: usize) {
+        let (count, first) = self.without_pieces.unwrap_or((0, text));
+        self.without_pieces = Some((count + 1, first));
     }
 
     /// Takes note of a size that the model was not trained to be cut to.
@@ -37,7 +50,8 @@ impl Warnings {
         }
     }
 
-    pub(crate) fn print(&self, embedder: &Embedder) {
+    /// `too_long`: what was asked for with texts that have too many tokens.
+    pub(crate) fn print(&self, embedder: &Embedder, too_long: Truncation) {
         let device = embedder.device();
         if let Some(fault) = device.fault {
             eprintln!("taskvec: warning: a GPU failed, and {} did its work: {fault}", device.name);
@@ -50,8 +64,21 @@ impl Warnings {
         }
         if self.cut > 0 {
             let texts = if self.cut == 1 { "text was" } else { "texts were" };
-            let limit = embedder.max_tokens();
-            eprintln!("taskvec: warning: {} {texts} cut to the limit of {limit} tokens", self.cut);
+            let end = match too_long {
+                Truncation::Model => embedder.truncation(),
+                asked => asked,
+            };
+            let end = if end == Truncation::Start { "start" } else { "end" };
+            eprintln!(
+                "taskvec: warning: {} {texts} cut at the {end}, to the limit of {} tokens",
+                self.cut, self.cut_to
+            );
+        }
+        if let Some((count, first)) = self.without_pieces {
+            let texts = if count == 1 { "text has" } else { "texts have" };
+            eprintln!(
+                "taskvec: warning: {count} {texts} no tokens of their own, so no pieces; the first is text {first}"
+            );
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) use bench::{BenchCommand, BenchKernelsArguments, BenchModelArguments}
 pub(crate) use model::ModelArguments;
 pub(crate) use task::TaskArguments;
 
+use crate::outcome::{Failure, Outcome};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use parse::{named, parse};
 use std::path::PathBuf;
@@ -67,7 +68,7 @@ pub(crate) struct EmbedArguments {
     /// Read texts from a file; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
-    /// What the input file holds [default: lines]
+    /// What the input file holds [default: as its ending says, else lines]
     #[arg(long, value_enum)]
     pub(crate) input_format: Option<InputFormat>,
     #[command(flatten)]
@@ -101,7 +102,7 @@ pub(crate) struct OutputArguments {
     /// Ranges for int8 and uint8: a JSON file with the least and largest value of each dimension
     #[arg(long, value_name = "FILE", conflicts_with = "calibrate")]
     pub(crate) ranges: Option<PathBuf>,
-    /// Take the ranges for int8 and uint8 from the vectors of these texts, one a line
+    /// Take the ranges for int8 and uint8 from the vectors of these texts: lines, or .jsonl
     #[arg(long, value_name = "FILE")]
     pub(crate) calibrate: Option<PathBuf>,
     /// Write the ranges that were taken with --calibrate
@@ -121,11 +122,30 @@ pub(crate) enum InputFormat {
 }
 
 impl OutputArguments {
-    /// The format that is asked for, or that the output file's ending names.
-    pub(crate) fn format(&self) -> Format {
-        let ending = self.output.as_ref().and_then(|file| file.extension()?.to_str());
-        let named = ending.and_then(|ending| Format::from_str(ending, true).ok());
-        self.format.or(named).unwrap_or(Format::Table)
+    /// The format that is asked for, or that the output file's ending names. A pipe or a device needs no ending.
+    pub(crate) fn format(&self) -> Outcome<Format> {
+        let Some(file) = &self.output else {
+            return Ok(self.format.unwrap_or(Format::Table));
+        };
+        let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        let named = match ending.as_deref() {
+            Some("ndjson") => Some(Format::Jsonl),
+            Some(ending) => Format::from_str(ending, true).ok(),
+            None => None,
+        };
+        let is_special = || std::fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        match self.format.or(named) {
+            Some(format) => Ok(format),
+            None if is_special() => Ok(Format::Table),
+            None => Err(Failure::Usage(format!(
+                "--output {}: {}; end it with .json, .jsonl, .npy or .safetensors, or say with --format what to write",
+                file.display(),
+                match ending {
+                    Some(ending) => format!(".{ending} is no format that is written"),
+                    None => "the name has no ending that says a format".to_owned(),
+                }
+            ))),
+        }
     }
 }
 
@@ -221,9 +241,12 @@ pub(crate) struct RerankArguments {
     /// Documents
     #[arg(value_name = "DOCUMENT", conflicts_with = "input")]
     pub(crate) texts: Vec<String>,
-    /// Read documents from a file, one a line; - is standard input
+    /// Read documents from a file, one a line or .jsonl; - is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// What the input file holds [default: as its ending says, else lines]
+    #[arg(long, value_enum)]
+    pub(crate) input_format: Option<InputFormat>,
     /// Print this many
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,

@@ -6,7 +6,9 @@ use crate::outcome::{Failure, Outcome};
 use clap::Args;
 use std::path::PathBuf;
 use std::str::FromStr;
-use taskvec::{Builder, Device, Embedder, EmbedderBuilder, GpuSelector, HubModel, Precision, Reranker};
+use taskvec::{
+    Builder, Device, Embedder, EmbedderBuilder, GpuSelector, HubModel, ModelNote, Precision, Reranker,
+};
 
 /// Which model, on what.
 #[derive(Args)]
@@ -121,7 +123,11 @@ impl ModelArguments {
     /// Opens a reranker; there is no built-in one.
     pub(crate) fn open_reranker(&self) -> Outcome<Reranker> {
         match self.folder()? {
-            Some(folder) => Ok(self.builder()?.open(folder)?),
+            Some(folder) => {
+                let reranker: Reranker = self.builder()?.open(folder)?;
+                warn_of_keys(&reranker.notes());
+                Ok(reranker)
+            }
             None => Err(Failure::Usage(
                 "there is no built-in reranker: give one with --model, such as cross-encoder/ms-marco-MiniLM-L6-v2"
                     .to_owned(),
@@ -175,8 +181,17 @@ impl ModelArguments {
 
 /// Opens a folder, or the built-in model.
 fn open_from(builder: &EmbedderBuilder, folder: Option<PathBuf>) -> Outcome<Embedder> {
-    Ok(match folder {
+    let embedder = match folder {
         Some(folder) => builder.open(folder)?,
         None => builder.builtin()?,
-    })
+    };
+    warn_of_keys(&embedder.notes());
+    Ok(embedder)
+}
+
+/// Says which keys of the model's files are not known.
+fn warn_of_keys(notes: &[ModelNote]) {
+    for note in notes.iter().filter(|note| matches!(note, ModelNote::UnknownKey { .. })) {
+        eprintln!("taskvec: warning: {note}");
+    }
 }

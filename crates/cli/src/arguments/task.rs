@@ -50,12 +50,17 @@ pub(crate) struct TaskArguments {
 }
 
 impl TaskArguments {
-    /// The same for the library.
-    pub(crate) fn options(&self) -> EmbedOptions {
-        let mut options = EmbedOptions::new().truncation(match self.too_long {
+    /// What to do with a text that has too many tokens.
+    pub(crate) fn too_long(&self) -> Truncation {
+        match self.too_long {
             Truncation::Windows { overlap: 0 } => Truncation::Windows { overlap: self.overlap },
             truncation => truncation,
-        });
+        }
+    }
+
+    /// The same for the library.
+    pub(crate) fn options(&self) -> EmbedOptions {
+        let mut options = EmbedOptions::new().truncation(self.too_long());
         if let Some(task) = self.task {
             options = options.task(task);
         }

@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
 fn texts(embedder: &Embedder, rows: usize) -> Outcome<Vec<String>> {
     let shortest = embedder.token_ids("", EmbedOptions::new().prompt(""))?.len() + 1;
     let length = LENGTH.min(embedder.max_tokens()).min(rows.max(shortest));
-    Ok(vec![text_of(embedder, length)?; rows.div_ceil(length)])
+    (0..rows.div_ceil(length)).map(|place| text_of(embedder, length, place)).collect()
 }
 
 /// The smallest cosine of the vectors to the CPU's; an error where they are not the same vectors.

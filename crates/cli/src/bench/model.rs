@@ -3,7 +3,7 @@
 
 use super::measure::{percentile, products_per_second};
 use super::output::{warn_of_debug_build, write_file};
-use crate::arguments::{BenchModelArguments, InputFormat};
+use crate::arguments::BenchModelArguments;
 use crate::input;
 use crate::outcome::{Failure, Outcome};
 use crate::sink::Sink;
@@ -116,23 +116,28 @@ struct Work {
 /// What is measured: texts of each length in batches of each size, or those of a file.
 fn work(arguments: &BenchModelArguments, embedder: &Embedder) -> Outcome<Vec<Work>> {
     if let Some(file) = &arguments.texts {
-        let items = input::from_file(file, InputFormat::Lines)?;
+        let items = input::from_file(file, None)?;
         let texts: Vec<String> = items.into_iter().map(|item| item.text).collect();
         let tokens = embedder.embed_batch(&texts, EmbedOptions::new())?.iter().map(|text| text.tokens).sum();
         return Ok(vec![Work { length: None, texts, tokens }]);
     }
     let mut all = Vec::new();
     for &length in &arguments.lengths {
-        let text = text_of(embedder, length)?;
         for &batch in &arguments.batch {
-            all.push(Work { length: Some(length), texts: vec![text.clone(); batch], tokens: batch * length });
+            // Equal ones would be computed once.
+            let texts: Vec<String> =
+                (0..batch).map(|place| text_of(embedder, length, place)).collect::<Result<_, _>>()?;
+            all.push(Work { length: Some(length), texts, tokens: batch * length });
         }
     }
     Ok(all)
 }
 
-/// A text of so many tokens, special tokens included.
-pub(super) fn text_of(embedder: &Embedder, tokens: usize) -> Outcome<String> {
+/// Words of one token in any vocabulary, or nearly.
+const WORDS: [&str; 8] = ["the", "of", "and", "to", "in", "for", "with", "on"];
+
+/// A text of so many tokens, special tokens included; another one for each place in a batch.
+pub(super) fn text_of(embedder: &Embedder, tokens: usize, place: usize) -> Outcome<String> {
     let count = |text: &str| embedder.token_ids(text, EmbedOptions::new()).map(|ids| ids.len());
     let empty = count("")?;
     if !(empty + 1..=embedder.max_tokens()).contains(&tokens) {
@@ -142,11 +147,11 @@ pub(super) fn text_of(embedder: &Embedder, tokens: usize) -> Outcome<String> {
             embedder.max_tokens()
         )));
     }
-    // Words of one token in any vocabulary, or nearly.
-    let text = "the ".repeat(tokens - empty);
-    let text = text.trim_end();
-    match count(text)? {
-        found if found == tokens => Ok(text.to_owned()),
+    // The place in octal, a digit a word.
+    let word = |i: usize| WORDS[(place >> (3 * i).min(60)) % WORDS.len()];
+    let text = (0..tokens - empty).map(word).collect::<Vec<_>>().join(" ");
+    match count(&text)? {
+        found if found == tokens => Ok(text),
         found => Err(Failure::Failed(format!("a text of {tokens} tokens came out as {found}"))),
     }
 }
