@@ -137,6 +137,13 @@ impl Model {
         let is_static = modules.input == Input::StaticEmbedding;
         let chat =
             if is_static { None } else { settings.chat(files, &folder, &tokenizer, modules.declared)? };
+        if purpose == Purpose::Rank && chat.is_some() {
+            return Err(tokenizer.unsupported(
+                "a chat template for a reranker",
+                "chat_template",
+                "pairs of texts without one",
+            ));
+        }
         let max_tokens = match settings.cuts || is_static {
             true => settings::max_tokens(&settings, &tokenizer, &config, &encoder)?,
             false => encoder.max_tokens.unwrap_or(settings::MOST_TOKENS),
@@ -155,15 +162,18 @@ impl Model {
             added_tokens: files.json_or_empty(&inside("added_tokens.json")?)?,
             arguments: settings.tokenizer_arguments.with(&settings.tokenizer_arguments),
         };
-        // Without modules.json, sentence-transformers does not read this file.
+        // sentence-transformers reads this file beside modules.json only, and a reranker's only where it says
+        // that it is one's.
+        let of_this_class = purpose == Purpose::Embed || sentence.text("model_type")? == Some("CrossEncoder");
+        let is_heeded = modules.declared && of_this_class;
         let no_sentence = Json::empty(sentence.path.clone());
-        let heeded = if modules.declared { &sentence } else { &no_sentence };
+        let heeded = if is_heeded { &sentence } else { &no_sentence };
         let score_activation = settings::score_activation(heeded, &config)?;
         let similarity = sentence.text("similarity_fn_name")?.map(str::to_lowercase);
         let family_input = modules.input;
         let truncate_dimensions = heeded.optional_size("truncate_dim")?;
         let max_active = heeded.optional_size("max_active_dims")?;
-        if !modules.declared {
+        if !is_heeded {
             prompts.forget_default();
         }
         let skiplist = modules.skiplist.clone();
@@ -179,6 +189,14 @@ impl Model {
         let (outputs, m3) = read_outputs(&parts, purpose, modules)?;
         checks::nothing_left_out(&weights, &encoder, &outputs)?;
         let gives_tokens = outputs.iter().any(|head| head.kind == OutputKind::TokenVectors);
+        if let Some(file) = settings.json.as_ref() {
+            let lengths = ["query_length", "document_length"].into_iter().filter(|_| !gives_tokens);
+            if let Some(key) = lengths.chain(["tokenizer_name_or_path"]).find(|&key| file.get(key).is_some())
+            {
+                let supported = "max_seq_length, and the tokenizer in the model's own folder";
+                return Err(file.unsupported("setting of the transformer", key, supported));
+            }
+        }
         let late_interaction = match (gives_tokens, m3) {
             (false, _) => None,
             (true, Some(of_m3)) => Some(of_m3),

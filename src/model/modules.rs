@@ -244,8 +244,10 @@ fn module_list(json: &Json) -> Result<Vec<(String, String)>> {
         let known = module_class(kind).ok_or_else(|| {
             json.unsupported("module", kind, format!("sentence_transformers' and pylate's classes {KNOWN}"))
         })?;
-        let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
-        modules.push((known.to_owned(), parts.collect::<Vec<_>>().join("/")));
+        // "./1_Pooling/" is "1_Pooling"; what begins with a slash is not inside the model.
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        let path = if path.starts_with('/') { path.to_owned() } else { parts.join("/") };
+        modules.push((known.to_owned(), path));
     }
     Ok(modules)
 }

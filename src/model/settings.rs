@@ -15,6 +15,7 @@ pub(super) fn max_tokens(
     encoder: &EncoderSpec,
 ) -> Result<usize> {
     const UNLIMITED: f64 = 1e9; // tokenizers without a limit say 1e30
+    tokenizer.heed(["model_max_length", "max_len"]);
     if encoder.layers.is_empty() {
         // A static table takes any length; model2vec sets a limit.
         let limit = config.get("max_length").map_or(Ok(MOST_TOKENS), |_| config.size("max_length"));

@@ -39,8 +39,8 @@ const FILES: &[Case] = &[
     ),
     (
         "unknown activation",
-        |m| m.edit("config.json", |c| c["hidden_act"] = json!("mish")),
-        &["activation", "mish", "gelu"],
+        |m| m.edit("config.json", |c| c["hidden_act"] = json!("prelu")),
+        &["activation", "prelu", "gelu"],
     ),
     (
         "a size is text",
@@ -78,7 +78,6 @@ const FILES: &[Case] = &[
         |m| m.edit("config.json", |c| c["position_embedding_type"] = json!("relative_key")),
         &["relative_key"],
     ),
-    ("a decoder", |m| m.edit("config.json", |c| c["is_decoder"] = json!(true)), &["is_decoder"]),
     (
         "config disagrees with weights",
         |m| m.edit("config.json", |c| c["hidden_size"] = json!(96)),
@@ -149,7 +148,11 @@ const MODULES: &[Case] = &[
     ),
     (
         "dense without files",
-        |m| m.edit("modules.json", |v| v[2] = json!({"type": "x.Dense", "path": "2_Dense"})),
+        |m| {
+            m.edit("modules.json", |v| {
+                v[2] = json!({"type": "sentence_transformers.models.Dense", "path": "2_Dense"})
+            })
+        },
         &["2_Dense/config.json"],
     ),
     (
@@ -159,8 +162,8 @@ const MODULES: &[Case] = &[
     ),
     (
         "dense with an unknown activation",
-        |m| add_dense(m, 48, "torch.nn.modules.activation.Mish"),
-        &["activation", "Mish"],
+        |m| add_dense(m, 48, "torch.nn.modules.activation.Softmax"),
+        &["activation", "Softmax"],
     ),
     (
         "a prompt is a number",
@@ -185,7 +188,9 @@ fn add_dense(model: &ModelFolder, inputs: usize, activation: &str) {
     model.write("2_Dense/config.json", config.to_string());
     let weight = RawTensor::from_f32(&[8, inputs], &vec![0.1; 8 * inputs]);
     model.write_tensors("2_Dense/model.safetensors", &[("linear.weight".to_owned(), weight)].into());
-    model.edit("modules.json", |v| v[2] = json!({"type": "x.Dense", "path": "2_Dense"}));
+    model.edit("modules.json", |v| {
+        v[2] = json!({"type": "sentence_transformers.models.Dense", "path": "2_Dense"})
+    });
 }
 
 /// Weights and the safetensors format.

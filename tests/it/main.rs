@@ -7,6 +7,7 @@ mod builtin;
 mod fixtures;
 mod hostile;
 mod invariance;
+mod keys;
 mod layers;
 mod mutations;
 mod openings;

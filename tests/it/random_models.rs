@@ -146,11 +146,14 @@ fn write(
     let hidden = config["hidden_size"].as_u64().unwrap() as usize;
     folder.write("config.json", config.to_string());
     folder.write_tensors("model.safetensors", tensors);
+    folder.write("tokenizer_config.json", json!({"tokenizer_class": "TokenizersBackend"}).to_string());
     folder.write("tokenizer.json", std::fs::read(fixture("qwen3-embedding").join("tokenizer.json")).unwrap());
     let pooling = json!({"embedding_dimension": hidden, "pooling_mode": modes, "include_prompt": false});
     folder.write("1_Pooling/config.json", pooling.to_string());
-    let mut modules =
-        vec![json!({"type": "m.Transformer", "path": ""}), json!({"type": "m.Pooling", "path": "1_Pooling"})];
+    let mut modules = vec![
+        json!({"type": "sentence_transformers.models.Transformer", "path": ""}),
+        json!({"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}),
+    ];
     if let Some(activation) = head {
         let inputs = hidden * modes.len();
         let config = json!({"in_features": inputs, "out_features": 21, "bias": true, "activation_function": activation});
@@ -158,10 +161,10 @@ fn write(
         let weights = [("linear.weight", random.matrix(21, inputs)), ("linear.bias", random.vector(21, 0.0))];
         let weights = weights.map(|(name, tensor)| (name.to_owned(), tensor)).into();
         folder.write_tensors("2_Dense/model.safetensors", &weights);
-        modules.push(json!({"type": "m.Normalize", "path": "2_Normalize"}));
-        modules.push(json!({"type": "m.Dense", "path": "2_Dense"}));
+        modules.push(json!({"type": "sentence_transformers.models.Normalize", "path": "2_Normalize"}));
+        modules.push(json!({"type": "sentence_transformers.models.Dense", "path": "2_Dense"}));
     }
-    modules.push(json!({"type": "m.Normalize", "path": "3_Normalize"}));
+    modules.push(json!({"type": "sentence_transformers.models.Normalize", "path": "3_Normalize"}));
     folder.write("modules.json", Value::from(modules).to_string());
     folder
 }

@@ -286,6 +286,13 @@ def mutations(name):
             change(SENTENCE, {"prompts": {"q": "Find: "}, "default_prompt_name": "q"}),
             change(SENTENCE, {"activation_fn": "torch.nn.modules.linear.Identity"}),
             change(SENTENCE, {"activation_fn": "torch.nn.modules.activation.Tanh"}),
+            *(change(SENTENCE, {"model_type": "CrossEncoder", **keys}) for keys in (
+                {"prompts": {"q": "Find: "}, "default_prompt_name": "q"},
+                {"activation_fn": "torch.nn.modules.linear.Identity"},
+                {"activation_fn": "torch.nn.modules.activation.Tanh"},
+                {"activation_fn": "torch.nn.modules.activation.ReLU"},
+                {"activation_fn": "my.Activation"},
+            )),
             change(SENTENCE, {"activation_fn": "my.Activation"}),
             change(SENTENCE, {"activation_fn": "torch.nn.modules.activation.ReLU"}),
             change(CONFIG, "torch.nn.modules.linear.Identity", "sbert_ce_default_activation_function"),

@@ -66,6 +66,7 @@ fn norm(config: &Json, weights: &Weights, name: &str, size: usize) -> Result<Nor
 
 /// Whether layer `n` sees all keys: `layer_types`, or every so many as older files say.
 fn sees_all(config: &Json, n: usize) -> Result<bool> {
+    config.heed(["sliding_window_pattern"]);
     match layer_type(config, n)? {
         Some("full_attention") => Ok(true),
         Some("sliding_attention") => Ok(false),

@@ -11,6 +11,7 @@ use crate::model::weights::Weights;
 use crate::source::Json;
 
 pub(super) fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
+    config.heed(["hidden_act"]); // feed_forward_type comes before it
     let hidden = config.size("hidden_size")?;
     let eps = config.epsilon_or("layer_norm_eps", 1e-12)?;
     let table = |name: &str, rows: usize| {

@@ -92,6 +92,13 @@ fn with_own_names(config: &Json, model_type: &str) -> Json {
 /// `is_causal: true` makes an encoder see no later keys, as `is_decoder` does one of BERT's kind. transformers heeds
 /// the former in the families whose attention is its own, for a text by itself.
 fn causal_where_asked(config: &Json, model_type: &str, mut spec: EncoderSpec) -> Result<EncoderSpec> {
+    if let Some(layers) = config.get("per_layer_config") {
+        return Err(config.unsupported(
+            "per_layer_config",
+            layers.to_string(),
+            "the same settings for all layers",
+        ));
+    }
     let causal = match model_type {
         "bert" | "roberta" | "xlm-roberta" => {
             config.flag_or("is_causal", false)? || config.flag_or("is_decoder", false)?

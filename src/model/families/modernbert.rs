@@ -45,6 +45,7 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
 
 /// Whether layer `n` sees all keys: `layer_types`, or every third as older files say.
 fn sees_all(config: &Json, n: usize) -> Result<bool> {
+    config.heed(["global_attn_every_n_layers"]);
     match layer_type(config, n)? {
         Some("full_attention") => Ok(true),
         Some("sliding_attention") => Ok(false),

@@ -66,7 +66,10 @@ fn layer(
     eps: f32,
     bias: &RelativeBiasSpec,
 ) -> Result<LayerSpec> {
-    let (heads, head_dim) = (config.size("num_heads")?, config.size("d_kv")?);
+    let (heads, head_dim) = (
+        config.size("num_heads")?,
+        config.size(if config.get("head_dim").is_some() { "head_dim" } else { "d_kv" })?,
+    );
     if heads > 1 << 16 || head_dim > 1 << 16 {
         return Err(config.error(format!("{heads} heads of size {head_dim}: expected at most 2^16 of both")));
     }

@@ -168,6 +168,7 @@ fn window(config: &Json, n: usize, causal: bool, windows: Windows) -> Result<Att
     let by_flags = || -> Result<bool> {
         Ok(config.flag_or("use_sliding_window", false)? && n >= config.size_or("max_window_layers", 28)?)
     };
+    config.heed(["use_sliding_window", "max_window_layers", "sliding_window"]);
     let windowed = match windows {
         Windows::None => false,
         Windows::All => match layer_type(config, n)? {
