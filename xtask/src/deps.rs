@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 /// Crates of `cargo add taskvec`, at most.
 const MOST_BY_DEFAULT: usize = 140;
 /// Those without its default features, at most.
-const MOST_BARE: usize = 100;
+const MOST_BARE: usize = 104;
 
 /// Prints the counts, and what the tokenizer library has of them.
 pub(crate) fn print() -> Outcome {
