@@ -129,9 +129,10 @@ impl TextTokenizer {
         if !rules.special_tokens || chat.is_some() {
             around = Surroundings::default(); // a template writes its own
         }
-        if let Some(id) = around.prefix.iter().chain(&around.suffix).find(|&&id| id as usize >= vocabulary) {
+        if let Some(&id) = around.prefix.iter().chain(&around.suffix).find(|&&id| id as usize >= vocabulary) {
             return Err(invalid(format!(
-                "it adds the token {id} to each text, but the model's vocabulary ends at {}",
+                "it, or tokenizer_config.json beside it, adds the token `{}` ({id}) to each text, but the model's vocabulary ends at {}",
+                pipeline.token(id),
                 vocabulary - 1
             )));
         }

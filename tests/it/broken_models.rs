@@ -343,7 +343,7 @@ const TOKENIZERS: &[Case] = &[
                 c["eos_token"] = json!("</end>");
             });
         },
-        &["tokenizer_config.json", "eos_token", "</end>"],
+        &["tokenizer_config.json", "</end>", "vocabulary ends"],
     ),
     ("not JSON", |m| m.write("tokenizer.json", "{"), &["tokenizer.json", "not valid JSON"]),
     ("a list", |m| m.write("tokenizer.json", "[]"), &["tokenizer.json", "object"]),
