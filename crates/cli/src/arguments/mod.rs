@@ -122,7 +122,8 @@ pub(crate) enum InputFormat {
 }
 
 impl OutputArguments {
-    /// The format that is asked for, or that the output file's ending names. A pipe or a device needs no ending.
+    /// The format that is asked for, or that the output file's ending names. A pipe or a device needs no ending, and a folder is
+    /// refused when it is opened.
     pub(crate) fn format(&self) -> Outcome<Format> {
         let Some(file) = &self.output else {
             return Ok(self.format.unwrap_or(Format::Table));
@@ -133,7 +134,7 @@ impl OutputArguments {
             Some(ending) => Format::from_str(ending, true).ok(),
             None => None,
         };
-        let is_special = || std::fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        let is_special = || std::fs::metadata(file).is_ok_and(|found| !found.is_file());
         match self.format.or(named) {
             Some(format) => Ok(format),
             None if is_special() => Ok(Format::Table),

@@ -58,6 +58,32 @@ fn json_says_how_the_vectors_were_made() {
 
 /// An output file's ending says how it is written, unless --format does.
 #[test]
+fn endings_and_contents_that_are_no_format_are_refused() {
+    let folder = TempDir::new().unwrap();
+    for name in ["v.parquet", "v.csv", "v.txt", "v"] {
+        let output =
+            taskvec(&folder).args(["embed", "one", "--device", "cpu", "--output", name]).output().unwrap();
+        fails(&output, 2, &["--output", name, "--format"]);
+        assert!(!folder.path().join(name).exists());
+    }
+    let embed = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        taskvec(&folder)
+            .args(["embed", "--device", "cpu", "--format", "jsonl", "--input", name])
+            .output()
+            .unwrap()
+    };
+    fails(&embed("rows.csv", "id,text\n1,one\n"), 2, &["rows.csv", "--input-format"]);
+    fails(
+        &embed("rows.txt", "{\"text\": \"one\"}\n"),
+        1,
+        &["rows.txt", "JSON objects", "--input-format jsonl"],
+    );
+    let output = embed("rows.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).lines().count() == 2);
+}
+
+#[test]
 fn an_output_files_ending_names_its_format() {
     let folder = TempDir::new().unwrap();
     for (name, format, start) in [
@@ -65,8 +91,8 @@ fn an_output_files_ending_names_its_format() {
         ("v.JSON", None, b"{"),
         ("v.jsonl", None, b"{\"index\""),
         ("v.npy", Some("json"), b"{"),
-        ("v.dat", None, b"index"),
-        ("npy", None, b"index"),
+        ("v.ndjson", None, b"{\"index\""),
+        ("v.txt", Some("table"), b"index"),
     ] {
         let mut command = taskvec(&folder);
         command.args(["embed", "one", "two", "--device", "cpu", "--output", name]);
@@ -173,7 +199,7 @@ fn an_error_names_the_text_by_its_place_in_the_input() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("in.txt"), input).unwrap();
     let arguments =
-        ["embed", "--device", "cpu", "--input", "in.txt", "--too-long", "error", "--output", "out"];
+        ["embed", "--device", "cpu", "--input", "in.txt", "--too-long", "error", "--output", "out.jsonl"];
     let output = taskvec(&folder).args(arguments).output().unwrap();
     fails(&output, 1, &["text 700: the text has 302 tokens"]);
     assert!(!folder.path().join("out").exists());
@@ -231,7 +257,7 @@ fn output_files_appear_whole_or_not_at_all() {
 #[test]
 fn an_output_that_cannot_be_written_is_an_error() {
     let to = |path: &str| run(&["embed", "a", "--device", "cpu", "--output", path]);
-    fails(&to("/no/such/folder/out"), 1, &["/no/such/folder/out", "cannot write"]);
+    fails(&to("/no/such/folder/out.npy"), 1, &["/no/such/folder/out.npy", "cannot write"]);
     fails(&to("/"), 1, &["cannot write", "directory"]);
     if Path::new("/dev/full").exists() {
         fails(&to("/dev/full"), 1, &["/dev/full", "No space left"]);
@@ -252,9 +278,9 @@ fn an_output_that_cannot_be_written_is_an_error() {
 fn a_new_file_has_the_usual_permissions_and_a_replaced_one_keeps_its_own() {
     use std::os::unix::fs::PermissionsExt;
     let folder = TempDir::new().unwrap();
-    let file = folder.path().join("out");
+    let file = folder.path().join("out.npy");
     let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
-    let arguments = ["embed", "a", "--device", "cpu", "--output", "out"];
+    let arguments = ["embed", "a", "--device", "cpu", "--output", "out.npy"];
     assert!(taskvec(&folder).args(arguments).status().unwrap().success());
     std::fs::File::create(folder.path().join("other")).unwrap();
     assert_eq!(mode(), std::fs::metadata(folder.path().join("other")).unwrap().permissions().mode() & 0o777);
