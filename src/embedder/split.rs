@@ -54,7 +54,20 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn new(tokenizer: &TextTokenizer, text: &str, ends: Vec<usize>, most: usize) -> Result<Pieces> {
+    fn new(tokenizer: &TextTokenizer, text: &str, mut ends: Vec<usize>, most: usize) -> Result<Pieces> {
+        // A piece that took another ends elsewhere, where it may have less.
+        loop {
+            let count = ends.len();
+            let pieces = Pieces::joined(tokenizer, text, ends, most)?;
+            if pieces.ends.len() == count {
+                return Ok(pieces);
+            }
+            ends = pieces.ends;
+        }
+    }
+
+    /// Joins each piece without a token to the one beside it.
+    fn joined(tokenizer: &TextTokenizer, text: &str, ends: Vec<usize>, most: usize) -> Result<Pieces> {
         let borders = tokenizer.borders("", text, &ends)?;
         let (mut pieces, mut too_large) = (Pieces { ends: Vec::new(), too_large: 0 }, 0);
         let mut start = 0;

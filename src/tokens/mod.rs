@@ -320,7 +320,10 @@ impl TextTokenizer {
             return Err(RequestError::TooLong { tokens: whole.untruncated, limit });
         }
         let own_end = whole.ids.len() - self.around.suffix.len() - prompt.ids[1].len();
-        let mut start = (self.around.prefix.len() + prompt.ids[0].len()).min(own_end);
+        // The mark of a word that follows the prompt is the text's.
+        let own = &whole.ids[self.around.prefix.len()..];
+        let of_prompt = prompt.ids[0].iter().zip(own).take_while(|(a, b)| a == b).count();
+        let mut start = (self.around.prefix.len() + of_prompt).min(own_end);
         whole.pools.clear();
         for (&end, border) in ends.iter().zip(self.borders(&prompt.text, text, ends)?) {
             let border = self.around.prefix.len() + border;
