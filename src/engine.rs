@@ -7,7 +7,7 @@ use crate::batch::{RaggedBatch, TokenizedText, pack};
 use crate::cancel::CancelToken;
 use crate::device::DeviceReport;
 use crate::error::{Error, RequestError, Result};
-use crate::model::{Model, Purpose, Tensor};
+use crate::model::{Model, ModelNote, Purpose, Tensor};
 use crate::options::ModelOptions;
 use crate::plan::Plan;
 use crate::precision::Precision;
@@ -119,6 +119,13 @@ impl Engine {
         // Another call may have been first: then its backend is everyone's.
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(slot.get_or_insert(backend).clone())
+    }
+
+    /// What to know about the model's files.
+    pub(crate) fn notes(&self) -> Vec<ModelNote> {
+        let (file, keys) = self.tokenizer.unknown_keys();
+        let unknown = |key: &String| ModelNote::UnknownKey { file: file.to_owned(), key: key.clone() };
+        keys.iter().map(unknown).chain(self.model.notes()).collect()
     }
 
     /// What runs the model, and why.

@@ -84,7 +84,7 @@ impl Inspection {
             registry: model.prompts.registry_family().map(str::to_owned),
             adapters: model.adapters.as_ref().map(|adapters| adapters.names.clone()).unwrap_or_default(),
             tasks: model.prompts.tasks(),
-            notes: model.notes(),
+            notes: engine.notes(),
             plan: plan.steps.iter().map(|step| Described(plan, step).to_string()).collect(),
             kernels: kernels(plan),
             macs_per_token: plan.macs_per_token(),

@@ -435,7 +435,7 @@ impl Embedder {
 
     /// What to know about the model's files: keys that taskvec does not know, and what was taken from the model's name.
     pub fn notes(&self) -> Vec<ModelNote> {
-        self.engine.model.notes()
+        self.engine.notes()
     }
 
     /// The end at which [`Truncation::Model`](crate::Truncation::Model) cuts a text that is too long:

@@ -117,7 +117,7 @@ pub(crate) struct ReadyPrompt {
     options: Arc<EmbedOptions>,
     title: Option<String>,
     pub(crate) prompt: Arc<Prompt>,
-    tokens: TokenizedPrompt,
+    pub(crate) tokens: TokenizedPrompt,
     /// The most tokens of a text with this prompt.
     limit: usize,
     /// Whether texts are queries: ColBERT models treat them in another way than documents.

@@ -194,7 +194,7 @@ impl Reranker {
 
     /// What to know about the model's files: keys that taskvec does not know, and what was taken from the model's name.
     pub fn notes(&self) -> Vec<ModelNote> {
-        self.engine.model.notes()
+        self.engine.notes()
     }
 
     /// The device in use, and how it was chosen.

@@ -1,22 +1,24 @@
 //! Splitting long texts where sentences and paragraphs end.
 
 use super::Embedder;
-use crate::error::{RequestError, Result};
+use super::request::{IntoOptions, ReadyPrompts};
+use crate::error::{RequestError, RequestResult, Result};
 use crate::tokens::TextTokenizer;
+use std::ops::Range;
 use text_splitter::{ChunkConfig, ChunkSizer, TextSplitter};
 
 impl Embedder {
     /// Where to split a text into pieces of at most `tokens` tokens each: byte positions of their ends,
-    /// for [`Embedder::embed_pieces`]. Pieces end with paragraphs, sentences or words, whichever fits. Each piece has a
-    /// token of its own: characters without one go with what is beside them, and a text that has none gives no ends. A
-    /// single character may have more tokens than `tokens`.
+    /// for [`Embedder::embed_pieces`] with the same options. Pieces end with paragraphs, sentences or words, whichever
+    /// fits. Each piece has a token of its own behind the prompt: characters without one go with what is beside them,
+    /// and a text that has none gives no ends. A single character may have more tokens than `tokens`.
     ///
     /// The time grows with the length of the text. How much the model takes at once does not matter here; see
     /// [`Embedder::count_tokens`] and [`Embedder::max_tokens`].
     ///
     /// # Errors
-    /// If `tokens` is 0, or the text cannot be tokenised.
-    pub fn split(&self, text: &str, tokens: usize) -> Result<Vec<usize>> {
+    /// If `tokens` is 0, or the text cannot be tokenised, or see [`Embedder::embed_batch`] for the prompt.
+    pub fn split(&self, text: &str, tokens: usize, how: impl IntoOptions) -> Result<Vec<usize>> {
         if tokens == 0 {
             return Err(RequestError::InvalidOption {
                 option: "tokens of a piece",
@@ -25,12 +27,15 @@ impl Embedder {
             }
             .into());
         }
+        let options = how.into_options();
+        let ready = ReadyPrompts::default().get(&self.engine, &options, None)?;
         let tokenizer = &self.engine.tokenizer;
+        let tokens_of = |ends: &[usize]| tokenizer.tokens_of_pieces(&ready.tokens, text, ends);
         let atoms = Atoms::new(tokenizer, text);
         let mut best: Option<Pieces> = None;
         // Inside the whole text a piece may have a token more than by itself.
         for room in (1..=tokens).rev().take(TRIES) {
-            let found = Pieces::new(tokenizer, text, atoms.split(room), tokens)?;
+            let found = Pieces::new(&tokens_of, atoms.split(room), tokens)?;
             let is_better = best.as_ref().is_none_or(|best| found.too_large < best.too_large);
             if is_better {
                 best = Some(found);
@@ -39,7 +44,12 @@ impl Embedder {
                 break;
             }
         }
-        Ok(best.map(|best| best.ends).unwrap_or_default())
+        let Some(best) = best else { return Ok(Vec::new()) };
+        if best.too_large == 0 {
+            return Ok(best.ends);
+        }
+        let finer = Pieces::new(&tokens_of, best.with_large_ones_cut(&tokens_of, text, tokens)?, tokens)?;
+        Ok(if finer.too_large < best.too_large { finer.ends } else { best.ends })
     }
 }
 
@@ -54,11 +64,12 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn new(tokenizer: &TextTokenizer, text: &str, mut ends: Vec<usize>, most: usize) -> Result<Pieces> {
+    /// `tokens_of` says which tokens each piece has, by their ends; `most` how many it should have at most.
+    fn new(tokens_of: &TokensOf<'_>, mut ends: Vec<usize>, most: usize) -> Result<Pieces> {
         // A piece that took another ends elsewhere, where it may have less.
         loop {
             let count = ends.len();
-            let pieces = Pieces::joined(tokenizer, text, ends, most)?;
+            let pieces = Pieces::joined(tokens_of, ends, most)?;
             if pieces.ends.len() == count {
                 return Ok(pieces);
             }
@@ -66,26 +77,63 @@ impl Pieces {
         }
     }
 
-    /// Joins each piece without a token to the one beside it.
-    fn joined(tokenizer: &TextTokenizer, text: &str, ends: Vec<usize>, most: usize) -> Result<Pieces> {
-        let borders = tokenizer.borders("", text, &ends)?;
-        let (mut pieces, mut too_large) = (Pieces { ends: Vec::new(), too_large: 0 }, 0);
-        let mut start = 0;
-        for (end, border) in ends.into_iter().zip(borders) {
-            if border == start {
-                // Nothing of its own: the piece before it takes it, or else the one behind it.
-                if let Some(before) = pieces.ends.last_mut() {
-                    *before = end;
-                }
-                continue;
+    /// Ends, more of them where a piece is too large: where a word is spelled in another way than by itself, only the
+    /// tokens of the whole text tell.
+    fn with_large_ones_cut(&self, tokens_of: &TokensOf<'_>, text: &str, most: usize) -> Result<Vec<usize>> {
+        let (mut places, mut start) = (Vec::new(), 0);
+        for (&end, tokens) in self.ends.iter().zip(tokens_of(&self.ends)?) {
+            if tokens.len() > most {
+                let inside = text[start..end].char_indices().skip(1);
+                let begins = inside.filter(|&(_, character)| !continues(character));
+                places.extend(begins.map(|(at, _)| start + at));
             }
-            pieces.ends.push(end);
-            too_large += usize::from(border - start > most);
-            start = border;
+            places.push(end);
+            start = end;
+        }
+        let mut of_pieces = self.ends.iter().peekable();
+        let ends_of_tokens = tokens_of(&places)?.into_iter().zip(places).filter_map(|(tokens, place)| {
+            let is_end = of_pieces.next_if(|&&end| end == place).is_some();
+            // Where no token ends, none begins.
+            (place == text.len() || !tokens.is_empty()).then_some((place, tokens.end, is_end))
+        });
+        let ends_of_tokens: Vec<_> = ends_of_tokens.collect();
+        let (mut ends, mut first) = (Vec::new(), 0);
+        for (i, &(place, tokens, is_end)) in ends_of_tokens.iter().enumerate() {
+            // As far as the next place would be too far.
+            let next = ends_of_tokens.get(i + 1).map_or(tokens, |next| next.1);
+            if is_end || next - first > most {
+                ends.push(place);
+                first = tokens;
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Joins each piece without a token to the one before it, or else to the one behind it.
+    fn joined(tokens_of: &TokensOf<'_>, ends: Vec<usize>, most: usize) -> Result<Pieces> {
+        let tokens = tokens_of(&ends)?;
+        let (mut pieces, mut too_large) = (Pieces { ends: Vec::new(), too_large: 0 }, 0);
+        for (end, tokens) in ends.into_iter().zip(tokens) {
+            match pieces.ends.last_mut() {
+                Some(before) if tokens.is_empty() => *before = end,
+                None if tokens.is_empty() => {}
+                _ => {
+                    pieces.ends.push(end);
+                    too_large += usize::from(tokens.len() > most);
+                }
+            }
         }
         Ok(Pieces { too_large, ..pieces })
     }
 }
+
+/// Whether a character goes with the one before it: an accent, or a part of an emoji.
+fn continues(character: char) -> bool {
+    matches!(character, '\u{300}'..='\u{36f}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}')
+}
+
+/// The tokens of pieces that end there.
+type TokensOf<'a> = dyn Fn(&[usize]) -> RequestResult<Vec<Range<usize>>> + 'a;
 
 /// A text cut into short parts whose tokens are known, so that those of any stretch of it are a sum: without it, each
 /// question of the splitter would tokenise up to the whole text.
@@ -100,6 +148,10 @@ struct Atoms<'a> {
 
 /// Bytes of an atom at most, about. White space ends one earlier.
 const ATOM: usize = 64;
+
+/// Bytes that the splitter sees at once: some ten pieces.
+const WINDOW_PER_TOKEN: usize = 64;
+const LEAST_WINDOW: usize = 2048;
 
 impl<'a> Atoms<'a> {
     fn new(tokenizer: &'a TextTokenizer, text: &'a str) -> Atoms<'a> {
@@ -126,12 +178,30 @@ impl<'a> Atoms<'a> {
     }
 
     /// Ends of pieces of at most so many tokens.
+    ///
+    /// The splitter looks for the end of the sentence, the line and the paragraph at each piece anew, and these may be
+    /// as long as the text. So it sees a window, of which the last piece, which the window may have cut short, is split
+    /// again with the next one.
     fn split(&self, tokens: usize) -> Vec<usize> {
         let splitter = TextSplitter::new(ChunkConfig::new(tokens).with_sizer(self));
-        // White space between two pieces belongs to the earlier one.
-        let starts = splitter.chunk_indices(self.text).map(|(start, _)| start).skip(1);
-        let end = (!self.text.is_empty()).then_some(self.text.len());
-        starts.filter(|&start| start > 0).chain(end).collect()
+        let window = tokens.saturating_mul(WINDOW_PER_TOKEN).max(LEAST_WINDOW);
+        let (mut ends, mut from) = (Vec::new(), 0);
+        while from < self.text.len() {
+            let mut to = from.saturating_add(window).min(self.text.len());
+            while !self.text.is_char_boundary(to) {
+                to -= 1;
+            }
+            // White space between two pieces belongs to the earlier one.
+            let starts = splitter.chunk_indices(&self.text[from..to]).map(|(start, _)| from + start).skip(1);
+            let before = ends.len();
+            ends.extend(starts.filter(|&start| start > from));
+            let is_last = to == self.text.len();
+            if is_last || ends.len() == before {
+                ends.push(to);
+            }
+            from = *ends.last().unwrap_or(&to);
+        }
+        ends
     }
 }
 

@@ -126,6 +126,9 @@ impl Model {
         let config = settings.config_with_arguments(&config)?;
         let weights = Weights::open(files, &modules.folder)?;
         let adapters = Adapters::read(files, &modules.folder, &config)?;
+        if modules.input == Input::StaticEmbedding {
+            config.heed(static_embedding::RECORDS);
+        }
         let encoder = read_encoder(modules.input, &config, &weights, adapters.as_ref().map(|a| a.at(0)))?;
         checks::module_width(files, &modules, &encoder)?;
 
@@ -268,9 +271,16 @@ impl Model {
     /// What to know about its files, once all of them were read.
     pub(crate) fn notes(&self) -> Vec<ModelNote> {
         let mut notes = self.notes.clone();
-        let tokenizer = &self.tokenizer;
-        let files = [&self.config, &self.sentence, &tokenizer.settings, &tokenizer.special_tokens_map];
-        notes.extend(files.into_iter().chain(&self.settings).flat_map(notes::unknown_keys));
+        let files = [
+            ("config.json", &self.config),
+            ("config_sentence_transformers.json", &self.sentence),
+            ("tokenizer_config.json", &self.tokenizer.settings),
+            ("special_tokens_map.json", &self.tokenizer.special_tokens_map),
+        ];
+        let settings = self.settings.iter().map(|settings| ("sentence_bert_config.json", settings));
+        notes.extend(
+            files.into_iter().chain(settings).flat_map(|(kind, file)| notes::unknown_keys(kind, file)),
+        );
         match self.prompts.by_name() {
             Some((family, says)) => notes.push(ModelNote::ByName { family: family.to_owned(), says }),
             None if self.prompts.registry_family().is_none() => {

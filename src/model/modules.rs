@@ -285,7 +285,7 @@ fn read_pooling(files: &ModelFiles, path: &str, notes: &mut Vec<ModelNote>) -> R
     // The older form's flags are dropped where the newer key is there.
     let older = POOLING_FLAGS.map(|(flag, _)| flag);
     config.heed(older.into_iter().chain(["embedding_dimension", "word_embedding_dimension"]));
-    notes.extend(unknown_keys(&config));
+    notes.extend(unknown_keys("module config.json", &config));
     Ok((Pooling { modes, include_prompt }, width))
 }
 
@@ -339,7 +339,7 @@ fn read_splade_pooling(files: &ModelFiles, path: &str, notes: &mut Vec<ModelNote
         "log1p_relu" => true,
         other => return Err(config.unsupported("activation", other, "relu, log1p_relu")),
     };
-    notes.extend(unknown_keys(&config));
+    notes.extend(unknown_keys("module config.json", &config));
     Ok(Pooling { modes: vec![PoolingMode::Splade(Splade { sum, twice })], include_prompt: true })
 }
 
@@ -356,7 +356,7 @@ fn read_mask(files: &ModelFiles, path: &str, notes: &mut Vec<ModelNote>) -> Resu
         return Err(config.unsupported("skiplist_tasks", "other tasks", "[\"document\"]"));
     }
     let words = words(&config, "skiplist_words")?;
-    notes.extend(unknown_keys(&config));
+    notes.extend(unknown_keys("module config.json", &config));
     Ok(words)
 }
 
@@ -422,7 +422,7 @@ fn read_dense(
         }
     };
     let linear = LinearSpec { parts: vec![(weight, bias)] };
-    notes.extend(unknown_keys(&config));
+    notes.extend(unknown_keys("module config.json", &config));
     Ok((inputs, HeadModule::Dense { linear, activation, residual }))
 }
 
@@ -488,7 +488,7 @@ fn read_layer_norm(
         bias,
         eps: 1e-5,
     };
-    notes.extend(unknown_keys(&config));
+    notes.extend(unknown_keys("module config.json", &config));
     Ok((size, HeadModule::Norm(norm)))
 }
 
@@ -500,7 +500,7 @@ fn read_normalize(
 ) -> Result<HeadModule> {
     if let Some(config) = files.optional_json(&files.join(path, "config.json")?)? {
         check_in_and_output(&config, level)?;
-        notes.extend(unknown_keys(&config));
+        notes.extend(unknown_keys("module config.json", &config));
     }
     Ok(HeadModule::Normalize)
 }

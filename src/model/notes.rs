@@ -3,7 +3,7 @@
 use crate::source::Json;
 use serde_json::{Map, Value};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 /// Something that a caller should know about a model: [`Embedder::notes`](crate::Embedder::notes).
@@ -53,16 +53,14 @@ impl fmt::Display for ModelNote {
     }
 }
 
-/// The keys of a file that nobody has asked for and that are not known to change nothing.
-pub(super) fn unknown_keys(file: &Json) -> Vec<ModelNote> {
+/// The keys of a file that nobody has asked for and that are not known to change nothing. `kind` names the file's list in
+/// harmless_keys.json.
+pub(super) fn unknown_keys(kind: &str, file: &Json) -> Vec<ModelNote> {
     let unasked = file.unasked();
     if unasked.is_empty() {
         return Vec::new();
     }
-    let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let unknown = unasked
-        .into_iter()
-        .filter(|(key, value)| !says_nothing(value) && !is_harmless(&name, &file.path, key));
+    let unknown = unasked.into_iter().filter(|(key, value)| !says_nothing(value) && !is_harmless(kind, key));
     unknown.map(|(key, _)| ModelNote::UnknownKey { file: file.path.clone(), key }).collect()
 }
 
@@ -76,25 +74,13 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
-/// Keys that change nothing in a vector, by file, each with the reason.
-fn is_harmless(name: &str, path: &Path, key: &str) -> bool {
+/// Keys that change nothing in a vector, by kind of file, each with the reason.
+fn is_harmless(kind: &str, key: &str) -> bool {
     static HARMLESS: LazyLock<Map<String, Value>> =
         // It is part of the program, and a test reads it: a mistake in it is ours.
         LazyLock::new(|| serde_json::from_str(include_str!("harmless_keys.json")).unwrap_or_default());
-    let is_module = name == "config.json"
-        && path
-            .parent()
-            .and_then(Path::file_name)
-            .is_some_and(|folder| folder.to_string_lossy().starts_with(|c: char| c.is_ascii_digit()));
-    let file = match name {
-        _ if is_module => "module config.json",
-        name if name.starts_with("sentence_") && name.ends_with("_config.json") => {
-            "sentence_bert_config.json"
-        }
-        name => name,
-    };
     let top = key.split('.').next().unwrap_or(key);
-    HARMLESS.get(file).is_some_and(|keys| keys.get(key).is_some() || keys.get(top).is_some())
+    HARMLESS.get(kind).is_some_and(|keys| keys.get(key).is_some() || keys.get(top).is_some())
 }
 
 #[cfg(test)]
@@ -122,7 +108,7 @@ mod tests {
             json!({"hidden_size": 4, "dropout": 0.1, "twist": 2, "void": null}),
         );
         json.get("hidden_size");
-        let notes = unknown_keys(&json);
+        let notes = unknown_keys("config.json", &json);
         assert_eq!(notes, [ModelNote::UnknownKey { file: "m/config.json".into(), key: "twist".into() }]);
         assert!(notes[0].to_string().contains("`twist`"));
     }

@@ -9,6 +9,9 @@ use crate::model::derived::RowMap;
 use crate::model::spec::{EmbeddingSpec, EncoderSpec};
 use crate::model::weights::Weights;
 
+/// How model2vec made the table: its own config.json records it, and nothing is computed with it.
+pub(crate) const RECORDS: [&str; 3] = ["hidden_dim", "seq_length", "tokenizer_name"];
+
 /// The table as an encoder without layers.
 pub(crate) fn encoder(weights: &Weights) -> Result<EncoderSpec> {
     let name = if weights.has(MODEL2VEC) { MODEL2VEC } else { "embedding.weight" };

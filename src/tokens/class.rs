@@ -116,6 +116,7 @@ impl Class {
     /// tokenizer.json works on bytes.
     pub(super) fn of(config: &Json, settings: &Json, byte_level: impl Fn() -> bool) -> Result<Class> {
         let model_type = config.text("model_type")?.unwrap_or_default();
+        config.heed(["tokenizer_class"]); // the other file's comes before it
         let named = match settings.text("tokenizer_class")? {
             Some(name) => Some((name, settings)),
             None => config.text("tokenizer_class")?.map(|name| (name, config)),

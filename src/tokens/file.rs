@@ -4,6 +4,7 @@
 //! reads them itself; what the engine looks up or changes is in the rest. So only the rest becomes a
 //! tree, and the long parts go from file to library as they stand.
 
+use super::file_keys::unknown_keys;
 use super::vocabulary::Vocabulary;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -91,6 +92,11 @@ impl<'a> TokenizerFile<'a> {
     pub(super) fn is_byte_level(&self) -> bool {
         let parts = ["pre_tokenizer", "decoder", "normalizer"].into_iter().filter_map(|part| self.get(part));
         parts.into_iter().any(|part| part.to_string().contains("\"ByteLevel\""))
+    }
+
+    /// Keys of the file that nobody knows.
+    pub(super) fn unknown_keys(&self) -> Vec<String> {
+        unknown_keys(&self.value)
     }
 
     /// The end at which the file's own truncation cuts: `left` or `right`.

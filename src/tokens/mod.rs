@@ -6,7 +6,9 @@ mod build;
 mod chat;
 mod class;
 mod file;
+mod file_keys;
 mod lookup;
+mod pieces;
 mod pipeline;
 mod rebuild;
 mod rules;
@@ -26,7 +28,7 @@ use file::TokenizerFile;
 use lookup::{check_model_type, check_vocabulary, correct_ids, id_of, register_marker};
 use pipeline::{How, Pipeline};
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use surroundings::Surroundings;
 
 /// A model's tokenizer, without the truncation and padding that its file may carry.
@@ -54,6 +56,7 @@ pub(crate) struct TextTokenizer {
     median_length: usize,
     /// Rows of the model's embedding table.
     vocabulary: usize,
+    unknown_keys: Vec<String>,
 }
 
 /// What is to be tokenised.
@@ -64,12 +67,6 @@ pub(crate) enum Content<'a> {
     /// The ids of a text by itself, without special tokens around it.
     Ids(&'a [u32]),
 }
-
-/// Ends of pieces times bytes of their text up to which each border is found by all that stands before it.
-const EXACT_BORDERS: usize = 1 << 24;
-
-/// Bytes before a border that are tokenised for it in longer texts, about.
-const BORDER_CONTEXT: usize = 256;
 
 /// A prompt, tokenised once for all texts that have it.
 #[derive(Clone, Debug)]
@@ -100,6 +97,7 @@ impl TextTokenizer {
         })?;
         let invalid = |problem: String| ModelError::Tokenizer { path: path.clone(), problem };
         check_vocabulary(&file, vocabulary).map_err(invalid)?;
+        let unknown_keys = file.unknown_keys();
         let direction = file.truncation_direction();
         let mut prefix_space = file.take_prefix_space();
         file.canonicalize().map_err(invalid)?;
@@ -172,12 +170,18 @@ impl TextTokenizer {
             weightless,
             median_length,
             vocabulary,
+            unknown_keys,
         })
     }
 
     /// The end at which the model's files say that a text that is too long is cut.
     pub(crate) fn cut(&self) -> CutAt {
         self.cut
+    }
+
+    /// Keys of its file that nobody knows, each with the place where it stands.
+    pub(crate) fn unknown_keys(&self) -> (&Path, &[String]) {
+        (&self.path, &self.unknown_keys)
     }
 
     /// All that decides which ids a text has, beside the vocabulary and the merges in tokenizer.json.
@@ -303,71 +307,6 @@ impl TextTokenizer {
             }
             start = end - overlap;
         }
-    }
-
-    /// One text whose pieces are pooled separately: its parts up to each of `ends`, which are byte
-    /// positions. It must fit the limit whole.
-    pub(crate) fn pieces(
-        &self,
-        prompt: &TokenizedPrompt,
-        text: &str,
-        ends: &[usize],
-        limit: usize,
-    ) -> RequestResult<TokenizedText> {
-        self.check_no_chat("pieces")?;
-        let mut whole = self.tokenize(prompt, Content::Text(text), limit, CutAt::End)?;
-        if whole.untruncated > whole.ids.len() {
-            return Err(RequestError::TooLong { tokens: whole.untruncated, limit });
-        }
-        let own_end = whole.ids.len() - self.around.suffix.len() - prompt.ids[1].len();
-        // The mark of a word that follows the prompt is the text's.
-        let own = &whole.ids[self.around.prefix.len()..];
-        let of_prompt = prompt.ids[0].iter().zip(own).take_while(|(a, b)| a == b).count();
-        let mut start = (self.around.prefix.len() + of_prompt).min(own_end);
-        whole.pools.clear();
-        for (&end, border) in ends.iter().zip(self.borders(&prompt.text, text, ends)?) {
-            let border = self.around.prefix.len() + border;
-            let end = if end == text.len() { own_end } else { border.clamp(start, own_end) };
-            whole.pools.push(start..end);
-            start = end;
-        }
-        Ok(whole)
-    }
-
-    /// How many tokens of a prompt and a text together end up to each of `ends`, ascending byte positions of the text.
-    ///
-    /// Those of what stands before a position, as far as the whole text begins with the same: a word that the position
-    /// is inside of, or the mark of a word that follows, belongs to what is behind it.
-    pub(crate) fn borders(&self, prompt: &str, text: &str, ends: &[usize]) -> RequestResult<Vec<usize>> {
-        let whole = self.encode(&format!("{prompt}{text}"))?;
-        let shared = |ids: &[u32]| ids.iter().zip(&whole).take_while(|(a, b)| a == b).count();
-        let mut borders = Vec::with_capacity(ends.len());
-        let is_short = ends.len().saturating_mul(text.len()) <= EXACT_BORDERS;
-        // In a long text only what is near a position is tokenised again, from an earlier one on.
-        let (mut from, mut last) = (0, (0, 0));
-        for &end in ends {
-            let border = if end == text.len() {
-                whole.len()
-            } else if is_short {
-                shared(&self.encode(&format!("{prompt}{}", &text[..end]))?)
-            } else {
-                if last.0 - from > BORDER_CONTEXT {
-                    from = ends[..borders.len()]
-                        .iter()
-                        .rev()
-                        .copied()
-                        .find(|&end| last.0 - end >= BORDER_CONTEXT / 2)
-                        .unwrap_or(from);
-                }
-                let count = |end: usize| self.encode(text[from..end].trim_end()).map(|ids| ids.len());
-                let before = if last.0 == 0 { self.encode(prompt)?.len() } else { last.1 };
-                before + count(end)?.saturating_sub(count(last.0)?)
-            };
-            let border = border.clamp(last.1, whole.len());
-            last = (end, border);
-            borders.push(border);
-        }
-        Ok(borders)
     }
 
     /// Two texts as a cross-encoder sees them; the longer one is cut until both fit.

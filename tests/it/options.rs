@@ -139,13 +139,13 @@ fn pieces_are_pooled_from_one_pass_over_the_whole_text() {
 fn a_text_is_split_at_sentences_into_pieces_that_fit() {
     let embedder = open("bert-e5");
     let text = "First sentence here. Second one follows. The third ends it.\n\nA paragraph.";
-    let ends = embedder.split(text, 14).unwrap();
+    let ends = embedder.split(text, 14, EmbedOptions::new()).unwrap();
     assert_eq!(ends.last(), Some(&text.len()));
     assert!(ends.windows(2).all(|pair| pair[0] < pair[1]) && ends.len() > 1, "{ends:?}");
     let pieces = embedder.embed_pieces(text, &ends, EmbedOptions::new()).unwrap();
     assert_eq!(pieces.value.len(), ends.len());
-    assert!(embedder.split("", 5).unwrap().is_empty());
-    assert!(embedder.split(text, 0).is_err());
+    assert!(embedder.split("", 5, EmbedOptions::new()).unwrap().is_empty());
+    assert!(embedder.split(text, 0, EmbedOptions::new()).is_err());
 }
 
 /// stella's way to other sizes: a projection of its own for each.

@@ -7,6 +7,8 @@
 Writes keys.json beside this script, and prints what is new or gone since the last time. `tests/it/keys.rs` puts each key
 into a model: taskvec reads it, knows that it changes nothing (src/model/harmless_keys.json, with the reason), or
 refuses it. Run it with newer versions to see what they added.
+
+tokenizer.json is read by a library; src/tokens/file_keys.json has the keys that it knows, and is written here too.
 """
 
 import dataclasses
@@ -17,7 +19,9 @@ import pathlib
 import re
 
 import sentence_transformers
+import tokenizers
 import transformers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import modeling_rope_utils
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -113,6 +117,36 @@ def settings_keys():
     return set(kind.config_keys) | parameters(kind.__init__) | taken(source, "config", "kwargs", "init_kwargs", "config_dict")
 
 
+# What older versions of the tokenizer library wrote, and newer ones read.
+OLDER_KEYS = {"pre_tokenizer": {"Metaspace": ["add_prefix_space", "str_rep"]}, "normalizer": {"Precompiled": ["precompiled_charsmap", "type"]}}
+
+
+def tokenizer_file_keys():
+    """Keys of tokenizer.json, by part and by the part's type: what its library writes, it reads."""
+    arguments = {
+        "Prepend": ("x",), "Replace": ("a", "b"), "Sequence": ([],), "CharDelimiterSplit": ("a",), "Split": ("a", "removed"),
+        "BertProcessing": (("a", 1), ("b", 2)), "RobertaProcessing": (("a", 1), ("b", 2)),
+    }
+    no_parts = {"Normalizer", "PreTokenizer", "PostProcessor", "NORMALIZERS", "Precompiled"}
+    found = {}
+    for part, module in (("normalizer", normalizers), ("pre_tokenizer", pre_tokenizers), ("post_processor", processors)):
+        for name in sorted(set(vars(module)) - no_parts):
+            if inspect.isclass(getattr(module, name)):
+                written = json.loads(getattr(module, name)(*arguments.get(name, ())).__getstate__())
+                found.setdefault(part, {})[written["type"]] = set(written)
+    for model in (models.BPE(), models.Unigram(), models.WordLevel({"a": 0}, unk_token="a"), models.WordPiece({"a": 0}, unk_token="a")):
+        tokenizer = Tokenizer(model)
+        tokenizer.add_special_tokens(["a"])
+        written = json.loads(tokenizer.to_str())
+        found["file"], found["added_token"] = set(written), set(written["added_tokens"][0])
+        found.setdefault("model", {})[written["model"]["type"]] = set(written["model"])
+    for part, types in OLDER_KEYS.items():
+        for name, keys in types.items():
+            found[part].setdefault(name, set()).update(keys)
+    in_order = lambda keys: sorted(keys) if isinstance(keys, set) else {name: sorted(inner) for name, inner in sorted(keys.items())}
+    return {part: in_order(keys) for part, keys in sorted(found.items())}
+
+
 def listed():
     found = {}
     for fixture, name in CONFIGS.items():
@@ -129,19 +163,28 @@ def listed():
     return {name: {**entry, "keys": sorted(entry["keys"])} for name, entry in found.items()}
 
 
+def print_changes(name, before, after):
+    for word, keys in (("new", set(after) - set(before)), ("gone", set(before) - set(after))):
+        if keys:
+            print(word, name, *sorted(keys))
+
+
 def main():
-    target = HERE / "keys.json"
+    target, of_file = HERE / "keys.json", HERE.parents[1] / "src/tokens/file_keys.json"
     before = json.loads(target.read_text())["lists"] if target.exists() else {}
     after = listed()
-    versions = {"transformers": transformers.__version__, "sentence_transformers": sentence_transformers.__version__}
+    versions = {module.__name__: module.__version__ for module in (transformers, sentence_transformers, tokenizers)}
     lists = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in after.items())
     target.write_text(f'{{"versions": {json.dumps(versions)}, "lists": {{\n{lists}\n}}}}\n')
     for name in sorted(before | after):
-        old, new = (set(lists.get(name, {"keys": []})["keys"]) for lists in (before, after))
-        for word, keys in (("new", new - old), ("gone", old - new)):
-            if keys:
-                print(word, name, *sorted(keys))
+        print_changes(name, *(lists.get(name, {"keys": []})["keys"] for lists in (before, after)))
     print(sum(len(entry["keys"]) for entry in after.values()), "keys in", len(after), "lists")
+
+    before = json.loads(of_file.read_text()) if of_file.exists() else {}
+    after = tokenizer_file_keys()
+    of_file.write_text("{\n" + ",\n".join(f" {json.dumps(part)}: {json.dumps(keys)}" for part, keys in after.items()) + "\n}\n")
+    flat = lambda parts: {f"{part} {name} {key}" for part, keys in parts.items() for name in keys for key in ([""] if isinstance(keys, list) else keys[name])}
+    print_changes("in tokenizer.json:", flat(before), flat(after))
 
 
 main()

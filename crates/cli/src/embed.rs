@@ -150,11 +150,12 @@ impl Work<'_> {
         if let Some(title) = &item.title {
             options = options.title(title.as_str());
         }
-        let (found, limit) = (self.embedder.count_tokens(&item.text, options)?, self.embedder.max_tokens());
+        let (found, limit) =
+            (self.embedder.count_tokens(&item.text, options.clone())?, self.embedder.max_tokens());
         if found > limit {
             return Err(RequestError::TooLong { tokens: found, limit }.into());
         }
-        self.embedder.split(&item.text, tokens)
+        self.embedder.split(&item.text, tokens, options)
     }
 
     fn heading(&self, prompt: &Prompt) -> Outcome<Heading> {

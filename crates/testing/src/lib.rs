@@ -2,7 +2,7 @@
 
 mod folder;
 
-pub use folder::{ModelFolder, RawTensor};
+pub use folder::{ModelFolder, RawTensor, copy};
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -80,6 +80,7 @@ fn sees_all(config: &Json, n: usize) -> Result<bool> {
 fn window(config: &Json, all: bool) -> Result<AttentionWindow> {
     let halved = config.flag_or("use_bidirectional_attention", false)?;
     let causal = config.flag_or("is_causal", true)?;
+    config.heed(["sliding_window"]);
     if all {
         return Ok(if halved || !causal { AttentionWindow::ALL } else { AttentionWindow::CAUSAL });
     }

@@ -101,7 +101,8 @@ fn causal_where_asked(config: &Json, model_type: &str, mut spec: EncoderSpec) ->
     }
     let causal = match model_type {
         "bert" | "roberta" | "xlm-roberta" => {
-            config.flag_or("is_causal", false)? || config.flag_or("is_decoder", false)?
+            let flags = [config.flag_or("is_causal", false)?, config.flag_or("is_decoder", false)?];
+            flags.contains(&true)
         }
         "albert" | "distilbert" | "eurobert" | "gte" | "jina_embeddings_v3" | "nomic_bert" | "t5" => {
             config.flag_or("is_causal", false)?

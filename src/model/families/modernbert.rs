@@ -85,6 +85,7 @@ fn layer(
             rotary_by_layer_type(config, "full_attention", "global_rope_theta", 160_000.0, head_dim)?;
         (AttentionWindow::ALL, rotary)
     } else {
+        config.heed(["local_attention"]);
         // As many keys on each side as half of the window.
         let side = match config.optional_size("sliding_window")? {
             Some(half) => Some(half),

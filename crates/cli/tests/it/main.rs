@@ -4,4 +4,7 @@ mod bench;
 mod binary;
 mod commands;
 mod hub;
+mod pieces;
 mod results;
+#[cfg(unix)]
+mod signals;

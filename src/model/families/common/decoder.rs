@@ -51,6 +51,7 @@ const BIDIRECTIONAL_CODE: [&str; 2] = ["modeling_qwen.Qwen2Model", "modeling_gri
 /// `is_causal` and `use_bidirectional_attention`, else what is known of the code that `auto_map` names,
 /// else causal.
 pub(in super::super) fn causal_by_default(config: &Json) -> Result<bool> {
+    config.heed(["is_causal", "use_bidirectional_attention", "auto_map"]);
     if config.get("is_causal").is_some() || config.get("use_bidirectional_attention").is_some() {
         return Ok(
             config.flag_or("is_causal", true)? && !config.flag_or("use_bidirectional_attention", false)?
