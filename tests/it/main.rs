@@ -16,6 +16,7 @@ mod other_results;
 mod published;
 mod quantization;
 mod random_models;
+mod real_weights;
 mod requests;
 mod shaders;
 mod stored;

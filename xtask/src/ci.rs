@@ -1,6 +1,6 @@
 //! Everything that must hold before a change lands.
 
-use crate::run::{Outcome, command, is_there, run};
+use crate::run::{Outcome, command, is_there, output, run};
 use crate::{deps, package, setup};
 
 /// The oldest Rust that compiles the project: `rust-version` in Cargo.toml.
@@ -24,6 +24,13 @@ pub(crate) fn all() -> Outcome {
     run(similarity)?;
     setup::setup()?;
     tests()?;
+    if is_there("python3 tests/weights/fetch.py") {
+        weights()?;
+    } else {
+        println!(
+            "The models of tests/weights/fetch.py are not to be had here: real weights were not compared"
+        );
+    }
     features()?;
     wasm()?;
     deps::check()?;
@@ -39,6 +46,14 @@ pub(crate) fn tests() -> Outcome {
     // Benchmarks and examples run once each, as tests.
     run(command("cargo test --workspace --all-targets"))?;
     run(command("cargo test --workspace --doc"))
+}
+
+/// Vectors of models with real weights against the reference's. The models are fetched, where they are not there yet.
+pub(crate) fn weights() -> Outcome {
+    let folder = output(command("python3 tests/weights/fetch.py"))?;
+    let mut test = command("cargo test --workspace --test it -- --ignored --nocapture real_weights");
+    test.env("TASKVEC_TEST_WEIGHTS", folder.trim());
+    run(test)
 }
 
 /// The library with every combination of its features.

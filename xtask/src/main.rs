@@ -15,6 +15,7 @@ const TASKS: &str = "tasks:
   test       set up what the tests need, and pass them: the second command of README.md
   ci         everything that must hold before a change lands
   setup      a Vulkan driver for the GPU tests, where there is none
+  weights    fetch models with real weights, and compare their vectors with the reference's
   features   check the library with every combination of its features
   wasm       check that the library compiles for a browser
   oldest     check the workspace with the oldest Rust that it promises
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         "test" => setup::setup().and_then(|()| ci::tests()),
         "ci" => ci::all(),
         "setup" => setup::setup(),
+        "weights" => ci::weights(),
         "features" => ci::features(),
         "wasm" => ci::wasm(),
         "oldest" => ci::oldest_rust(),
