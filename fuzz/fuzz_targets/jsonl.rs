@@ -32,7 +32,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|contents: &[u8]| {
     let file = common::file(contents);
-    for format in [InputFormat::Lines, InputFormat::Jsonl] {
+    for format in [None, Some(InputFormat::Lines), Some(InputFormat::Jsonl)] {
         let _ = input::from_file(file.path(), format);
     }
 });
