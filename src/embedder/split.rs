@@ -91,13 +91,16 @@ impl Pieces {
             start = end;
         }
         let mut of_pieces = self.ends.iter().peekable();
-        let ends_of_tokens = tokens_of(&places)?.into_iter().zip(places).filter_map(|(tokens, place)| {
+        let of_places = tokens_of(&places)?;
+        // Behind the prompt's.
+        let mut first = of_places.first().map_or(0, |tokens| tokens.start);
+        let ends_of_tokens = of_places.into_iter().zip(places).filter_map(|(tokens, place)| {
             let is_end = of_pieces.next_if(|&&end| end == place).is_some();
             // Where no token ends, none begins.
             (place == text.len() || !tokens.is_empty()).then_some((place, tokens.end, is_end))
         });
         let ends_of_tokens: Vec<_> = ends_of_tokens.collect();
-        let (mut ends, mut first) = (Vec::new(), 0);
+        let mut ends = Vec::new();
         for (i, &(place, tokens, is_end)) in ends_of_tokens.iter().enumerate() {
             // As far as the next place would be too far.
             let next = ends_of_tokens.get(i + 1).map_or(tokens, |next| next.1);
@@ -149,7 +152,7 @@ struct Atoms<'a> {
 /// Bytes of an atom at most, about. White space ends one earlier.
 const ATOM: usize = 64;
 
-/// Bytes that the splitter sees at once: some ten pieces.
+/// Bytes that the splitter sees at once: more than ten pieces of usual text.
 const WINDOW_PER_TOKEN: usize = 64;
 const LEAST_WINDOW: usize = 2048;
 

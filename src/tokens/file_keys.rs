@@ -11,9 +11,10 @@ const PARTS: [(&str, &str); 3] =
 /// depend on it.
 pub(super) fn unknown_keys(file: &Value) -> Vec<String> {
     let mut unknown = Vec::new();
-    note(file, known("file", None), "", &mut unknown);
+    note(file, known("file", None), String::new, &mut unknown);
+    let of_token = known("added_token", None);
     for (place, token) in file["added_tokens"].as_array().into_iter().flatten().enumerate() {
-        note(token, known("added_token", None), &format!("added_tokens[{place}]."), &mut unknown);
+        note(token, of_token, || format!("added_tokens[{place}]."), &mut unknown);
     }
     note_part("model", None, &file["model"], "model", &mut unknown);
     for (part, inner) in PARTS {
@@ -26,7 +27,7 @@ pub(super) fn unknown_keys(file: &Value) -> Vec<String> {
 fn note_part(part: &str, inner: Option<&str>, value: &Value, place: &str, unknown: &mut Vec<String>) {
     // A type that is not in the list is one for the library to judge.
     let keys = value["type"].as_str().and_then(|kind| known(part, Some(kind)));
-    note(value, keys, &format!("{place}."), unknown);
+    note(value, keys, || format!("{place}."), unknown);
     let parts = inner.and_then(|inner| Some((inner, value.get(inner)?.as_array()?)));
     for (inner, (at, value)) in
         parts.into_iter().flat_map(|(inner, parts)| parts.iter().enumerate().map(move |part| (inner, part)))
@@ -35,11 +36,12 @@ fn note_part(part: &str, inner: Option<&str>, value: &Value, place: &str, unknow
     }
 }
 
-fn note(value: &Value, known: Option<&Value>, place: &str, unknown: &mut Vec<String>) {
+/// Keys of one object. There may be thousands of tokens, so that their places are written only where one is unknown.
+fn note(value: &Value, known: Option<&Value>, place: impl Fn() -> String, unknown: &mut Vec<String>) {
     let Some((keys, known)) = value.as_object().zip(known.and_then(Value::as_array)) else { return };
     let says_something = keys.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key);
     let is_unknown = |key: &&String| !known.iter().any(|known| known == key.as_str());
-    unknown.extend(says_something.filter(is_unknown).map(|key| format!("{place}{key}")));
+    unknown.extend(says_something.filter(is_unknown).map(|key| format!("{}{key}", place())));
 }
 
 /// The keys of a part; of those of one type, where its keys depend on it.
