@@ -91,7 +91,7 @@ impl ModelFiles {
     }
 
     /// What the model goes by: the folder's name, and that of the folder behind it if it is a link. In the hub's cache
-    /// the folder is named by a hash, and the model two folders above it.
+    /// the folder is named by a hash, which is no name, and the model two folders above it.
     pub(crate) fn model_names(&self) -> Vec<String> {
         let given = match &self.0 {
             Origin::Memory { name, .. } => return vec![name.clone()],
@@ -100,14 +100,11 @@ impl ModelFiles {
         let root = self.root();
         let mut names = root.iter().rev().map(|part| part.to_string_lossy().into_owned());
         let folder = names.next();
-        let in_hub_cache = names.next().is_some_and(|parent| parent == "snapshots");
-        let hub_name = names.next().filter(|_| in_hub_cache);
-        hub_name
-            .map(|name| name.replace("models--", "").replace("--", "/"))
-            .into_iter()
-            .chain(given.filter(|given| Some(given) != folder.as_ref()))
-            .chain(folder)
-            .collect()
+        let in_snapshots = names.next().is_some_and(|parent| parent == "snapshots");
+        let hub_name = names.next().filter(|_| in_snapshots);
+        let hub_name = hub_name.and_then(|name| Some(name.strip_prefix("models--")?.replace("--", "/")));
+        let own = if hub_name.is_some() { None } else { folder.clone() };
+        hub_name.into_iter().chain(given.filter(|given| Some(given) != folder.as_ref())).chain(own).collect()
     }
 
     /// The names of the folders inside the model's folder, sorted.

@@ -4,6 +4,8 @@ mod bench;
 mod binary;
 mod commands;
 mod hub;
+mod hub_or_folder;
+mod hub_server;
 mod pieces;
 mod results;
 #[cfg(unix)]
