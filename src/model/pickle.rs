@@ -240,8 +240,8 @@ enum Value {
     None,
     Bool,
     Int(i64),
-    /// A fraction, or more than fits: nothing that a tensor is made of.
-    Number,
+    /// A fraction, more than fits, or an object: nothing that a tensor is made of.
+    Other,
     Text(Rc<str>),
     Global(Rc<str>),
     Tuple(Tuple),
@@ -263,18 +263,18 @@ struct Tuple {
 
 impl Tuple {
     fn value(items: Vec<Value>) -> Result<Value, String> {
-        let depth = |value: &Value| match value {
-            Value::Tuple(tuple) => tuple.depth,
-            Value::Dict(_) => 1, // only the outermost has entries
-            _ => 0,
+        // Only the outermost dictionary is read: what one inside a tuple holds would only nest.
+        let flat = |item| match item {
+            Value::Dict(entries) if !entries.is_empty() => Value::Other,
+            item => item,
         };
+        let items: Rc<[Value]> = items.into_iter().map(flat).collect();
+        let depth = |value: &Value| if let Value::Tuple(tuple) = value { tuple.depth } else { 0 };
         let depth = 1 + items.iter().map(depth).max().unwrap_or(0);
-        if depth > MAX_DEPTH
-            || items.iter().any(|item| matches!(item, Value::Dict(entries) if !entries.is_empty()))
-        {
+        if depth > MAX_DEPTH {
             return Err("its values are nested too deeply".to_owned());
         }
-        Ok(Value::Tuple(Tuple { items: items.into(), depth }))
+        Ok(Value::Tuple(Tuple { items, depth }))
     }
 }
 
@@ -338,17 +338,17 @@ impl<'a> Machine<'a> {
                         wide_enough.copy_from_slice(bytes);
                         Value::Int(i64::from_le_bytes(wide))
                     }
-                    None => Value::Number,
+                    None => Value::Other,
                 });
             }
             b'G' => {
                 self.take::<8>()?;
-                self.stack.push(Value::Number);
+                self.stack.push(Value::Other);
             }
             0x8b => {
                 let length = u32::from_le_bytes(self.take()?);
                 self.take_slice(length as usize)?;
-                self.stack.push(Value::Number);
+                self.stack.push(Value::Other);
             }
             b'X' | b'T' => {
                 let length = u32::from_le_bytes(self.take()?);
@@ -534,6 +534,23 @@ fn storage(id: Value) -> Result<Value, String> {
     Err("it refers to something else than a tensor's storage".to_owned())
 }
 
+/// What else `torch.load` lets a dictionary hold: nothing that a tensor is made of.
+///
+/// `torch/_weights_only_unpickler.py`, `_get_allowed_globals`; Python 2 called `builtins` otherwise.
+const OTHERS: [&str; 11] = [
+    "collections Counter",
+    "torch Size",
+    "torch device",
+    "torch.serialization _get_layout",
+    "_codecs encode",
+    "builtins bytearray",
+    "builtins set",
+    "builtins complex",
+    "__builtin__ bytearray",
+    "__builtin__ set",
+    "__builtin__ complex",
+];
+
 /// The calls that a dictionary of tensors is made with.
 fn call(function: &Value, arguments: Value) -> Result<Value, String> {
     let (Value::Global(name), Value::Tuple(arguments)) = (function, arguments) else {
@@ -542,7 +559,7 @@ fn call(function: &Value, arguments: Value) -> Result<Value, String> {
     match (&**name, &*arguments.items) {
         ("collections OrderedDict", []) => Ok(Value::Dict(Vec::new())),
         (
-            "torch._utils _rebuild_tensor_v2",
+            "torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor",
             [Value::Storage { kind, key }, Value::Int(offset), Value::Tuple(shape), Value::Tuple(stride), ..],
         ) => Ok(Value::Tensor(TensorRef {
             kind: kind.clone(),
@@ -551,7 +568,15 @@ fn call(function: &Value, arguments: Value) -> Result<Value, String> {
             shape: sizes(&shape.items)?,
             stride: sizes(&stride.items)?,
         })),
-        ("torch._utils _rebuild_parameter", [tensor @ Value::Tensor(_), ..]) => Ok(tensor.clone()),
+        (
+            "torch._utils _rebuild_parameter" | "torch._utils _rebuild_parameter_with_state",
+            [tensor @ Value::Tensor(_), ..],
+        ) => Ok(tensor.clone()),
+        // A tensor of another class or with attributes: how it is made, the class, with what, the attributes.
+        ("torch._tensor _rebuild_from_type_v2", [function, _, arguments, ..]) => {
+            call(function, arguments.clone())
+        }
+        (other, _) if OTHERS.contains(&other) => Ok(Value::Other),
         _ => Err(format!("it calls `{name}`, which is not part of a dictionary of tensors")),
     }
 }

@@ -13,6 +13,7 @@ mod mutations;
 mod openings;
 mod options;
 mod other_results;
+mod pickles;
 mod published;
 mod quantization;
 mod random_models;
