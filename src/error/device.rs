@@ -67,6 +67,20 @@ pub enum DeviceError {
         /// Bytes allowed.
         limit: u64,
     },
+    /// The driver would end a shader's loops before a text is done, and give a wrong vector: software drivers do.
+    #[error(
+        "GPU {adapter} ends a shader's loops after {limit} turns without an error, and a text of {tokens} tokens may take {turns}: its vector would be wrong; embed shorter texts, or use the cpu device"
+    )]
+    LoopLimit {
+        /// The adapter.
+        adapter: String,
+        /// Tokens of the longest text of a batch.
+        tokens: usize,
+        /// Turns that it may take.
+        turns: usize,
+        /// Turns that the driver lets it take.
+        limit: usize,
+    },
     /// The GPU went away (driver reset, unplugged, hang).
     #[error("GPU {adapter} was lost ({reason}); open the model again, or use the cpu device")]
     Lost {

@@ -9,6 +9,7 @@ mod hostile;
 mod invariance;
 mod keys;
 mod layers;
+mod long_texts;
 mod mutations;
 mod openings;
 mod options;

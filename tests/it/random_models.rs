@@ -10,10 +10,10 @@ use taskvec_testing::fixture;
 use taskvec_testing::{ModelFolder, RawTensor};
 
 /// The largest difference to the oracle that any value may have.
-const BOUND: f32 = 2e-5;
+pub(crate) const BOUND: f32 = 2e-5;
 
 /// Deterministic values with about the spread of a normal distribution.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn value(&mut self) -> f32 {
@@ -26,7 +26,7 @@ impl Random {
         (uniform() + uniform() + uniform() + uniform() - 2.0) * 1.7
     }
 
-    fn matrix(&mut self, outputs: usize, inputs: usize) -> RawTensor {
+    pub(crate) fn matrix(&mut self, outputs: usize, inputs: usize) -> RawTensor {
         let spread = 1.5 / (inputs as f32).sqrt();
         let values: Vec<f32> = (0..outputs * inputs).map(|_| spread * self.value()).collect();
         RawTensor::from_f32(&[outputs, inputs], &values)
@@ -38,19 +38,19 @@ impl Random {
     }
 }
 
-type Tensors = BTreeMap<String, RawTensor>;
+pub(crate) type Tensors = BTreeMap<String, RawTensor>;
 
 #[derive(Debug, Clone)]
-struct Shape {
-    hidden: usize,
-    intermediate: usize,
-    layers: usize,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
+pub(crate) struct Shape {
+    pub(crate) hidden: usize,
+    pub(crate) intermediate: usize,
+    pub(crate) layers: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
 }
 
-fn qwen3(
+pub(crate) fn qwen3(
     shape: &Shape,
     causal: bool,
     window: Option<usize>,
@@ -135,7 +135,7 @@ fn mpnet(shape: &Shape, activation: &str, buckets: usize, random: &mut Random) -
 }
 
 /// A model folder around a transformer: pooling by `modes`, then a Dense head, perhaps.
-fn write(
+pub(crate) fn write(
     config: &Value,
     tensors: &Tensors,
     modes: &[&str],
@@ -192,7 +192,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
     )
 }
 
-fn difference(left: &[f32], right: &[f32]) -> f32 {
+pub(crate) fn difference(left: &[f32], right: &[f32]) -> f32 {
     left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 

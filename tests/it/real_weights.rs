@@ -1,11 +1,11 @@
 //! Models with real weights: their vectors are the reference's.
 //!
 //! `tests/weights/fetch.py` fetches the models and prints where they are, `tests/weights/expected.json` has what
-//! sentence-transformers makes of them (`expected.py` there writes it). `cargo xtask weights` does both.
+//! sentence-transformers makes of them in float64 (`expected.py` there writes it). `cargo xtask weights` does both.
 
 use serde_json::Value;
 use std::path::PathBuf;
-use taskvec::{EmbedOptions, Embedder, EmbedderBuilder};
+use taskvec::{EmbedOptions, EmbedderBuilder};
 use taskvec_testing::{max_difference, root};
 
 const TOLERANCE: f64 = 1e-5;
@@ -16,7 +16,7 @@ fn difference(name: &str, expected: &Value, texts: &[String], builder: EmbedderB
         PathBuf::from(std::env::var_os("TASKVEC_TEST_WEIGHTS").expect("the folder that fetch.py printed"));
     let embedder = builder.open(folder.join(name)).unwrap();
     let unit = EmbedOptions::new().normalize(true);
-    let worst = match &expected["dense"] {
+    match &expected["dense"] {
         Value::Array(vectors) => {
             let found = embedder.embed_batch(texts, unit).unwrap();
             let of_row = |(found, row): (&taskvec::Embedding, &Value)| {
@@ -39,11 +39,10 @@ fn difference(name: &str, expected: &Value, texts: &[String], builder: EmbedderB
             };
             found.iter().zip(expected["sparse"].as_array().unwrap()).map(of_row).fold(0.0, f64::max)
         }
-    };
-    println!("{name}: the largest difference is {worst:.1e}");
-    worst
+    }
 }
 
+/// On the GPU and on the CPU's instruction sets. The scalar reference would take minutes for each.
 #[test]
 #[ignore = "needs the models of tests/weights/fetch.py: cargo xtask weights"]
 fn vectors_of_real_weights_are_the_references() {
@@ -51,8 +50,10 @@ fn vectors_of_real_weights_are_the_references() {
     let expected: Value = serde_json::from_slice(&file).unwrap();
     let texts: Vec<String> = serde_json::from_value(expected["texts"].clone()).unwrap();
     for (name, result) in expected["models"].as_object().unwrap() {
-        let builder = Embedder::builder().device(taskvec::Device::Cpu);
-        let worst = difference(name, result, &texts, builder);
-        assert!(worst <= TOLERANCE, "{name}: {worst}");
+        for (device, builder) in crate::devices().into_iter().filter(|(device, _)| device != "reference") {
+            let worst = difference(name, result, &texts, builder);
+            println!("{name} on {device}: the largest difference is {worst:.1e}");
+            assert!(worst <= TOLERANCE, "{name} on {device}: {worst}");
+        }
     }
 }

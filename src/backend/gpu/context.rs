@@ -17,6 +17,7 @@ fn longest_batch(kind: DeviceType) -> Duration {
 /// An opened GPU, and what it said went wrong.
 pub(super) struct GpuContext {
     pub(super) name: String,
+    pub(super) kind: DeviceType,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     /// Whether shaders may use f16.
@@ -128,6 +129,7 @@ impl GpuContext {
         });
         Ok(GpuContext {
             name,
+            kind: device_type,
             device,
             queue,
             f16,

@@ -12,6 +12,7 @@ use super::context::GpuContext;
 use super::dispatch::{Binding, Dispatch, Grid, Prepared, activation_code, pooling_code, values_of};
 use super::pipelines::Pipelines;
 use super::shader::{Formats, Shader, ShaderVariant, Weights, attention_matrix_bytes, attention_queries};
+use super::turns::POOLED_COLUMNS;
 use super::upload::{Shard, constant, shards, upload};
 use crate::error::Result;
 use crate::model::{ElementType, NormKind, NormSpec, Tensor};
@@ -368,10 +369,13 @@ impl<'a> Lowering<'a> {
         let output = normalized.unwrap_or(*output);
         for (i, mode) in modes.iter().enumerate() {
             let width = self.width(*input);
+            // The length of a row is one workgroup's business; else many share what may be a whole vocabulary.
+            let groups = if normalized.is_some() { 1 } else { width.div_ceil(POOLED_COLUMNS) };
             let normalize = u32::from(normalized.is_some());
-            let params = [width, self.width(output), i as u32 * width, pooling_code(*mode), normalize];
+            let first = i as u32 * width;
+            let params = [width, self.width(output), first, pooling_code(*mode), normalize, groups];
             let bindings = vec![Binding::Texts, Binding::Plan(*input), Binding::Plan(output)];
-            let grid = Grid::PerRow(Rows::Texts, 1);
+            let grid = Grid::PerRow(Rows::Texts, groups as usize);
             self.push(Shader::Pool, self.values(Rows::Tokens), &params, bindings, grid)?;
         }
         Ok(if normalized.is_some() { 2 } else { 1 })

@@ -20,6 +20,7 @@ mod pipelines;
 mod runner;
 mod select;
 mod shader;
+mod turns;
 mod upload;
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -12,6 +12,7 @@ use super::measurement::GpuMeasurement;
 use super::peaks::GpuPeaks;
 use super::select::{select, select_hardware};
 use super::shader::{Formats, Values, Weights};
+use super::turns;
 use crate::backend::{Backend, Job, Results, Running};
 use crate::batch::RaggedBatch;
 use crate::device::{DeviceKind, GpuSelector};
@@ -38,6 +39,8 @@ pub(crate) struct Gpu {
     pub(super) of_steps: Vec<Range<usize>>,
     dynamic_tables: Vec<Arc<RotaryTable>>,
     queries: usize,
+    /// The most turns that the driver lets a shader's loops take, if it ends them early.
+    most_turns: Option<usize>,
     weight_bytes: usize,
     /// What the device does at best, once that was measured.
     pub(super) peaks: OnceLock<GpuPeaks>,
@@ -89,6 +92,7 @@ impl Gpu {
                 place += taken;
             }
         }
+        let most_turns = turns::most_turns(&gpu).await?;
         let Lowering { dispatches, dynamic_tables, weight_bytes, queries, .. } = lowering;
         gpu.settle().await?;
         gpu.check()?;
@@ -103,6 +107,7 @@ impl Gpu {
             of_steps,
             dynamic_tables,
             queries,
+            most_turns,
             weight_bytes,
             peaks: OnceLock::new(),
             arenas: Mutex::default(),
@@ -152,6 +157,7 @@ impl Gpu {
                 results.push(self.finish_in(slots, oldest).await?);
             }
             job.cancel.check()?;
+            self.check_turns(batch)?;
             match self.make_room(&mut slots[i % SLOTS], batch).await {
                 Ok(()) => {}
                 // What is under way takes memory too.
@@ -175,6 +181,13 @@ impl Gpu {
             results.push(self.finish_in(slots, pending).await?);
         }
         Ok(results)
+    }
+
+    /// Refuses a text whose loops the driver would end before they are done.
+    fn check_turns(&self, batch: &RaggedBatch) -> Result<()> {
+        let Some(most) = self.most_turns else { return Ok(()) };
+        let longest = batch.ranges().map(|range| range.len()).max().unwrap_or(0);
+        turns::check(&self.gpu, &self.plan, self.queries, longest, most)
     }
 
     /// A batch that does not fit, in two.

@@ -24,6 +24,7 @@ pub(super) enum Shader {
     ExpertDown,
     PeakFma,
     PeakCopy,
+    Turns,
     PeakMatrix,
 }
 
@@ -171,6 +172,7 @@ impl ShaderVariant {
             Shader::ExpertDown => &[weights, file!("expert_down")],
             Shader::PeakFma => &[file!("peak_fma")],
             Shader::PeakCopy => &[file!("peak_copy")],
+            Shader::Turns => &[file!("turns")],
             Shader::PeakMatrix => &[file!("peak_matrix")],
         };
         files.iter().for_each(|file| source += file);
@@ -281,6 +283,7 @@ mod tests {
                 Shader::ExpertDown,
                 Shader::PeakFma,
                 Shader::PeakCopy,
+                Shader::Turns,
             ] {
                 add(shader, Vec::new());
             }
