@@ -46,7 +46,7 @@ mod vector;
 
 pub use activation::{Activation, activate};
 pub use aligned::AlignedBuffer;
-pub use attention::{Attention, AttentionScratch, KeyValuePanels, attention};
+pub use attention::{Attention, AttentionScratch, KeyValuePanels, QUERY_BLOCK, attention};
 pub use gemm::{
     Epilogue, GemmScratch, PackedWeights, encode_row, gemm, gemm_of_encoded, multiply_in_registers,
     pack_panel, pack_panel_of_halves, packed_len, read_memory,

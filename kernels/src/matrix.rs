@@ -153,7 +153,7 @@ impl<'a> MatrixMut<'a> {
     /// # Panics
     /// If they are not all there.
     #[inline]
-    pub(crate) fn columns_mut(&mut self, columns: Range<usize>) -> MatrixMut<'_> {
+    pub fn columns_mut(&mut self, columns: Range<usize>) -> MatrixMut<'_> {
         self.reborrow().split_columns(columns.end).0.split_columns(columns.start).1
     }
 

@@ -15,7 +15,7 @@ fn oracle(folder: &ModelFolder) -> Embedder {
 fn text(embedder: &Embedder, tokens: usize) -> String {
     let word = |i: usize| format!("{} ", ["The", "quick", "fox", "42", "jumps"][i * i % 5]);
     let mut text: String = (0..tokens).map(word).collect();
-    while embedder.count_tokens(&text, &EmbedOptions::new()).unwrap() > tokens {
+    while embedder.count_tokens(&text, EmbedOptions::new()).unwrap() > tokens {
         text.truncate(text.len() - 1);
     }
     text

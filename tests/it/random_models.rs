@@ -12,6 +12,10 @@ use taskvec_testing::{ModelFolder, RawTensor};
 /// The largest difference to the oracle that any value may have.
 pub(crate) const BOUND: f32 = 2e-5;
 
+/// Of norms: rows of one or two values are often nearly 0, and with the usual 1e-6 a norm would make a thousand times
+/// as much of their last bit.
+const EPS: f32 = 1e-2;
+
 /// Deterministic values with about the spread of a normal distribution.
 pub(crate) struct Random(pub(crate) u64);
 
@@ -65,7 +69,7 @@ pub(crate) fn qwen3(
         "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
         "head_dim": head_dim, "vocab_size": 600, "max_position_embeddings": 256, "hidden_act": "silu",
         "attention_bias": bias, "is_causal": causal, "layer_types": kinds, "sliding_window": window,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0}, "rms_norm_eps": EPS,
     });
     let mut tensors = Tensors::new();
     let mut add = |name: String, tensor: RawTensor| drop(tensors.insert(name, tensor));
@@ -107,6 +111,7 @@ fn mpnet(shape: &Shape, activation: &str, buckets: usize, random: &mut Random) -
         "model_type": "mpnet", "hidden_size": hidden, "intermediate_size": intermediate,
         "num_hidden_layers": layers, "num_attention_heads": heads, "vocab_size": 600,
         "max_position_embeddings": 256, "hidden_act": activation, "relative_attention_num_buckets": buckets,
+        "layer_norm_eps": EPS,
     });
     let mut tensors = Tensors::new();
     let mut add = |name: &str, tensor: RawTensor| drop(tensors.insert(name.to_owned(), tensor));
@@ -196,9 +201,16 @@ pub(crate) fn difference(left: &[f32], right: &[f32]) -> f32 {
     left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// The oracle's vectors in f32 once the layers' matrices are those that bf16 has numbers for: a GPU in bf16
+/// The largest distance of two vectors of the same text.
+fn farthest(left: &[Embedding], right: &[Embedding]) -> f32 {
+    let square = |(a, b): (&f32, &f32)| (a - b) * (a - b);
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(square).sum::<f32>().sqrt();
+    left.iter().zip(right).map(|(left, right)| distance(&left.value, &right.value)).fold(0.0, f32::max)
+}
+
+/// The oracle's vectors in f32 once the layers' matrices are those that a precision has numbers for: a GPU in bf16
 /// rounds nothing else.
-fn rounded(folder: &ModelFolder, options: &EmbedOptions) -> Vec<Embedding> {
+fn rounded(folder: &ModelFolder, options: &EmbedOptions, round: impl Fn(f32) -> f32) -> Vec<Embedding> {
     let copy = ModelFolder::copy_of(folder.path());
     copy.edit_tensors(|tensors| {
         for (name, tensor) in tensors.iter_mut().filter(|(name, _)| name.contains("layer")) {
@@ -206,7 +218,7 @@ fn rounded(folder: &ModelFolder, options: &EmbedOptions) -> Vec<Embedding> {
                 assert_eq!(tensor.dtype, safetensors::Dtype::F32, "{name}");
                 for value in tensor.data.chunks_exact_mut(4) {
                     let number = f32::from_le_bytes(value.try_into().unwrap());
-                    value.copy_from_slice(&half::bf16::from_f32(number).to_f32().to_le_bytes());
+                    value.copy_from_slice(&round(number).to_le_bytes());
                 }
             }
         }
@@ -230,15 +242,24 @@ fn check(folder: &ModelFolder) -> Result<(), TestCaseError> {
     for (device, builder) in devices().into_iter().filter(|(device, _)| device == "gpu") {
         let open = |precision| builder.clone().precision(precision).open(folder.path()).unwrap();
         let got = open(Precision::Bf16).embed_batch(&TEXTS, &options).unwrap();
-        for ((got, want), text) in got.iter().zip(&rounded(folder, &options)).zip(TEXTS) {
+        for ((got, want), text) in got
+            .iter()
+            .zip(&rounded(folder, &options, |number| half::bf16::from_f32(number).to_f32()))
+            .zip(TEXTS)
+        {
             let worst = difference(&got.value, &want.value);
             prop_assert!(worst <= BOUND, "{device} in bf16: {worst:e} for {text:?}");
         }
+        // f16 rounds what lies between steps too: in the middle twice as much as its rounded weights alone do, and
+        // 6 times in one model of 100.
         let got = open(Precision::F16).embed_batch(&TEXTS, &options).unwrap();
-        for ((got, want), text) in got.iter().zip(&expected).zip(TEXTS) {
-            let cosine = taskvec::cosine(&got.value, &want.value);
-            prop_assert!(cosine >= 0.999, "{device} in f16: {cosine} for {text:?}");
-        }
+        let weights = rounded(folder, &options, |number| half::f16::from_f32(number).to_f32());
+        let by_weights = farthest(&weights, &expected);
+        let by_all = farthest(&got, &expected);
+        prop_assert!(
+            by_all <= (12.0 * by_weights).max(0.02),
+            "{device} in f16: {by_all}, weights {by_weights}"
+        );
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::batch::RaggedBatch;
 use crate::plan::Step;
 use std::ops::Range;
 use taskvec_kernels::{
-    Attention, AttentionScratch, Isa, KeyValuePanels, Matrix, MatrixMut, Storage, attention,
+    Attention, AttentionScratch, Isa, KeyValuePanels, Matrix, MatrixMut, QUERY_BLOCK, Storage, attention,
 };
 
 /// What one thread needs to compute heads.
@@ -48,58 +48,121 @@ pub(super) fn run(
     out: MatrixMut<'_>,
     (workers, scratches): (&Workers, &mut [HeadScratch]),
 ) {
-    let Step::Attention { kv_heads, .. } = step else {
-        unreachable!("called for attention steps");
-    };
     let mut rest = out;
     for (range, &keys) in batch.ranges().zip(&batch.keys) {
-        let (text_out, others) = rest.split_rows(range.len());
+        let (out, others) = rest.split_rows(range.len());
         rest = others;
-        let text = input.row_range(range.start, range.len());
-        // Each worker takes some key heads, and the query heads they serve.
-        let share = kv_heads.div_ceil(scratches.len());
-        let columns_per_kv_head = text_out.columns() / kv_heads;
-        let mut rest = Some(text_out);
-        let parts = (0..*kv_heads).step_by(share).zip(&mut *scratches).map(|(first, scratch)| {
-            let kv_range = first..(first + share).min(*kv_heads);
-            let (part, others) = rest.take()?.split_columns(kv_range.len() * columns_per_kv_head);
-            rest = Some(others);
-            Some((kv_range, part, scratch))
-        });
-        workers.share(parts.flatten(), |(kv_range, part, scratch)| {
-            run_heads(kernel, step, text, keys, kv_range, part, scratch);
-        });
+        let text = Text { kernel, step, rows: input.row_range(range.start, range.len()), keys };
+        if let [scratch] = scratches {
+            let heads = text.kv_heads();
+            let per_head = out.columns() / heads;
+            let mut rest = out;
+            for kv_head in 0..heads {
+                let (out, others) = rest.split_columns(per_head);
+                rest = others;
+                text.run_heads(&mut Queries { kv_head, first: 0, out }, scratch);
+            }
+        } else {
+            let shares = text.shares(scratches.len(), out);
+            workers.share(shares.into_iter().zip(&mut *scratches), |(share, scratch)| {
+                share.into_iter().for_each(|mut queries| text.run_heads(&mut queries, scratch));
+            });
+        }
     }
 }
 
-/// The key heads `kv_range` of one text. Its first `visible_keys` tokens are seen. `out` holds the
-/// columns of the query heads they serve.
-fn run_heads(
+/// One text of a batch.
+#[derive(Clone, Copy)]
+struct Text<'a> {
     kernel: AttentionKernel,
-    step: &Step,
-    text: Matrix<'_>,
-    visible_keys: usize,
-    kv_range: Range<usize>,
-    out: MatrixMut<'_>,
-    scratch: &mut HeadScratch,
-) {
-    let Step::Attention { heads, kv_heads, head_dim, scale, window, bias, .. } = step else {
-        unreachable!("called for attention steps");
-    };
-    let group = heads / kv_heads;
-    let mut rest = out;
-    for kv_head in kv_range {
-        let keys = text.column_range((heads + kv_head) * head_dim, *head_dim);
-        let values = text.column_range((heads + kv_heads + kv_head) * head_dim, *head_dim);
-        let (keys, values) = (keys.row_range(0, visible_keys), values.row_range(0, visible_keys));
-        scratch.panels.pack(kernel.isa, kernel.storage_at(*scale), *scale, keys, values);
-        for head in kv_head * group..(kv_head + 1) * group {
-            let (part, others) = rest.split_columns(*head_dim);
+    step: &'a Step,
+    /// Queries, keys and values: `[tokens, (heads + 2 · kv_heads) · head_dim]`
+    rows: Matrix<'a>,
+    /// As many of its tokens are seen.
+    keys: usize,
+}
+
+/// Some queries of the heads that one key head serves.
+struct Queries<'a> {
+    kv_head: usize,
+    /// The token that the first is.
+    first: usize,
+    /// `[queries, group · head_dim]`
+    out: MatrixMut<'a>,
+}
+
+impl Text<'_> {
+    fn kv_heads(&self) -> usize {
+        let Step::Attention { kv_heads, .. } = self.step else { unreachable!("called for attention steps") };
+        *kv_heads
+    }
+
+    /// Shares of about the same work, one for each worker: whole heads as far as that comes out even, since two workers
+    /// at a head both pack its keys; else blocks of its queries too. What sees more keys is more work.
+    fn shares<'o>(&self, workers: usize, out: MatrixMut<'o>) -> Vec<Vec<Queries<'o>>> {
+        let (heads, tokens) = (self.kv_heads(), self.rows.rows());
+        let per_head = out.columns() / heads;
+        let block = if heads.is_multiple_of(workers) { tokens.max(1) } else { QUERY_BLOCK };
+        let blocks: Vec<Range<usize>> =
+            (0..tokens).step_by(block).map(|first| first..tokens.min(first + block)).collect();
+        let work: Vec<usize> = blocks.iter().map(|rows| self.pairs(rows)).collect();
+        let total = heads * work.iter().sum::<usize>();
+        let mut shares: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
+        let (mut rest, mut done) = (out, 0);
+        for kv_head in 0..heads {
+            let (mut of_head, others) = rest.split_columns(per_head);
             rest = others;
-            let queries = text.column_range(head * head_dim, *head_dim);
+            // The blocks of a head that one worker takes, together.
+            let mut start = 0;
+            while start < blocks.len() {
+                let worker = |done: usize, work: usize| (2 * done + work) * workers / (2 * total.max(1));
+                let mine = worker(done, work[start]);
+                let mut end = start;
+                while end < blocks.len() && worker(done, work[end]) == mine {
+                    done += work[end];
+                    end += 1;
+                }
+                let rows = blocks[start].start..blocks[end - 1].end;
+                let (out, others) = of_head.split_rows(rows.len());
+                of_head = others;
+                shares[mine.min(workers - 1)].push(Queries { kv_head, first: rows.start, out });
+                start = end;
+            }
+        }
+        shares
+    }
+
+    /// Pairs of a query of these and a key that it sees.
+    fn pairs(&self, rows: &Range<usize>) -> usize {
+        let Step::Attention { window, .. } = self.step else { unreachable!("called for attention steps") };
+        let seen = |row: usize| {
+            let first = window.before.map_or(0, |before| row.saturating_sub(before));
+            let end = window.after.map_or(self.keys, |after| self.keys.min(row.saturating_add(after + 1)));
+            end.saturating_sub(first)
+        };
+        // The number of keys grows and falls by one with each row at most: the middle stands for all.
+        rows.len() * (1 + seen(rows.start) + seen((rows.start + rows.end) / 2) + seen(rows.end - 1)) / 3
+    }
+
+    /// Some queries of the heads that one key head serves.
+    fn run_heads(&self, queries: &mut Queries<'_>, scratch: &mut HeadScratch) {
+        let Step::Attention { heads, kv_heads, head_dim, scale, window, bias, .. } = self.step else {
+            unreachable!("called for attention steps");
+        };
+        let AttentionKernel { isa, .. } = self.kernel;
+        let kv_head = queries.kv_head;
+        let of_keys =
+            |column: usize| self.rows.column_range(column * head_dim, *head_dim).row_range(0, self.keys);
+        let (keys, values) = (of_keys(heads + kv_head), of_keys(heads + kv_heads + kv_head));
+        scratch.panels.pack(isa, self.kernel.storage_at(*scale), *scale, keys, values);
+        let group = heads / kv_heads;
+        let count = queries.out.rows();
+        for (i, head) in (kv_head * group..(kv_head + 1) * group).enumerate() {
+            let out = queries.out.columns_mut(i * head_dim..(i + 1) * head_dim);
+            let rows = self.rows.column_range(head * head_dim, *head_dim).row_range(queries.first, count);
             let bias = bias.as_ref().map_or(&[][..], |bias| bias.head(head));
             let parameters = Attention { before: window.before, after: window.after, bias };
-            attention(kernel.isa, queries, &scratch.panels, &parameters, part, &mut scratch.attention);
+            attention(isa, rows, queries.first, &scratch.panels, &parameters, out, &mut scratch.attention);
         }
     }
 }

@@ -330,7 +330,7 @@ fn attention_of_heads(
             }
             let (part, others) = rest.split_columns(head_dim);
             rest = others;
-            attention(isa, head_of(head), &panels, &parameters, part, &mut scratch);
+            attention(isa, head_of(head), 0, &panels, &parameters, part, &mut scratch);
         }
     };
     run(out);
