@@ -117,6 +117,25 @@ impl Isa {
     }
 }
 
+/// Whether this CPU is none of Intel's: of those the multipliers also do what others have units of their own for.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(crate) fn is_amd_or_arm() -> bool {
+    // Asking may cost a virtual machine's CPU tens of microseconds.
+    static IS_AMD: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *IS_AMD.get_or_init(|| {
+        // SAFETY: all of x86-64 has the instruction. (From Rust 1.94 on, nothing that needs saying.)
+        #[allow(unused_unsafe)]
+        let maker = unsafe { std::arch::x86_64::__cpuid(0) };
+        [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+    })
+}
+
+/// Whether this CPU is none of Intel's. (Miri asks none.)
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub(crate) fn is_amd_or_arm() -> bool {
+    true
+}
+
 impl std::fmt::Debug for Isa {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())

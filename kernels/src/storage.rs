@@ -14,6 +14,9 @@ pub enum Storage {
     Bf16Weights,
     /// The upper half of a single-precision number, two to a lane. Sums are f32.
     Bf16,
+    /// The same numbers on both sides, for CPUs that multiply them no faster than f32: weights are widened as they are
+    /// multiplied, as those of [`Storage::Bf16Weights`], and rows are f32 that were rounded to bf16.
+    Bf16Widened,
     /// 8-bit integers, four to a lane. Sums are 32-bit integers and exact.
     ///
     /// A weight is `scale · w` with w in -127..=127 and a scale of its own for each output; a value of a
@@ -29,7 +32,7 @@ impl Storage {
     /// How the rows of x are stored that are multiplied with weights of this storage.
     pub fn of_rows(self) -> Storage {
         match self {
-            Storage::F16Weights | Storage::Bf16Weights => Storage::F32,
+            Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16Widened => Storage::F32,
             other => other,
         }
     }
@@ -38,9 +41,19 @@ impl Storage {
     pub(crate) fn values_of_a_lane(self) -> usize {
         match self {
             Storage::F32 => 1,
-            Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16 => 2,
+            Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16 | Storage::Bf16Widened => 2,
             Storage::Int8 => 4,
         }
+    }
+
+    /// Whether rows of x are multiplied just as they are.
+    pub(crate) fn takes_rows_as_they_are(self) -> bool {
+        matches!(self, Storage::F32 | Storage::F16Weights | Storage::Bf16Weights)
+    }
+
+    /// Whether weights are kept in 16 bits each, `[inputs, outputs]`, and widened as they are multiplied.
+    pub(crate) fn widens(self) -> bool {
+        matches!(self, Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16Widened)
     }
 
     /// Lanes of 32 bits that a row of `inputs` values takes.

@@ -241,6 +241,26 @@ proptest! {
         }
     }
 
+    /// Numbers rounded to bf16, widened and multiplied as f32: the bits of f32 over the rounded numbers.
+    #[test]
+    fn gemm_of_bf16_that_is_widened(
+        (rows, outputs, inputs) in sizes(1..80, 150, 90),
+        seed in any::<u64>(),
+        has_gate in any::<bool>(),
+    ) {
+        let (x, w, g) = (values(seed, rows * inputs), values(seed ^ 1, outputs * inputs), values(seed ^ 2, outputs * inputs));
+        let rounded = |values: &[f32]| -> Vec<f32> {
+            values.iter().map(|v| half::bf16::from_f32(*v).to_f32()).collect()
+        };
+        let (x_rounded, w_rounded, g_rounded) = (rounded(&x), rounded(&w), rounded(&g));
+        for isa in Isa::available() {
+            let gate = has_gate.then_some(&g_rounded);
+            let want = run_gemm(isa, Storage::F32, &x_rounded, rows, &w_rounded, gate, outputs);
+            let got = run_gemm(isa, Storage::Bf16Widened, &x, rows, &w, has_gate.then_some(&g), outputs);
+            prop_assert_eq!(got, want, "{:?}", isa);
+        }
+    }
+
     /// Bit for bit: the sums are integers, and what is left are two products in f32.
     #[test]
     fn gemm_of_int8(

@@ -19,7 +19,7 @@ fn cpu() -> String {
         taskvec::instruction_sets().join(", "),
         best.name()
     );
-    for (storage, name) in [(Storage::F32, "f32"), (Storage::Bf16, "bf16"), (Storage::Int8, "int8")] {
+    for (storage, name) in [(Storage::F32, "f32"), (best.bf16_storage(), "bf16"), (Storage::Int8, "int8")] {
         text += &format!("{} {name} with {}", if name == "f32" { "" } else { "," }, best.product(storage));
     }
     text + "\n"

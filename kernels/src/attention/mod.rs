@@ -21,6 +21,7 @@ pub use shape::Attention;
 use crate::aligned::{AlignedBuffer, reserved};
 use crate::dispatch::dispatch;
 use crate::gemm::{MAX_TILE, halves_mut, round_to_bf16};
+use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::storage::Storage;
@@ -46,27 +47,57 @@ const QUERY_TILES: usize = 12;
 /// Queries that meet the same keys together, on any instruction set: to share a head's queries, cut between these.
 pub const QUERY_BLOCK: usize = QUERY_TILES * shape::MAX_ROWS;
 
+/// Attention of some queries of one text and head over its packed keys and values.
+///
+/// `queries` and `out` are `[tokens, head_dim]`; the first of them is the token `first` of the text, a multiple of
+/// [`QUERY_BLOCK`]. Tokens behind the keys see them and are not seen. What sees no key is 0. `isa` must be the one
+/// that `panels` was packed for.
+///
+/// # Panics
+/// If sizes do not agree.
+pub fn attention(
+    isa: Isa,
+    queries: Matrix<'_>,
+    first: usize,
+    panels: &KeyValuePanels,
+    attention: &Attention<'_>,
+    out: MatrixMut<'_>,
+    scratch: &mut AttentionScratch,
+) {
+    // Each by itself: together they would crowd the cache of instructions.
+    if panels.layout().count > KEY_TILE {
+        attention_over_many(isa, queries, first, panels, attention, out, scratch);
+    } else {
+        attention_over_few(isa, queries, first, panels, attention, out, scratch);
+    }
+}
+
 dispatch! {
-    /// Attention of some queries of one text and head over its packed keys and values.
-    ///
-    /// `queries` and `out` are `[tokens, head_dim]`; the first of them is the token `first` of the text, a multiple of
-    /// [`QUERY_BLOCK`]. Tokens behind the keys see them and are not seen. What sees no key is 0. `isa` must be the one
-    /// that `panels` was packed for.
-    ///
-    /// # Panics
-    /// If sizes do not agree.
-    pub fn attention(
+    /// With keys of one tile: each tile of queries meets them at once.
+    pub fn attention_over_few(
         queries: Matrix<'_>,
         first: usize,
         panels: &KeyValuePanels,
         attention: &Attention<'_>,
         out: MatrixMut<'_>,
         scratch: &mut AttentionScratch,
-    ) = attention_body
+    ) = attention_over_few_body
+}
+
+dispatch! {
+    /// With keys of several tiles.
+    pub fn attention_over_many(
+        queries: Matrix<'_>,
+        first: usize,
+        panels: &KeyValuePanels,
+        attention: &Attention<'_>,
+        out: MatrixMut<'_>,
+        scratch: &mut AttentionScratch,
+    ) = attention_over_many_body
 }
 
 #[inline(always)]
-fn attention_body<K: Kernel>(
+fn attention_over_few_body<K: Kernel>(
     queries: Matrix<'_>,
     first: usize,
     panels: &KeyValuePanels,
@@ -76,122 +107,231 @@ fn attention_body<K: Kernel>(
 ) {
     let layout = panels.layout();
     let columns = layout.key_tile.columns;
+    check::<K>(&layout, queries, first, attention, &out);
+    let lanes = layout.storage.lanes(layout.head_dim);
+    let encoded = reserved(&mut scratch.queries, K::ROWS * lanes);
+    let scores = reserved(&mut scratch.scores, K::ROWS * KEY_TILE);
+    let weights = reserved(&mut scratch.weights, K::ROWS * KEY_TILE);
+    let width = layout.head_dim.next_multiple_of(layout.value_tile.columns);
+    let mut sums = Sums {
+        values: reserved(&mut scratch.sums, K::ROWS * width),
+        products: reserved(&mut scratch.products, MAX_TILE),
+        columns: layout.value_tile.columns,
+    };
+    for row in (0..queries.rows()).step_by(K::ROWS) {
+        let rows = queries.row_range(row, K::ROWS.min(queries.rows() - row));
+        let visible = |row: usize| attention.visible(first + row, layout.count);
+        let seen = visible(row).start..visible(row + rows.rows() - 1).end;
+        let mut out = out.rows_mut(row..row + rows.rows());
+        if seen.is_empty() {
+            (0..rows.rows()).for_each(|r| out.row_mut(r).fill(0.0));
+            continue;
+        }
+        let encoded = encode_queries::<K>(&layout, rows, encoded);
+        let keys = seen.start / columns * columns..seen.end.next_multiple_of(columns);
+        let lanes = layout.storage.lanes(keys.start)..layout.storage.lanes(keys.end.min(layout.count));
+        let mut states = RowStates::START;
+        let mut scores = Scores::new::<K>(scores, rows.rows(), columns, keys);
+        // SAFETY: this body runs only where `dispatch!` found K's instruction set, and the keys were
+        // packed for one that this CPU has.
+        unsafe { score_keys(&layout, panels, encoded, &mut scores) };
+        attention.mask::<K>(first + row, layout.count, &mut scores);
+        soften::<K>(&scores, &mut states, layout.storage, weights);
+        let weights = Matrix::new(weights, rows.rows(), lanes.len(), KEY_TILE);
+        // SAFETY: as above.
+        unsafe { sums.add::<K>(0, &layout, panels, (weights, lanes), &states) };
+        sums.write::<K>(&states, &mut out);
+        for r in (0..rows.rows()).filter(|r| visible(row + r).is_empty()) {
+            out.row_mut(r).fill(0.0);
+        }
+    }
+}
+
+#[inline(always)]
+fn attention_over_many_body<K: Kernel>(
+    queries: Matrix<'_>,
+    first: usize,
+    panels: &KeyValuePanels,
+    attention: &Attention<'_>,
+    mut out: MatrixMut<'_>,
+    scratch: &mut AttentionScratch,
+) {
+    let layout = panels.layout();
+    check::<K>(&layout, queries, first, attention, &out);
+    let width = layout.head_dim.next_multiple_of(layout.value_tile.columns);
+    let mut room = Room {
+        queries: reserved(
+            &mut scratch.queries,
+            QUERY_TILES * K::ROWS * layout.storage.lanes(layout.head_dim),
+        ),
+        scores: reserved(&mut scratch.scores, K::ROWS * KEY_TILE),
+        weights: reserved(&mut scratch.weights, K::ROWS * KEY_TILE),
+        sums: reserved(&mut scratch.sums, QUERY_TILES * K::ROWS * width),
+        products: reserved(&mut scratch.products, MAX_TILE),
+    };
+    for start in (0..queries.rows()).step_by(QUERY_TILES * K::ROWS) {
+        let rows = start..queries.rows().min(start + QUERY_TILES * K::ROWS);
+        let block = QueryBlock {
+            queries: queries.row_range(start, rows.len()),
+            first: first + start,
+            layout,
+            panels,
+            attention: *attention,
+        };
+        block.compute::<K>(&mut out.rows_mut(rows), &mut room);
+    }
+}
+
+/// Checks the sizes.
+#[inline(always)]
+fn check<K: Kernel>(
+    layout: &PanelLayout,
+    queries: Matrix<'_>,
+    first: usize,
+    attention: &Attention<'_>,
+    out: &MatrixMut<'_>,
+) {
+    let columns = layout.key_tile.columns;
     assert!(queries.columns() == layout.head_dim && first.is_multiple_of(QUERY_BLOCK));
     assert!(out.rows() == queries.rows() && out.columns() == layout.head_dim);
     assert!(attention.bias.is_empty() || attention.bias.len() % 2 == 1);
     assert!(columns.is_multiple_of(K::Vector::LANES) && KEY_TILE.is_multiple_of(columns));
-    let tiles = if layout.count > KEY_TILE { QUERY_TILES } else { 1 };
-    for start in (0..queries.rows()).step_by(tiles * K::ROWS) {
-        let rows = start..queries.rows().min(start + tiles * K::ROWS);
-        let block = QueryBlock {
-            queries: queries.row_range(start, rows.len()),
-            first: first + start,
-            layout: &layout,
-            panels,
-            attention,
-        };
-        block.compute::<K>(&mut out.rows_mut(rows), scratch);
-    }
 }
 
-/// Some tiles of queries, which meet the keys together.
+/// The memory of [`AttentionScratch`], as much as a call needs.
+struct Room<'a> {
+    queries: &'a mut [f32],
+    scores: &'a mut [f32],
+    weights: &'a mut [f32],
+    sums: &'a mut [f32],
+    products: &'a mut [f32],
+}
+
+/// Some tiles of queries, which meet the keys together. By value: what is behind a reference is read again after each
+/// store.
+#[derive(Clone, Copy)]
 struct QueryBlock<'a> {
     queries: Matrix<'a>,
     /// The token that the first query is.
     first: usize,
-    layout: &'a PanelLayout,
+    layout: PanelLayout,
     panels: &'a KeyValuePanels,
-    attention: &'a Attention<'a>,
+    attention: Attention<'a>,
+}
+
+/// A tile of queries.
+#[derive(Clone, Copy)]
+struct QueryTile {
+    /// Of its block, the first row and the number of rows.
+    row: usize,
+    rows: usize,
+    /// The first key that some of them see, and the one behind the last.
+    seen: (usize, usize),
+    /// Tiles of keys that it has met.
+    turns: usize,
+    states: RowStates,
 }
 
 impl QueryBlock<'_> {
     #[inline(always)]
-    fn compute<K: Kernel>(&self, out: &mut MatrixMut<'_>, scratch: &mut AttentionScratch) {
-        let (layout, columns) = (self.layout, self.layout.key_tile.columns);
-        let width = layout.head_dim.next_multiple_of(layout.value_tile.columns);
-        let lanes = layout.storage.lanes(layout.head_dim);
-        let tiles = self.queries.rows().div_ceil(K::ROWS);
-        let all_encoded = reserved(&mut scratch.queries, tiles * K::ROWS * lanes);
-        let scores = reserved(&mut scratch.scores, K::ROWS * KEY_TILE);
-        let weights = reserved(&mut scratch.weights, K::ROWS * KEY_TILE);
-        let sums = reserved(&mut scratch.sums, tiles * K::ROWS * width);
-        let products = reserved(&mut scratch.products, MAX_TILE);
-        let mut states = [RowStates::START; QUERY_TILES];
-        let mut turns = [0; QUERY_TILES];
-        let all = self.seen(0..self.queries.rows());
+    fn compute<K: Kernel>(self, out: &mut MatrixMut<'_>, room: &mut Room<'_>) {
+        let QueryBlock { layout, panels, attention, .. } = self;
+        let Room { queries: encoded, scores, weights, sums, products } = room;
+        let key_columns = layout.key_tile.columns;
+        let columns = layout.value_tile.columns;
+        let len = K::ROWS * layout.head_dim.next_multiple_of(columns); // of a tile's sums
+        let count = self.queries.rows().div_ceil(K::ROWS);
+        let mut tiles: [QueryTile; QUERY_TILES] = std::array::from_fn(|tile| self.tile::<K>(tile));
+        let tiles = &mut tiles[..count];
+        let (first, end) = (tiles[0].seen.0, tiles[count - 1].seen.1);
         // Tiles of keys start at multiples of KEY_TILE, so that the order of the sums does not depend on which queries
         // are at work.
-        for start in (all.start / KEY_TILE * KEY_TILE..all.end).step_by(KEY_TILE) {
-            let of_tiles = states.iter_mut().zip(&mut turns).zip(sums.chunks_exact_mut(K::ROWS * width));
-            for (tile, ((states, turn), sums)) in of_tiles.take(tiles).enumerate() {
-                let rows = tile * K::ROWS..self.queries.rows().min((tile + 1) * K::ROWS);
-                let Some(keys) = key_tile(&self.seen(rows.clone()), columns, start) else { continue };
-                let encoded = &mut all_encoded[tile * K::ROWS * lanes..][..K::ROWS * lanes];
-                let queries = self.queries.row_range(rows.start, rows.len());
-                if *turn == 0 {
-                    encode_queries::<K>(layout, queries, encoded);
-                }
-                let queries = match layout.storage {
-                    Storage::F32 => queries,
-                    _ => Matrix::new(encoded, rows.len(), lanes, lanes),
-                };
+        for start in (first / KEY_TILE * KEY_TILE..end).step_by(KEY_TILE) {
+            for (tile, sums) in tiles.iter_mut().zip(sums.chunks_exact_mut(len)) {
+                let QueryTile { row, rows, turns, mut states, .. } = *tile;
+                let Some(keys) = key_tile(tile.seen, key_columns, start) else { continue };
+                let queries = self.encoded::<K>(tile, encoded);
                 let lanes =
                     layout.storage.lanes(keys.start)..layout.storage.lanes(keys.end.min(layout.count));
-                let mut scores = Scores::new::<K>(scores, rows.len(), columns, keys);
+                let mut scores = Scores::new::<K>(scores, rows, key_columns, keys);
                 // SAFETY: this body runs only where `dispatch!` found K's instruction set, and the keys were
                 // packed for one that this CPU has.
-                unsafe { score_keys(layout, self.panels, queries, &mut scores) };
-                self.attention.mask::<K>(self.first + rows.start, layout.count, &mut scores);
-                soften::<K>(&scores, states, layout.storage, weights);
-                let weights = Matrix::new(weights, rows.len(), lanes.len(), KEY_TILE);
-                let mut sums = Sums { values: sums, products, columns: layout.value_tile.columns };
+                unsafe { score_keys(&layout, panels, queries, &mut scores) };
+                attention.mask::<K>(self.first + row, layout.count, &mut scores);
+                soften::<K>(&scores, &mut states, layout.storage, weights);
+                let weights = Matrix::new(weights, rows, lanes.len(), KEY_TILE);
+                let mut sums = Sums { values: sums, products, columns };
                 // SAFETY: as above.
-                unsafe { sums.add::<K>(*turn, layout, self.panels, (weights, lanes), states) };
-                *turn += 1;
+                unsafe { sums.add::<K>(turns, &layout, panels, (weights, lanes), &states) };
+                (tile.turns, tile.states) = (turns + 1, states);
             }
         }
-        for (tile, (states, sums)) in states.iter().zip(sums.chunks_exact_mut(K::ROWS * width)).enumerate() {
-            let rows = tile * K::ROWS..self.queries.rows().min((tile + 1) * K::ROWS);
-            let mut out = out.rows_mut(rows.clone());
-            if turns[tile] > 0 {
-                Sums { values: sums, products, columns: layout.value_tile.columns }
-                    .write::<K>(states, &mut out);
+        for (tile, sums) in tiles.iter().zip(sums.chunks_exact_mut(len)) {
+            let mut out = out.rows_mut(tile.row..tile.row + tile.rows);
+            if tile.turns > 0 {
+                Sums { values: sums, products, columns }.write::<K>(&tile.states, &mut out);
             }
-            for r in rows.clone().filter(|&r| self.seen(r..r + 1).is_empty()) {
-                out.row_mut(r - rows.start).fill(0.0);
+            if attention.before.is_some() || attention.after.is_some() {
+                let sees_none =
+                    |r: &usize| attention.visible(self.first + tile.row + r, layout.count).is_empty();
+                (0..tile.rows).filter(sees_none).for_each(|r| out.row_mut(r).fill(0.0));
             }
         }
     }
 
-    /// The keys that some of these queries see.
+    /// A tile before it meets the first key. Those behind the last are empty.
     #[inline(always)]
-    fn seen(&self, rows: Range<usize>) -> Range<usize> {
-        let visible = |row| self.attention.visible(self.first + row, self.layout.count);
-        visible(rows.start).start..visible(rows.end - 1).end
+    fn tile<K: Kernel>(&self, tile: usize) -> QueryTile {
+        let row = (tile * K::ROWS).min(self.queries.rows());
+        let rows = K::ROWS.min(self.queries.rows() - row);
+        let visible = |row: usize| self.attention.visible(self.first + row, self.layout.count);
+        let seen = (visible(row).start, visible((row + rows).saturating_sub(1)).end);
+        QueryTile { row, rows, seen, turns: 0, states: RowStates::START }
+    }
+
+    /// The queries of a tile as products take them; `encoded` has room for those of all tiles.
+    #[inline(always)]
+    fn encoded<'a, K: Kernel>(&'a self, tile: &QueryTile, encoded: &'a mut [f32]) -> Matrix<'a> {
+        let queries = self.queries.row_range(tile.row, tile.rows);
+        let lanes = self.layout.storage.lanes(self.layout.head_dim);
+        let encoded = &mut encoded[tile.row * lanes..][..tile.rows * lanes];
+        if tile.turns == 0 {
+            return encode_queries::<K>(&self.layout, queries, encoded);
+        }
+        match self.layout.storage {
+            Storage::F32 => queries,
+            _ => Matrix::new(encoded, tile.rows, lanes, lanes),
+        }
     }
 }
 
-/// The queries of a tile as products take them: `[rows, lanes of head_dim]`; those of f32 are taken as they are.
+/// The queries of a tile as products take them: `[rows, lanes of head_dim]`. Those of f32 are taken as they are.
 #[inline(always)]
-fn encode_queries<K: Kernel>(layout: &PanelLayout, queries: Matrix<'_>, encoded: &mut [f32]) {
+fn encode_queries<'a, K: Kernel>(
+    layout: &PanelLayout,
+    queries: Matrix<'a>,
+    encoded: &'a mut [f32],
+) -> Matrix<'a> {
     for r in 0..queries.rows() {
         prefetch_next_head::<K::Vector>(queries.row(r), 0..layout.head_dim);
     }
     if layout.storage == Storage::F32 {
-        return;
+        return queries;
     }
     let lanes = layout.storage.lanes(layout.head_dim);
-    for (r, encoded) in encoded.chunks_exact_mut(lanes).take(queries.rows()).enumerate() {
-        round_to_bf16::<K::Vector>(queries.row(r), halves_mut(encoded));
+    for r in 0..queries.rows() {
+        round_to_bf16::<K::Vector>(queries.row(r), halves_mut(&mut encoded[r * lanes..][..lanes]));
     }
+    Matrix::new(encoded, queries.rows(), lanes, lanes)
 }
 
 /// The keys of the tile from `start` on that some of `seen` are in: whole panels, which may end behind the last key.
-fn key_tile(seen: &Range<usize>, columns: usize, start: usize) -> Option<Range<usize>> {
-    let first = seen.start / columns * columns;
-    let end = seen.end.next_multiple_of(columns);
+#[inline(always)]
+fn key_tile(seen: (usize, usize), columns: usize, start: usize) -> Option<Range<usize>> {
+    let first = seen.0 / columns * columns;
+    let end = seen.1.next_multiple_of(columns);
     let keys = start.max(first)..(start + KEY_TILE).min(end);
-    (!seen.is_empty() && keys.start < keys.end).then_some(keys)
+    (seen.0 < seen.1 && keys.start < keys.end).then_some(keys)
 }
 
 /// The products of the queries, at most a tile, with the panels of some keys.

@@ -138,6 +138,7 @@ fn show_only<V: Vector>(shown: Range<usize>, scores: &mut [f32]) {
 const PADDED_ROWS: usize = 16;
 
 /// What is known of the scores of a tile of queries so far.
+#[derive(Clone, Copy)]
 pub(super) struct RowStates {
     max: [f32; PADDED_ROWS],
     /// The sums of `2^(score - largest)`.

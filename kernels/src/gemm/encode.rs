@@ -26,6 +26,7 @@ pub(super) fn encode_row_body<K: Kernel>(storage: Storage, row: &[f32], out: &mu
     match storage {
         Storage::F32 | Storage::F16Weights | Storage::Bf16Weights => out.copy_from_slice(row),
         Storage::Bf16 => round_to_bf16::<K::Row>(row, halves_mut(out)),
+        Storage::Bf16Widened => round_as_bf16::<K>(row, out),
         Storage::Int8 => {
             let (values, scale_and_zero) = out.split_at_mut(storage.lanes(row.len()));
             let (scale, zero) = quantize_row::<K>(row, bytes(values));
@@ -64,6 +65,24 @@ pub(crate) fn round_to_bf16<V: Vector>(row: &[f32], out: &mut [u16]) {
             let mut halves = [0; MAX_LANES];
             V::load_part(row, 0.0).store_bf16(&mut halves);
             out.copy_from_slice(&halves[..row.len()]);
+        }
+    }
+}
+
+/// A row as f32 that bf16 has numbers for.
+#[inline(always)]
+fn round_as_bf16<K: Kernel>(row: &[f32], out: &mut [f32]) {
+    let lanes = K::Vector::LANES;
+    let mut halves = [0; MAX_LANES];
+    for (row, out) in row.chunks(lanes).zip(out.chunks_mut(lanes)) {
+        let x = if row.len() == lanes { K::Vector::load(row) } else { K::Vector::load_part(row, 0.0) };
+        x.store_bf16(&mut halves);
+        if out.len() == lanes {
+            K::widened(Storage::Bf16Weights, &halves).store(out);
+        } else {
+            let mut values = [0.0; MAX_LANES];
+            K::widened(Storage::Bf16Weights, &halves).store(&mut values);
+            out.copy_from_slice(&values[..out.len()]);
         }
     }
 }
@@ -133,7 +152,9 @@ fn encode_weights_body<K: Kernel>(storage: Storage, row: &[f32], out: &mut [f32]
     match storage {
         Storage::F32 => out.copy_from_slice(row),
         Storage::F16Weights => round_to_f16(row, halves_mut(out)),
-        Storage::Bf16Weights | Storage::Bf16 => round_to_bf16::<K::Row>(row, halves_mut(out)),
+        Storage::Bf16Weights | Storage::Bf16 | Storage::Bf16Widened => {
+            round_to_bf16::<K::Row>(row, halves_mut(out))
+        }
         Storage::Int8 => {
             let (values, scale_and_sum) = out.split_at_mut(storage.lanes(row.len()));
             let (scale, sum) = quantize_weights::<K::Row>(row, bytes(values));

@@ -41,7 +41,7 @@ pub(super) struct PanelProduct<'a> {
     /// For int8, the scale and the zero of each row: `[rows, 2]`
     scale_and_zero: Matrix<'a>,
     values: &'a [f32],
-    storage: Storage,
+    takes_rows_as_they_are: bool,
     multiply: Tile,
 }
 
@@ -74,7 +74,7 @@ impl<'a> PanelProduct<'a> {
             int8: (weights.storage() == Storage::Int8).then(|| of_weights.split_at(K::COLUMNS)),
             scale_and_zero,
             values,
-            storage,
+            takes_rows_as_they_are: weights.storage().takes_rows_as_they_are(),
             multiply: weights.isa().tile(storage),
         }
     }
@@ -307,9 +307,7 @@ impl<'a> PanelEnd<'a> {
         let tile = (main, gate, rows);
         match self.activation {
             Activation::Identity => self.write::<K, Identity>(tile, to),
-            Activation::GeluErf if main.storage.of_rows() == Storage::F32 => {
-                self.write::<K, GeluErf>(tile, to)
-            }
+            Activation::GeluErf if main.takes_rows_as_they_are => self.write::<K, GeluErf>(tile, to),
             Activation::GeluErf => self.write::<K, RoughGeluErf>(tile, to),
             Activation::GeluTanh => self.write::<K, GeluTanh>(tile, to),
             Activation::Silu => self.write::<K, Silu>(tile, to),

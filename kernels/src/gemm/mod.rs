@@ -213,10 +213,10 @@ fn encode_rows<'a, K: Kernel>(
     rows: Matrix<'a>,
     scratch: &'a mut Option<AlignedBuffer>,
 ) -> Matrix<'a> {
-    if storage.of_rows() == Storage::F32 {
+    if storage.takes_rows_as_they_are() {
         return rows;
     }
-    let lanes = storage.stored_lanes(rows.columns());
+    let lanes = storage.of_rows().stored_lanes(rows.columns());
     let encoded = reserved(scratch, rows.rows() * lanes);
     for (r, encoded) in encoded.chunks_exact_mut(lanes).enumerate() {
         encode::encode_row_body::<K>(storage, rows.row(r), encoded);

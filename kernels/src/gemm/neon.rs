@@ -17,7 +17,7 @@ pub(super) fn tile(kind: Kind, storage: Storage) -> Tile {
         (Kind::Portable, _) => super::portable::tile(storage),
         (Kind::Neon | Kind::NeonDotprod | Kind::NeonI8mm, Storage::F32) => (neon_f32 as TileFunction).into(),
         (_, Storage::F16Weights) => (neon_f16_weights as TileFunction).into(),
-        (_, Storage::Bf16Weights) => (neon_bf16_weights as TileFunction).into(),
+        (_, Storage::Bf16Weights | Storage::Bf16Widened) => (neon_bf16_weights as TileFunction).into(),
         (Kind::Neon | Kind::NeonDotprod, Storage::Bf16) => (neon_bf16 as TileFunction).into(),
         (Kind::NeonI8mm, Storage::Bf16) => (matrix_bf16 as TileFunction).into(),
         (Kind::Neon, Storage::Int8) => signed(neon_int8),
@@ -47,7 +47,9 @@ pub(super) fn peak(kind: Kind, storage: Storage) -> PeakLoop {
         (Kind::Neon, Storage::Int8) => (neon_int8_peak, 4),
         (Kind::NeonDotprod, Storage::Int8) => (dotprod_int8_peak, 4),
         (Kind::NeonI8mm, Storage::Int8) => (matrix_int8_peak, 8),
-        (_, Storage::F16Weights | Storage::Bf16Weights) => unreachable!("rows are stored otherwise"),
+        (_, Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16Widened) => {
+            unreachable!("rows are stored otherwise")
+        }
     };
     PeakLoop { run, products: 24 * 4 * products }
 }
@@ -64,7 +66,7 @@ pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
     match (kind, storage) {
         (_, Storage::F32) => "fmla",
         (_, Storage::F16Weights) => "fmla on widened f16 weights",
-        (_, Storage::Bf16Weights) => "fmla on widened bf16 weights",
+        (_, Storage::Bf16Weights | Storage::Bf16Widened) => "fmla on widened bf16 weights",
         (Kind::NeonI8mm, Storage::Bf16) => "bfmmla",
         (_, Storage::Bf16) => "fmla on widened bf16",
         (Kind::NeonI8mm, Storage::Int8) => "usmmla",

@@ -129,14 +129,14 @@ pub fn pack_panel(isa: Isa, storage: Storage, rows: Matrix<'_>, panel: &mut [f32
         match storage {
             Storage::F32 => place(rows.row(c).iter().copied(), c, columns, panel),
             Storage::Bf16 | Storage::Int8 => place(encoded.iter().copied(), c, columns, panel),
-            Storage::F16Weights | Storage::Bf16Weights => {
+            Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16Widened => {
                 place(halves_mut(&mut encoded).iter().copied(), c, columns, halves_mut(panel));
             }
         }
     }
 }
 
-/// The same for [`Storage::F16Weights`] or [`Storage::Bf16Weights`], of rows that are such numbers already, in
+/// The same for [`Storage::F16Weights`], [`Storage::Bf16Weights`] or [`Storage::Bf16Widened`], of rows that are such numbers already, in
 /// little-endian bytes, all of one length.
 ///
 /// # Panics

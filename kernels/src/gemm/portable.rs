@@ -11,7 +11,7 @@ pub(super) fn tile(storage: Storage) -> Tile {
     let run: TileFunction = match storage {
         Storage::F32 => f32_tile,
         Storage::F16Weights => f16_weights_tile,
-        Storage::Bf16Weights => bf16_weights_tile,
+        Storage::Bf16Weights | Storage::Bf16Widened => bf16_weights_tile,
         Storage::Bf16 => bf16_tile,
         Storage::Int8 => int8_tile,
     };
@@ -21,7 +21,9 @@ pub(super) fn tile(storage: Storage) -> Tile {
 /// The loop for a tile's multiplication.
 pub(super) fn peak(storage: Storage) -> PeakLoop {
     let run = match storage {
-        Storage::F32 | Storage::F16Weights | Storage::Bf16Weights => |times| peak_loop(times, mul_add),
+        Storage::F32 | Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16Widened => {
+            |times| peak_loop(times, mul_add)
+        }
         Storage::Bf16 => |times| peak_loop(times, add_pair),
         Storage::Int8 => |times| peak_loop(times, add_bytes),
     };

@@ -10,6 +10,7 @@
 use super::encode::halves;
 use super::packed::PackedWeights;
 use crate::aligned::{AlignedBuffer, reserved};
+use crate::isa::is_amd_or_arm;
 use crate::kernel::Kernel;
 use crate::storage::Storage;
 use crate::vector::Vector;
@@ -29,8 +30,7 @@ pub(super) enum Widening {
 impl Widening {
     /// The way for a product of so many rows.
     pub(super) fn for_rows(storage: Storage, rows: usize) -> Widening {
-        let is_wide = storage.of_rows() == storage;
-        if is_wide || rows < MANY_ROWS || widens_beside_multipliers() {
+        if !storage.widens() || rows < MANY_ROWS || is_amd_or_arm() {
             Widening::InTiles
         } else {
             Widening::Once
@@ -46,26 +46,6 @@ impl Widening {
         let halves = 2 * weights.storage().lanes(weights.inputs()) * weights.isa().panel_columns();
         (self == Widening::Once).then(|| reserved(panels, 2 * halves))
     }
-}
-
-/// Whether this CPU is of a maker whose cores widen beside their multipliers.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-fn widens_beside_multipliers() -> bool {
-    // Asking may cost a virtual machine's CPU tens of microseconds.
-    static IS_AMD: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *IS_AMD.get_or_init(|| {
-        // SAFETY: all of x86-64 has the instruction. (From Rust 1.94 on, nothing that needs saying.)
-        #[allow(unused_unsafe)]
-        let maker = unsafe { std::arch::x86_64::__cpuid(0) };
-        [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
-    })
-}
-
-/// Not known of any other (and Miri asks none); two of NEON's three or four units for floats
-/// take a widening as they take a product.
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
-fn widens_beside_multipliers() -> bool {
-    true
 }
 
 /// The values of a panel of these weights as f32, in the room for them: `[inputs, panel columns]`.

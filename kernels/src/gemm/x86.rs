@@ -15,13 +15,15 @@ pub(super) fn tile(kind: Kind, storage: Storage) -> Tile {
         (Portable, _) => return super::portable::tile(storage),
         (Avx2 | Avx2Vnni, Storage::F32) => avx2_f32,
         (Avx2 | Avx2Vnni, Storage::F16Weights) => avx2_f16_weights,
-        (Avx2 | Avx2Vnni, Storage::Bf16Weights) => avx2_bf16_weights,
+        (Avx2 | Avx2Vnni, Storage::Bf16Weights | Storage::Bf16Widened) => avx2_bf16_weights,
         (Avx2 | Avx2Vnni, Storage::Bf16) => avx2_bf16,
         (Avx2, Storage::Int8) => avx2_int8,
         (Avx2Vnni, Storage::Int8) => avx2_vnni_int8,
         (Avx512 | Avx512Vnni | Avx512Bf16, Storage::F32) => avx512_f32,
         (Avx512 | Avx512Vnni | Avx512Bf16, Storage::F16Weights) => avx512_f16_weights,
-        (Avx512 | Avx512Vnni | Avx512Bf16, Storage::Bf16Weights) => avx512_bf16_weights,
+        (Avx512 | Avx512Vnni | Avx512Bf16, Storage::Bf16Weights | Storage::Bf16Widened) => {
+            avx512_bf16_weights
+        }
         (Avx512 | Avx512Vnni, Storage::Bf16) => avx512_bf16_widened,
         (Avx512Bf16, Storage::Bf16) => avx512_bf16,
         (Avx512, Storage::Int8) => avx512_int8,
@@ -53,7 +55,9 @@ pub(super) fn peak(kind: Kind, storage: Storage) -> PeakLoop {
     let storage = storage.of_rows();
     let (run, registers): (unsafe fn(usize), usize) = match (kind, storage) {
         (Portable, _) => return super::portable::peak(storage),
-        (_, Storage::F16Weights | Storage::Bf16Weights) => unreachable!("rows are stored otherwise"),
+        (_, Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16Widened) => {
+            unreachable!("rows are stored otherwise")
+        }
         (Avx2 | Avx2Vnni, Storage::F32) => (avx2_f32_peak, 12 * 8),
         (Avx2 | Avx2Vnni, Storage::Bf16) => (avx2_bf16_peak, 12 * 8),
         (Avx2, Storage::Int8) => (avx2_int8_peak, 12 * 8),
@@ -113,7 +117,7 @@ pub(super) fn product(kind: Kind, storage: Storage) -> &'static str {
         (Kind::Avx512Bf16, Storage::Bf16) => "vdpbf16ps",
         (_, Storage::Bf16) => "vfmadd231ps on widened bf16",
         (_, Storage::F16Weights) => "vfmadd231ps on widened f16 weights",
-        (_, Storage::Bf16Weights) => "vfmadd231ps on widened bf16 weights",
+        (_, Storage::Bf16Weights | Storage::Bf16Widened) => "vfmadd231ps on widened bf16 weights",
         (_, Storage::F32) => "vfmadd231ps",
     }
 }

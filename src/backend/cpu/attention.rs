@@ -53,19 +53,14 @@ pub(super) fn run(
         let (out, others) = rest.split_rows(range.len());
         rest = others;
         let text = Text { kernel, step, rows: input.row_range(range.start, range.len()), keys };
-        if let [scratch] = scratches {
-            let heads = text.kv_heads();
-            let per_head = out.columns() / heads;
-            let mut rest = out;
-            for kv_head in 0..heads {
-                let (out, others) = rest.split_columns(per_head);
-                rest = others;
-                text.run_heads(&mut Queries { kv_head, first: 0, out }, scratch);
-            }
+        let (heads, count) = (text.kv_heads(), scratches.len());
+        if heads.is_multiple_of(count) || range.len() <= QUERY_BLOCK {
+            let shares = text.whole_heads(heads.div_ceil(count), out).zip(&mut *scratches);
+            workers.share(shares, |(queries, scratch)| text.run_heads(queries, scratch));
         } else {
-            let shares = text.shares(scratches.len(), out);
-            workers.share(shares.into_iter().zip(&mut *scratches), |(share, scratch)| {
-                share.into_iter().for_each(|mut queries| text.run_heads(&mut queries, scratch));
+            let shares = text.shares(count, out).into_iter().zip(&mut *scratches);
+            workers.share(shares, |(share, scratch)| {
+                share.into_iter().for_each(|queries| text.run_heads(queries, scratch));
             });
         }
     }
@@ -82,12 +77,12 @@ struct Text<'a> {
     keys: usize,
 }
 
-/// Some queries of the heads that one key head serves.
+/// Some queries of the heads that some key heads serve.
 struct Queries<'a> {
-    kv_head: usize,
+    kv_heads: Range<usize>,
     /// The token that the first is.
     first: usize,
-    /// `[queries, group · head_dim]`
+    /// `[queries, heads · head_dim]`
     out: MatrixMut<'a>,
 }
 
@@ -97,25 +92,35 @@ impl Text<'_> {
         *kv_heads
     }
 
-    /// Shares of about the same work, one for each worker: whole heads as far as that comes out even, since two workers
-    /// at a head both pack its keys; else blocks of its queries too. What sees more keys is more work.
-    fn shares<'o>(&self, workers: usize, out: MatrixMut<'o>) -> Vec<Vec<Queries<'o>>> {
-        let (heads, tokens) = (self.kv_heads(), self.rows.rows());
+    /// All queries of so many key heads at a time.
+    fn whole_heads<'o>(&self, share: usize, out: MatrixMut<'o>) -> impl Iterator<Item = Queries<'o>> {
+        let heads = self.kv_heads();
         let per_head = out.columns() / heads;
-        let block = if heads.is_multiple_of(workers) { tokens.max(1) } else { QUERY_BLOCK };
+        let mut rest = Some(out);
+        (0..heads).step_by(share).filter_map(move |first| {
+            let kv_heads = first..(first + share).min(heads);
+            let (out, others) = rest.take()?.split_columns(kv_heads.len() * per_head);
+            rest = Some(others);
+            Some(Queries { kv_heads, first: 0, out })
+        })
+    }
+
+    /// Blocks of the queries of all heads in shares of about the same work, one for each worker. What sees more keys is
+    /// more work. (Two workers at a head both pack its keys, which is little work where there are many queries.)
+    fn shares<'o>(&self, workers: usize, out: MatrixMut<'o>) -> Vec<Vec<Queries<'o>>> {
+        let tokens = self.rows.rows();
         let blocks: Vec<Range<usize>> =
-            (0..tokens).step_by(block).map(|first| first..tokens.min(first + block)).collect();
+            (0..tokens).step_by(QUERY_BLOCK).map(|first| first..tokens.min(first + QUERY_BLOCK)).collect();
         let work: Vec<usize> = blocks.iter().map(|rows| self.pairs(rows)).collect();
-        let total = heads * work.iter().sum::<usize>();
+        let total = self.kv_heads() * work.iter().sum::<usize>();
         let mut shares: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
-        let (mut rest, mut done) = (out, 0);
-        for kv_head in 0..heads {
-            let (mut of_head, others) = rest.split_columns(per_head);
-            rest = others;
-            // The blocks of a head that one worker takes, together.
+        let mut done = 0;
+        for Queries { kv_heads, out, .. } in self.whole_heads(1, out) {
+            let mut rest = out;
             let mut start = 0;
             while start < blocks.len() {
-                let worker = |done: usize, work: usize| (2 * done + work) * workers / (2 * total.max(1));
+                // The blocks of a head that one worker takes, together: whose share the middle of each is in.
+                let worker = |done: usize, work: usize| (2 * done + work) * workers / (2 * total);
                 let mine = worker(done, work[start]);
                 let mut end = start;
                 while end < blocks.len() && worker(done, work[end]) == mine {
@@ -123,9 +128,13 @@ impl Text<'_> {
                     end += 1;
                 }
                 let rows = blocks[start].start..blocks[end - 1].end;
-                let (out, others) = of_head.split_rows(rows.len());
-                of_head = others;
-                shares[mine.min(workers - 1)].push(Queries { kv_head, first: rows.start, out });
+                let (out, others) = rest.split_rows(rows.len());
+                rest = others;
+                shares[mine.min(workers - 1)].push(Queries {
+                    kv_heads: kv_heads.clone(),
+                    first: rows.start,
+                    out,
+                });
                 start = end;
             }
         }
@@ -144,25 +153,34 @@ impl Text<'_> {
         rows.len() * (1 + seen(rows.start) + seen((rows.start + rows.end) / 2) + seen(rows.end - 1)) / 3
     }
 
-    /// Some queries of the heads that one key head serves.
-    fn run_heads(&self, queries: &mut Queries<'_>, scratch: &mut HeadScratch) {
+    fn run_heads(&self, queries: Queries<'_>, scratch: &mut HeadScratch) {
         let Step::Attention { heads, kv_heads, head_dim, scale, window, bias, .. } = self.step else {
             unreachable!("called for attention steps");
         };
         let AttentionKernel { isa, .. } = self.kernel;
-        let kv_head = queries.kv_head;
-        let of_keys =
-            |column: usize| self.rows.column_range(column * head_dim, *head_dim).row_range(0, self.keys);
-        let (keys, values) = (of_keys(heads + kv_head), of_keys(heads + kv_heads + kv_head));
-        scratch.panels.pack(isa, self.kernel.storage_at(*scale), *scale, keys, values);
         let group = heads / kv_heads;
-        let count = queries.out.rows();
-        for (i, head) in (kv_head * group..(kv_head + 1) * group).enumerate() {
-            let out = queries.out.columns_mut(i * head_dim..(i + 1) * head_dim);
-            let rows = self.rows.column_range(head * head_dim, *head_dim).row_range(queries.first, count);
-            let bias = bias.as_ref().map_or(&[][..], |bias| bias.head(head));
-            let parameters = Attention { before: window.before, after: window.after, bias };
-            attention(isa, rows, queries.first, &scratch.panels, &parameters, out, &mut scratch.attention);
+        let (count, mut rest) = (queries.out.rows(), queries.out);
+        for kv_head in queries.kv_heads {
+            let of_keys =
+                |column: usize| self.rows.column_range(column * head_dim, *head_dim).row_range(0, self.keys);
+            let (keys, values) = (of_keys(heads + kv_head), of_keys(heads + kv_heads + kv_head));
+            scratch.panels.pack(isa, self.kernel.storage_at(*scale), *scale, keys, values);
+            for head in kv_head * group..(kv_head + 1) * group {
+                let (out, others) = rest.split_columns(*head_dim);
+                rest = others;
+                let rows = self.rows.column_range(head * head_dim, *head_dim).row_range(queries.first, count);
+                let bias = bias.as_ref().map_or(&[][..], |bias| bias.head(head));
+                let parameters = Attention { before: window.before, after: window.after, bias };
+                attention(
+                    isa,
+                    rows,
+                    queries.first,
+                    &scratch.panels,
+                    &parameters,
+                    out,
+                    &mut scratch.attention,
+                );
+            }
         }
     }
 }

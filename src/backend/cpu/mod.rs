@@ -78,7 +78,7 @@ impl Cpu {
     ) -> ModelResult<Cpu> {
         let storage = match precision {
             Precision::F32 | Precision::F16 | Precision::Auto => Storage::F32,
-            Precision::Bf16 => Storage::Bf16,
+            Precision::Bf16 => isa.bf16_storage(),
             Precision::Int8 => Storage::Int8,
         };
         let packer = Packer::new(isa, storage, &plan.steps);

@@ -178,7 +178,7 @@ impl Packer {
         match self.storage {
             // Rows longer than any model has would overflow the sums of int8.
             Storage::Int8 if !exact && linear.inputs() <= Storage::INT8_INPUTS => Storage::Int8,
-            Storage::Bf16 if !exact => Storage::Bf16,
+            Storage::Bf16 | Storage::Bf16Widened if !exact => self.storage,
             _ => {
                 let parts = linear.parts.iter().chain(gate.iter().flat_map(|gate| &gate.parts));
                 let mut kept = parts.map(|(weight, _)| self.exact(weight));
@@ -229,7 +229,13 @@ impl Packer {
             .collect();
         let panels: Vec<_> = packed.panels_mut().collect();
         panels.into_par_iter().try_for_each(|(panel, outputs)| {
-            if let Storage::F16Weights | Storage::Bf16Weights = storage {
+            // Numbers that are such already are packed as they are.
+            let kept = |(tensor, _): &(&Tensor, usize)| match storage {
+                Storage::F16Weights => tensor.half_type() == Some(ElementType::F16),
+                Storage::Bf16Weights | Storage::Bf16Widened => tensor.half_type() == Some(ElementType::Bf16),
+                _ => false,
+            };
+            if rows[outputs.clone()].iter().all(kept) {
                 let rows: Vec<_> = rows[outputs]
                     .iter()
                     .map(|(tensor, row)| tensor.finite_halves(*row))

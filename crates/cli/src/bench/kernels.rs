@@ -2,7 +2,7 @@
 
 use super::measure::{Stopwatch, Timing, values};
 use super::output::{warn_of_debug_build, write_file};
-use super::peaks::{Peaks, STORAGES, TIME};
+use super::peaks::{Peaks, TIME, storages};
 use super::point::Point;
 use super::roofline::roofline;
 use crate::arguments::BenchKernelsArguments;
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
         })?,
     };
     let shapes = arguments.model.open_on_cpu()?.inspect()?.kernels;
-    let mut kernels = kernels(&shapes, &arguments.rows);
+    let mut kernels = kernels(isa, &shapes, &arguments.rows);
     kernels.retain(|kernel| arguments.wants(&kernel.name));
     if kernels.is_empty() {
         return Err(Failure::Usage(format!("no kernel has one of these in its name: {:?}", arguments.names)));
@@ -107,13 +107,14 @@ enum Work {
     },
 }
 
-fn kernels(shapes: &[KernelShape], rows: &[usize]) -> Vec<Case> {
+fn kernels(isa: Isa, shapes: &[KernelShape], rows: &[usize]) -> Vec<Case> {
+    let storages = storages(isa);
     let mut all = Vec::new();
     for shape in shapes {
         match *shape {
             KernelShape::Product { name, outputs, inputs, activation, gated, .. } => {
                 for &rows in rows {
-                    for storage in STORAGES.into_iter().chain(WIDENED) {
+                    for storage in storages.into_iter().chain(WIDENED) {
                         let name = format!("product {name} {}x{outputs}x{inputs}", rows);
                         let work = Work::Product { rows, outputs, inputs, activation, gated };
                         all.push(Case { name, storage, work });
@@ -122,7 +123,7 @@ fn kernels(shapes: &[KernelShape], rows: &[usize]) -> Vec<Case> {
                     }
                 }
                 let rows = 128;
-                for storage in &STORAGES[1..] {
+                for storage in &storages[1..] {
                     let name = format!("encode {rows}x{inputs}");
                     let work = Work::Encode { rows, width: inputs };
                     all.push(Case { name, storage: *storage, work });
@@ -130,14 +131,15 @@ fn kernels(shapes: &[KernelShape], rows: &[usize]) -> Vec<Case> {
                 if activation != Activation::Identity {
                     let name = format!("activation {activation:?} {rows}x{outputs}");
                     let work = Work::Activation { rows, width: outputs, activation };
-                    all.push(Case { name, storage: STORAGES[0], work });
+                    all.push(Case { name, storage: storages[0], work });
                 }
                 let work = Work::LayerNorm { rows, width: inputs };
-                all.push(Case { name: format!("layer_norm {rows}x{inputs}"), storage: STORAGES[0], work });
+                all.push(Case { name: format!("layer_norm {rows}x{inputs}"), storage: storages[0], work });
             }
             KernelShape::Attention { heads, kv_heads, head_dim, .. } => {
                 for &tokens in rows {
-                    for storage in &STORAGES[..2] {
+                    // In bf16 where that is faster: else it is computed in f32 whatever the weights are.
+                    for storage in &storages[..if isa.has_fast_bf16() { 2 } else { 1 }] {
                         let name = format!("attention {tokens} tokens, {heads} heads of {head_dim}");
                         let work = Work::Attention { tokens, heads, kv_heads, head_dim };
                         all.push(Case { name, storage: *storage, work });
@@ -183,7 +185,7 @@ impl Case {
                 })
             }
             Work::Encode { rows, width } => {
-                let mut lanes = vec![0.0; storage.stored_lanes(width)];
+                let mut lanes = vec![0.0; storage.of_rows().stored_lanes(width)];
                 let (timing, operations, ..) = each_row(
                     stopwatch,
                     rows,
@@ -202,7 +204,7 @@ impl Case {
         let allowed = match storage {
             Storage::F32 => 1e-4,
             Storage::F16Weights => 2e-3,
-            Storage::Bf16Weights | Storage::Bf16 => 2e-2,
+            Storage::Bf16Weights | Storage::Bf16Widened | Storage::Bf16 => 2e-2,
             Storage::Int8 => 5e-2,
         };
         if error.is_nan() || error > allowed {
@@ -410,7 +412,7 @@ fn exact_activation(activation: Activation, x: f64) -> f64 {
 fn decoded(storage: Storage, lanes: &[f32]) -> Vec<f64> {
     let bf16 = |bits: u32| f64::from(f32::from_bits(bits << 16));
     match storage.of_rows() {
-        Storage::F32 | Storage::F16Weights | Storage::Bf16Weights => {
+        Storage::F32 | Storage::F16Weights | Storage::Bf16Weights | Storage::Bf16Widened => {
             lanes.iter().map(|&lane| lane.into()).collect()
         }
         Storage::Bf16 => lanes
@@ -428,7 +430,7 @@ fn decoded(storage: Storage, lanes: &[f32]) -> Vec<f64> {
 
 fn describe(isa: Isa, peaks: &Peaks) -> String {
     let mut text = format!("one core, {}\n\narithmetic, G multiply-adds/s\n", isa.name());
-    for ((storage, name), (_, peak)) in STORAGES.iter().zip(&peaks.arithmetic) {
+    for ((storage, name), (_, peak)) in storages(isa).iter().zip(&peaks.arithmetic) {
         text += &format!("  {name:5} {:8.1}  {}\n", peak / 2e9, isa.product(*storage));
     }
     text += "\nreading, GB/s\n";

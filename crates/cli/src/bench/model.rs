@@ -85,14 +85,14 @@ impl Peak {
         if !embedder.device().name.starts_with("cpu") {
             return Ok(None);
         }
+        let named = arguments.model.instruction_set.as_deref().and_then(Isa::by_name);
+        let isa = named.unwrap_or_else(Isa::best);
         let storage = match precision {
-            Precision::Bf16 => Storage::Bf16,
+            Precision::Bf16 => isa.bf16_storage(),
             Precision::Int8 => Storage::Int8,
             _ => Storage::F32,
         };
-        let named = arguments.model.instruction_set.as_deref().and_then(Isa::by_name);
         let macs_per_token = embedder.inspect()?.macs_per_token;
-        let isa = named.unwrap_or_else(Isa::best);
         let threads = arguments.model.cpu_threads();
         Ok((macs_per_token > 0).then_some(Peak { isa, storage, threads, macs_per_token }))
     }

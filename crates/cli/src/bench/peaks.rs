@@ -8,8 +8,10 @@ use taskvec_kernels::{Isa, Storage, read_memory};
 /// How long each kernel is measured in a round.
 pub(super) const TIME: Duration = Duration::from_millis(50);
 
-pub(super) const STORAGES: [(Storage, &str); 3] =
-    [(Storage::F32, "f32"), (Storage::Bf16, "bf16"), (Storage::Int8, "int8")];
+/// What products of each precision multiply on this CPU.
+pub(super) fn storages(isa: Isa) -> [(Storage, &'static str); 3] {
+    [(Storage::F32, "f32"), (isa.bf16_storage(), "bf16"), (Storage::Int8, "int8")]
+}
 
 /// What one core does at best.
 pub(super) struct Peaks {
@@ -22,8 +24,8 @@ pub(super) struct Peaks {
 impl Peaks {
     pub(super) fn measure(isa: Isa) -> Peaks {
         let arithmetic =
-            STORAGES.iter().map(|&(storage, name)| (name, 2.0 * products_per_second(isa, storage, 6 * TIME)));
-        let arithmetic = arithmetic.collect();
+            storages(isa).map(|(storage, name)| (name, 2.0 * products_per_second(isa, storage, 6 * TIME)));
+        let arithmetic = arithmetic.into();
         let memory = [("16 KiB", 1 << 14), ("256 KiB", 1 << 18), ("8 MiB", 1 << 23), ("256 MiB", 1 << 28)];
         let memory = memory.into_iter().map(|(name, bytes)| {
             let buffer = vec![1.0f32; bytes / size_of::<f32>()];
