@@ -93,6 +93,8 @@ def set_up(options, texts):
     names, python, source = wanted(options), options.python, options.model
     features = ",".join(FEATURES[name] for name in names if name in FEATURES)
     cargo(HERE / "rust", WORK / "rust", "build", "--features", features)
+    if options.isa:
+        cargo(HERE / "hold", WORK / "rust", "build")
     if options.before:
         cargo(options.before / "benches" / "peers" / "rust", WORK / "rust-before", "build", "--bin", "taskvec-peer")
     if not OF_PYTHON & set(names):
@@ -107,11 +109,13 @@ def set_up(options, texts):
         model = WORK / ("model" if source == MODEL else f"model-{source.name}")
         if not (model / "openvino" / "int8.xml").exists():
             run(python, HERE / "prepare.py", source, model, texts)
-        if not (model / "gguf" / "int8.gguf").exists():
+        if "llama.cpp" in names and not (model / "gguf" / "int8.gguf").exists():
             # Its Python package is built from source here, which not every machine can do.
             if_possible("llama.cpp", lambda: run(python, HERE / "prepare_llama.py", model, WORK / "llama.cpp"))
-    if_possible("fastembed-rs", lambda: unpack(python, FASTEMBED_FOLDER, f"onnxruntime=={FASTEMBED_ONNXRUNTIME}"))
-    if_possible("tei", lambda: set_up_tei(python))
+    if "fastembed-rs" in names:
+        if_possible("fastembed-rs", lambda: unpack(python, FASTEMBED_FOLDER, f"onnxruntime=={FASTEMBED_ONNXRUNTIME}"))
+    if {"tei-mkl", "tei-mkl-image"} & set(names):
+        if_possible("tei", lambda: set_up_tei(python))
     return python, model
 
 
@@ -200,8 +204,10 @@ def command(name, precision, python, model, threads):
     return [str(python), str(HERE / "peer.py"), name, *arguments]
 
 
-def environment(name, threads):
+def environment(name, threads, isa):
     variables = {"RAYON_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+    if isa:
+        variables |= {"LD_PRELOAD": WORK / "rust" / "release" / "libtaskvec_hold.so", "HOLD_TO": isa}
     if name == "fastembed-rs":
         variables["ORT_DYLIB_PATH"] = next(FASTEMBED_FOLDER.rglob("libonnxruntime.so.*"))
     if name.startswith("tei"):
@@ -295,7 +301,7 @@ def measure(options, python, model):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     file = lambda name: WORK / f"{name}.txt"
     peers, results = {}, {}
-    machine = Machine(options.threads, environment("", options.threads))
+    machine = Machine(options.threads, environment("", options.threads, options.isa))
     names = wanted(options)
     for name, precision in PEERS:
         if name not in names:
@@ -303,7 +309,7 @@ def measure(options, python, model):
         arguments = command(name, precision, python, model, options.threads)
         key = f"{name} {precision}"
         try:
-            started_with = arguments, environment(name, options.threads)
+            started_with = arguments, environment(name, options.threads, options.isa)
             peers[key] = Peer(*started_with), started_with
         except (RuntimeError, OSError, StopIteration) as problem:
             print(f"{key}: does not start here ({problem})", file=sys.stderr)
@@ -413,6 +419,10 @@ def main():
     parser.add_argument(
         "--before", type=pathlib.Path, help="another checkout, whose taskvec runs beside as taskvec-before"
     )
+    parser.add_argument(
+        "--isa", choices=["avx2", "avx512"],
+        help="hide what is beyond these instructions from all programs (hold/src/lib.rs); needs Linux and cpuid_fault",
+    )
     parser.add_argument("--python", type=pathlib.Path, help="an interpreter that has requirements.txt")
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
@@ -439,6 +449,8 @@ def main():
     name = "peers" if options.model == MODEL else f"peers-{options.model.name}"
     if options.before:
         name += "-before"
+    if options.isa:
+        name += f"-{options.isa}"
     if options.workloads != WORKLOADS:
         name = "-".join([name, *options.workloads])
     out = ROOT / "benches" / "results" / f"{name}.json"

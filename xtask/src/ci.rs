@@ -101,6 +101,7 @@ pub(crate) fn others_compile() -> Outcome {
             "cargo check --manifest-path benches/peers/rust/Cargo.toml --features candle,fastembed,rten",
             "peers-check",
         ),
+        ("cargo check --manifest-path benches/peers/hold/Cargo.toml", "peers-check"),
     ] {
         let mut check = command(line);
         check.env("CARGO_TARGET_DIR", folder.join(target));
