@@ -14,7 +14,7 @@ use crate::plan::{Plan, Step};
 use crate::vector::PoolingMode;
 use wgpu::{BufferUsages, DeviceType};
 
-/// Turns that no loop of a shader comes to: 32 keys a turn, and far more turns inside of it than there are.
+/// Turns that are tried. A driver that lets a loop take so many is taken to end none.
 const ENOUGH: u32 = 1 << 20;
 
 /// Columns of a workgroup of pool.wgsl at once.

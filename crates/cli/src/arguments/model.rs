@@ -40,8 +40,9 @@ pub(crate) struct ModelArguments {
     /// The most tokens of a text, its prompt included [default: the model's own limit]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
-    /// The precision of weights and products: f32 gives the reference's vector; bf16 and int8 (CPU) and f16
-    /// (GPU) are faster; auto takes f16 on a GPU where the model allows it, else f32
+    /// The precision of weights and products: f32 gives the reference's vector; int8 (CPU) and f16
+    /// (GPU) are faster, and bf16 where the CPU multiplies it faster (`taskvec devices` says how);
+    /// auto takes f16 on a GPU where the model allows it, else f32
     #[arg(long, value_parser = named(Precision::ALL, Precision::name), value_name = "NAME", default_value = "f32")]
     precision: Precision,
     /// The CPU's instruction set, as `taskvec devices` lists them [default: the fastest]
