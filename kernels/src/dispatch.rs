@@ -11,13 +11,13 @@ macro_rules! dispatch {
         #[allow(clippy::too_many_arguments)]
         pub fn $name(isa: $crate::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,f16c")]
+            #[target_feature(enable = "avx2,fma,f16c,popcnt")]
             #[allow(clippy::too_many_arguments)]
             fn avx2($($arg: $ty),*) {
                 $body::<$crate::kernel::x86::Avx2>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,popcnt")]
             #[allow(clippy::too_many_arguments)]
             fn avx512($($arg: $ty),*) {
                 $body::<$crate::kernel::x86::Avx512>($($arg),*)

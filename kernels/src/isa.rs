@@ -39,6 +39,7 @@ impl Isa {
         if is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("popcnt")
         {
             found.push(Isa(Kind::Avx2));
             if is_x86_feature_detected!("avxvnni") {
@@ -87,7 +88,7 @@ impl Isa {
     /// The name in logs, options and benchmarks. Each has all of those before it in its line:
     ///
     /// - `portable`
-    /// - `avx2` (with FMA and F16C), `avx2-vnni`
+    /// - `avx2` (with FMA, F16C and POPCNT), `avx2-vnni`
     /// - `avx512` (F, VL, BW and DQ, and AVX2), `avx512-vnni`, `avx512-bf16`
     /// - `neon`, `neon-dotprod`, `neon-i8mm` (with BF16)
     pub fn name(self) -> &'static str {

@@ -15,6 +15,7 @@
 //! | `vector/` | the registers that all of these are written in |
 //! | `rotary.rs` | rotary position embedding |
 //! | `table.rs` | rows of embedding tables |
+//! | `dot.rs` | dot products and Hamming distances of stored vectors: an exact search |
 //! | `kernel/`, `storage.rs` | what an instruction set's registers bring; how numbers are stored |
 //! | `team.rs` | threads that share one piece of work after the other |
 //!
@@ -29,6 +30,7 @@ mod activation;
 mod aligned;
 mod attention;
 mod dispatch;
+mod dot;
 mod gelu;
 mod gemm;
 mod isa;
@@ -47,6 +49,7 @@ mod vector;
 pub use activation::{Activation, activate};
 pub use aligned::AlignedBuffer;
 pub use attention::{Attention, AttentionScratch, KeyValuePanels, QUERY_BLOCK, attention};
+pub use dot::{dots, dots_of_bytes, dots_of_halves, dots_of_unaligned, hamming_distances};
 pub use gemm::{
     Epilogue, GemmScratch, PackedWeights, encode_row, gemm, gemm_of_encoded, multiply_in_registers,
     pack_panel, pack_panel_of_halves, packed_len, read_memory,
