@@ -121,6 +121,11 @@ impl EmbedOptions {
         self
     }
 
+    /// The task that was asked for.
+    pub fn asked_task(&self) -> Option<Task> {
+        self.task
+    }
+
     /// Puts this text in front, whatever the model's prompts are; empty: nothing.
     pub fn prompt(mut self, prompt: impl Into<String>) -> Self {
         self.prompt = Some(prompt.into());

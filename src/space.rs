@@ -103,6 +103,11 @@ impl Space {
         self.finish.size()
     }
 
+    /// Whether its vectors have unit length, so that their dot product is the cosine.
+    pub fn unit_length(&self) -> bool {
+        self.finish.unit_length
+    }
+
     /// The fingerprint, which can be written beside vectors. The first call reads all weights of the
     /// model.
     pub fn fingerprint(&self) -> Fingerprint {

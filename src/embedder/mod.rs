@@ -29,6 +29,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::{ModelNote, OutputKind, Purpose};
 use crate::options::{ModelOptions, Truncation};
+use crate::precision::Precision;
 use crate::prompt::{Prompt, TaskPrompt};
 use crate::source::ModelFiles;
 use crate::space::{Space, SpaceRecipe};
@@ -426,6 +427,11 @@ impl Embedder {
     /// The device in use, and how it was chosen.
     pub fn device(&self) -> DeviceReport {
         self.engine.device()
+    }
+
+    /// The precision that it was opened with.
+    pub fn precision(&self) -> Precision {
+        self.engine.options.precision
     }
 
     /// The model's folder, or a name for one in memory.

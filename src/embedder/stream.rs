@@ -87,6 +87,14 @@ impl<'e, I: Iterator, T> Stream<'e, I, T> {
         }
     }
 
+    /// Takes requests for so many batches of each of the device's threads at a time, and not for 64: results come sooner,
+    /// and the last batches of each time are filled less well.
+    pub fn batches_at_a_time(mut self, batches: usize) -> Self {
+        let tokens = self.to.engine.tokens_at_once().saturating_mul(batches);
+        self.chunk_bytes = tokens.saturating_mul(BYTES_PER_TOKEN).clamp(1, *CHUNK_BYTES.end());
+        self
+    }
+
     /// Stops between two batches when the token is cancelled; the item after that is
     /// [`RequestError::Cancelled`](crate::RequestError::Cancelled), and the last.
     pub fn cancel(mut self, token: &CancelToken) -> Self {

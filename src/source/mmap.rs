@@ -37,8 +37,12 @@ impl From<Vec<u8>> for Bytes {
 }
 
 impl Bytes {
-    /// Maps a file into memory; pages are read when they are first touched.
-    pub(crate) fn map(path: &Path) -> Result<Bytes> {
+    /// Maps a file into memory; pages are read when they are first touched. The file must not be changed while it is
+    /// mapped.
+    ///
+    /// # Errors
+    /// If it cannot be opened or mapped.
+    pub fn map(path: &Path) -> Result<Bytes> {
         let io = |action| move |source| ModelError::Io { path: path.to_owned(), action, source };
         let file = File::open(path).map_err(io("open"))?;
         if file.metadata().map_err(io("read the size"))?.len() == 0 {
@@ -50,6 +54,12 @@ impl Bytes {
         // tools that fetch them, and README.md says not to edit them in use.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io("map into memory"))?;
         Ok(Bytes(Kind::Mapped(Arc::new(map))))
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
     }
 }
 
