@@ -1,0 +1,205 @@
+//! The work of a job: windows are read, computed and written at the same time, each by a thread of its own.
+
+use super::compute::{Computed, Computer};
+use super::options::RowOptions;
+use super::part;
+use super::progress::{ReportFn, Reporter};
+use super::settings::Job;
+use crate::error::{CorpusError, Result};
+use crate::output::{self, About};
+use crate::window::{Window, Windows};
+use crate::workspace::{self, PartFacts, Workspace};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+/// What a job came to.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// Rows that were read.
+    pub rows: u64,
+    /// Rows that were written: fewer if some were left out, more if texts were cut into pieces.
+    pub written: u64,
+    /// Rows without a vector.
+    pub rejected: u64,
+    /// Which, and why, as JSON lines; `None` if there are none.
+    pub rejects: Option<PathBuf>,
+    /// Tokens of all texts that were computed.
+    pub tokens: u64,
+    /// Texts that were not computed, being equal to others near them.
+    pub saved: u64,
+    /// Texts of which a part was cut off.
+    pub truncated: u64,
+    /// Tokens that this run computed: fewer than `tokens` if an earlier one did some of the work.
+    pub tokens_now: u64,
+}
+
+impl<'j> Job<'j> {
+    /// Does the work, or what an earlier run left of it.
+    ///
+    /// # Errors
+    /// If the options contradict each other, the input cannot be read or has changed, a row cannot be embedded and
+    /// [`OnError::Fail`](crate::OnError::Fail) holds, the output cannot be written, or the engine fails. What was computed is kept.
+    pub fn run(self) -> Result<Report> {
+        self.output.check()?;
+        self.check()?;
+        let row = self.row_options();
+        let about = self.about(&row)?;
+        let manifest = self.manifest(&about)?;
+        let mut workspace = Workspace::open(&self.output, &manifest, self.corpus.can_be_read_again())?;
+        let tokens_before: u64 = workspace.done.parts.values().map(|part| part.tokens).sum();
+        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Err(error) = self.work(&row, &about, &mut workspace, report) {
+            // There is nothing to go on with.
+            if !self.output.is_folder && workspace.is_empty()? {
+                workspace.remove()?;
+            }
+            return Err(error);
+        }
+        let mut facts = PartFacts::default();
+        workspace.done.parts.values().for_each(|part| facts.add(part));
+        let rejects = self.finish(&about, workspace, &facts)?;
+        Ok(Report {
+            rows: facts.rows,
+            written: facts.written,
+            rejected: facts.rejected,
+            rejects: (facts.rejected > 0).then_some(rejects),
+            tokens: facts.tokens,
+            saved: facts.saved,
+            truncated: facts.truncated,
+            tokens_now: facts.tokens - tokens_before,
+        })
+    }
+
+    /// Reads, computes and writes all windows that are not done.
+    fn work(
+        &self,
+        row: &RowOptions,
+        about: &About,
+        workspace: &mut Workspace,
+        report: Option<ReportFn<'j>>,
+    ) -> Result<()> {
+        if workspace.done.windows.is_some() {
+            return Ok(());
+        }
+        let shared = Mutex::new(workspace);
+        let vector_bytes = about.heading.row_bytes();
+        let (to_compute, windows) = sync_channel::<Result<Window>>(1);
+        let (to_write, finished) = sync_channel::<Message>(1);
+        std::thread::scope(|scope| {
+            scope.spawn(move || read_ahead(Windows::new(self.corpus, vector_bytes), &to_compute));
+            let writer = scope.spawn(|| self.write_all(about, &shared, finished));
+            let computed = self.compute_all(row, about, &shared, windows, to_write, report);
+            let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // What stopped the writer stopped the computing too, and is the reason.
+            written.and(computed)
+        })
+    }
+
+    /// Computes windows as they come.
+    fn compute_all(
+        &self,
+        row: &RowOptions,
+        about: &About,
+        workspace: &Mutex<&mut Workspace>,
+        windows: Receiver<Result<Window>>,
+        to_write: SyncSender<Message>,
+        report: Option<ReportFn<'j>>,
+    ) -> Result<()> {
+        let mut reporter = Reporter::new(report);
+        let computer = Computer { job: self, row, about };
+        let mut count = 0;
+        // An empty corpus has one window without rows, so that there is a part that says what the columns are.
+        let none = || Ok(Window::empty(self.corpus));
+        let mut windows = windows.into_iter();
+        while let Some(window) = windows.next().or_else(|| (count == 0).then(none)) {
+            let window = window?;
+            let index = window.index;
+            count = index + 1;
+            let (share, done) = {
+                let workspace = workspace.lock().unwrap_or_else(PoisonError::into_inner);
+                (workspace.share(), workspace.done.parts.get(&index).copied())
+            };
+            if done.is_some() || !share.has(index) {
+                reporter.pass_over(&window, done.map_or(0, |done| done.rejected));
+                continue;
+            }
+            let journal = workspace
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .journal(index, computer.row_bytes())?;
+            let computed = computer.compute(&window, journal, &mut reporter)?;
+            if to_write.send(Message::Part(Box::new((window, computed)))).is_err() {
+                return Err(CorpusError::Interrupted); // the writer says why
+            }
+        }
+        let _ = to_write.send(Message::End(count)); // a writer that is gone says why
+        Ok(())
+    }
+
+    /// Writes parts as they are computed.
+    fn write_all(
+        &self,
+        about: &About,
+        workspace: &Mutex<&mut Workspace>,
+        messages: Receiver<Message>,
+    ) -> Result<()> {
+        let folder = workspace.lock().unwrap_or_else(PoisonError::into_inner).folder.clone();
+        for message in messages {
+            let (window, computed) = match message {
+                Message::Part(finished) => *finished,
+                Message::End(windows) => {
+                    workspace.lock().unwrap_or_else(PoisonError::into_inner).done.end(windows)?;
+                    continue;
+                }
+            };
+            let facts = computed.facts(&window, self.on_error);
+            let rejects = part::rejects(self.corpus, &window, &computed);
+            let rows = part::rows(self.on_error, about, &window, computed)?;
+            let (journal, rejects_path) = {
+                let workspace = workspace.lock().unwrap_or_else(PoisonError::into_inner);
+                (workspace.journal_path(window.index), workspace.rejects_path(window.index))
+            };
+            if !rejects.is_empty() {
+                output::whole(&rejects_path, |file| {
+                    Ok(std::io::Write::write_all(file, rejects.as_bytes())?)
+                })?;
+            }
+            output::write_part(&folder, window.index, about, &rows)?;
+            workspace.lock().unwrap_or_else(PoisonError::into_inner).done.add(window.index, facts)?;
+            std::fs::remove_file(&journal).map_err(CorpusError::write(&journal))?;
+        }
+        Ok(())
+    }
+
+    /// Joins the parts of an output that is one file. Gives the file of rows that were left out, if there are any.
+    fn finish(&self, about: &About, workspace: Workspace, facts: &PartFacts) -> Result<PathBuf> {
+        let parts: Vec<(PathBuf, usize)> =
+            workspace.done.parts.keys().map(|part| (workspace.folder.clone(), *part)).collect();
+        let rejects = workspace.rejects_file(&self.output);
+        workspace::join_rejects(&parts, &rejects, facts.rejected)?;
+        if !self.output.is_folder {
+            output::join(&parts, &about.heading, facts.written, &self.output.path)?;
+            workspace.remove()?;
+        }
+        Ok(rejects)
+    }
+}
+
+/// What the writer is told.
+enum Message {
+    Part(Box<(Window, Computed)>),
+    /// There are no more; so many windows make up the corpus.
+    End(usize),
+}
+
+/// Hands windows on as they are read, until nobody takes them.
+fn read_ahead(windows: Windows<'_>, to_compute: &SyncSender<Result<Window>>) {
+    for window in windows {
+        let failed = window.is_err();
+        if to_compute.send(window).is_err() || failed {
+            return;
+        }
+    }
+}
