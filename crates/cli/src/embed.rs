@@ -1,8 +1,10 @@
 //! `taskvec embed`
 
 use crate::arguments::{EmbedArguments, Format, Give, OutputArguments};
-use crate::input::{self, Item};
+use crate::corpus;
+use crate::input;
 use crate::outcome::{Failure, Outcome};
+use crate::output_options::{check, ranges, request};
 use crate::progress::Progress;
 use crate::records::{Heading, Record, Records, Values};
 use crate::sink::Sink;
@@ -10,15 +12,19 @@ use crate::warnings::Warnings;
 use serde_json::json;
 use std::sync::Arc;
 use taskvec::{
-    EmbedOptions, Embedder, Error, Output, OutputType, Piece, Prompt, Quantized, Ranges, Request,
-    RequestError, SparseVector, TokenVectors, Value, quantize,
+    EmbedOptions, Embedder, Error, Output, Piece, Prompt, Quantized, Request, RequestError, SparseVector,
+    TokenVectors, Value, quantize,
 };
+use taskvec_corpus::TextRow;
 
 pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
-    let items = input::items(&arguments.texts, arguments.input.as_deref(), arguments.input_format)?;
     let output = &arguments.output;
+    if let Some(corpus) = corpus_output(arguments)? {
+        return corpus::run(arguments, corpus);
+    }
     let format = output.format()?;
     check(output, format)?;
+    let items = input::items(&arguments.texts, &arguments.input)?;
     let sink = Sink::open(output.output.as_deref())?; // before the work, so that it is not done for nothing
     let embedder = arguments.model.open(arguments.task.dimensions)?;
     let options = Arc::new(arguments.task.options());
@@ -83,7 +89,7 @@ struct Work<'w> {
 }
 
 impl Work<'_> {
-    fn request<'i>(&self, item: &'i Item) -> Request<'i> {
+    fn request<'i>(&self, item: &'i TextRow) -> Request<'i> {
         request(item, &self.options)
     }
 
@@ -118,7 +124,7 @@ impl Work<'_> {
     /// A record for each piece of each text; a text without tokens of its own has none.
     fn write_pieces(
         &mut self,
-        items: &[Item],
+        items: &[TextRow],
         tokens: usize,
         typed: &impl Fn(&[f32]) -> Result<Quantized, Error>,
     ) -> Outcome {
@@ -145,7 +151,7 @@ impl Work<'_> {
     }
 
     /// Where the pieces of a text end, once it is known that the model takes it whole.
-    fn ends(&self, item: &Item, tokens: usize) -> Result<Vec<usize>, Error> {
+    fn ends(&self, item: &TextRow, tokens: usize) -> Result<Vec<usize>, Error> {
         let mut options = EmbedOptions::clone(&self.options);
         if let Some(title) = &item.title {
             options = options.title(title.as_str());
@@ -188,14 +194,6 @@ impl Work<'_> {
     }
 }
 
-fn request<'i>(item: &'i Item, options: &Arc<EmbedOptions>) -> Request<'i> {
-    let request = Request::new(item.text.as_str()).options(options.clone());
-    match &item.title {
-        Some(title) => request.title(title.as_str()),
-        None => request,
-    }
-}
-
 /// An error about a request as one about the text that the request was made of.
 fn of_place(error: Error, places: Option<&[usize]>) -> Error {
     match (&error, places) {
@@ -215,71 +213,27 @@ fn of_text(error: Error, place: usize) -> Error {
     }
 }
 
-/// Arguments that contradict each other.
-fn check(output: &OutputArguments, format: Format) -> Outcome {
-    let usage = |problem: &str| Err(Failure::Usage(problem.to_owned()));
-    if output.give != Give::Dense && matches!(format, Format::Npy | Format::Safetensors) {
-        return usage(
-            "--give sparse and tokens have a length of their own for each text: use --format json or jsonl",
-        );
+/// The output of a job on a corpus, if that is what is asked for: dense vectors of --input in files.
+fn corpus_output(arguments: &EmbedArguments) -> Outcome<Option<taskvec_corpus::Output>> {
+    let (output, given) = (&arguments.output, arguments.corpus.first_given());
+    let usage = |problem: String| Err(Failure::Usage(problem));
+    let is_job = !arguments.input.input.is_empty() && output.give == Give::Dense && output.pieces.is_none();
+    if is_job && let Some(job) = corpus::output(output)? {
+        return Ok(Some(job));
     }
-    if output.give == Give::Sparse && output.output_type != OutputType::F32 {
-        return usage("--type is for vectors, and --give sparse gives weights");
-    }
-    if output.pieces.is_some() && output.give != Give::Dense {
-        return usage("--pieces gives one vector a piece, so it goes with --give dense");
-    }
-    let has_ranges = output.ranges.is_some() || output.calibrate.is_some();
-    if has_ranges && !output.output_type.needs_ranges() {
-        return usage("--ranges and --calibrate are for --type int8 and uint8");
-    }
-    if !has_ranges && output.output_type.needs_ranges() {
-        return usage("--type int8 and uint8 need --ranges FILE, or --calibrate FILE with a sample of texts");
-    }
-    if output.base64 && !matches!(format, Format::Json | Format::Jsonl) {
-        return usage("--base64 is for --format json and jsonl");
-    }
-    Ok(())
-}
-
-fn ranges(
-    output: &OutputArguments,
-    embedder: &Embedder,
-    options: &Arc<EmbedOptions>,
-) -> Outcome<Option<Ranges>> {
-    if let Some(file) = &output.ranges {
-        let text = String::from_utf8_lossy(&input::read(file)?).into_owned();
-        return Ok(Some(
-            Ranges::from_json(&text).map_err(|e| Failure::Failed(format!("{}: {e:#}", file.display())))?,
+    if let Some(name) = given {
+        return usage(format!(
+            "{name} is for jobs on corpora: --input FILE with --output, in parquet, arrow, jsonl, npy or safetensors, \
+             and one vector a text"
         ));
     }
-    let Some(file) = &output.calibrate else {
-        return Ok(None);
-    };
-    let items = input::from_file(file, None)?;
-    let requests = items.iter().map(|item| request(item, options));
-    let vectors: Vec<Vec<f32>> = match output.give {
-        Give::Tokens => {
-            let tokens: Vec<Output<TokenVectors>> = embedder.embed_requests(requests)?;
-            let rows = tokens.iter().flat_map(|t| t.value.values.chunks_exact(t.value.dimensions));
-            rows.map(<[f32]>::to_vec).collect()
-        }
-        _ => {
-            let vectors: Vec<Output<Vec<f32>>> = embedder.embed_requests(requests)?;
-            vectors.into_iter().map(|embedding| embedding.value).collect()
-        }
-    };
-    let ranges = Ranges::of(&vectors)?;
-    if vectors.len() < 100 {
-        eprintln!(
-            "taskvec: warning: ranges from {} vectors only; a hundred or more are wanted",
-            vectors.len()
-        );
+    match output.format() {
+        Ok(format @ (Format::Parquet | Format::Arrow)) => usage(format!(
+            "{}--format {} holds dense vectors of --input beside its columns, in a file; name both, or take --format \
+             json or jsonl",
+            output.output.as_ref().map_or(String::new(), |path| format!("--output {}: ", path.display())),
+            if format == Format::Parquet { "parquet" } else { "arrow" },
+        )),
+        _ => Ok(None),
     }
-    if let Some(file) = &output.save_ranges {
-        let mut sink = Sink::open(Some(file))?;
-        sink.write(ranges.to_json().as_bytes())?;
-        sink.finish()?;
-    }
-    Ok(Some(ranges))
 }

@@ -1,7 +1,9 @@
 //! Files that are not finished yet go when the command is stopped by a signal.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use taskvec::CancelToken;
 
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -26,12 +28,33 @@ impl Drop for Unfinished {
     }
 }
 
+/// Work that a first signal asks to stop, and only a second one ends.
+static STOPPABLE: Mutex<Option<CancelToken>> = Mutex::new(None);
+
+/// Has the first SIGINT, SIGTERM or SIGHUP cancel this token, and not end the process.
+pub(crate) fn stop_by_signal(token: &CancelToken) {
+    *STOPPABLE.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+    #[cfg(unix)]
+    signals::watch();
+}
+
+/// Ends the process as the signal does that stopped its work, so that who waits for it sees that.
+pub(crate) fn end_by_signal() -> ExitCode {
+    #[cfg(unix)]
+    signals::end_as_asked();
+    ExitCode::FAILURE
+}
+
 #[cfg(unix)]
 mod signals {
-    use crate::leftovers::UNFINISHED;
+    use crate::leftovers::{STOPPABLE, UNFINISHED};
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
+    use std::sync::atomic::{AtomicI32, Ordering};
     use std::sync::{Once, PoisonError};
+
+    /// The signal that stopped the work; 0: none.
+    static STOPPED_BY: AtomicI32 = AtomicI32::new(0);
 
     /// Starts a thread that waits for signals, once. Without one the process ends by signals as any other.
     pub(super) fn watch() {
@@ -39,9 +62,29 @@ mod signals {
         STARTED.call_once(|| {
             let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal));
             if let Ok(mut signals) = Signals::new(wanted) {
-                std::thread::spawn(move || signals.forever().for_each(end_by));
+                std::thread::spawn(move || signals.forever().for_each(received));
             }
         });
+    }
+
+    /// Stops the work, if it can be stopped and was not yet; else ends the process.
+    fn received(signal: i32) {
+        let stoppable = STOPPABLE.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match stoppable {
+            Some(token) => {
+                STOPPED_BY.store(signal, Ordering::Relaxed);
+                token.cancel();
+            }
+            None => end_by(signal),
+        }
+    }
+
+    /// Ends the process by the signal that stopped its work.
+    pub(super) fn end_as_asked() {
+        let signal = STOPPED_BY.load(Ordering::Relaxed);
+        if signal != 0 {
+            end_by(signal);
+        }
     }
 
     /// Removes what is unfinished, and ends the process as the signal does by itself.

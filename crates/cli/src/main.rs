@@ -6,6 +6,7 @@ mod arguments;
 mod bench;
 mod compare;
 mod completions;
+mod corpus;
 mod devices;
 mod embed;
 mod explain;
@@ -13,11 +14,14 @@ mod hub;
 mod input;
 mod inspect;
 mod leftovers;
+mod merge;
 mod models;
 mod outcome;
+mod output_options;
 mod progress;
 mod records;
 mod rerank;
+mod search;
 mod similarity;
 mod sink;
 mod text;
@@ -26,7 +30,7 @@ mod warnings;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
-use outcome::Outcome;
+use outcome::{Failure, Outcome};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -36,6 +40,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Interrupted(problem)) => {
+            eprintln!("taskvec: {problem}");
+            leftovers::end_by_signal()
+        }
         Err(failure) => {
             eprintln!("taskvec: {failure}");
             ExitCode::from(failure.exit_code())
@@ -47,6 +55,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Outcome {
     match &arguments.command {
         Command::Embed(arguments) => embed::run(arguments),
+        Command::Merge(arguments) => merge::run(arguments),
+        Command::Search(arguments) => search::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Devices => devices::run(),
         Command::Bench(command) => bench::run(command),

@@ -9,12 +9,14 @@ pub(crate) enum Failure {
     Failed(String),
     /// The arguments contradict each other in a way that clap does not see: exit code 2.
     Usage(String),
+    /// A signal ended the work, and what was done is kept.
+    Interrupted(String),
 }
 
 impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Failure::Failed(_) => 1,
+            Failure::Failed(_) | Failure::Interrupted(_) => 1,
             Failure::Usage(_) => 2,
         }
     }
@@ -23,7 +25,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Failed(problem) => write!(f, "error: {problem}"),
+            Failure::Failed(problem) | Failure::Interrupted(problem) => write!(f, "error: {problem}"),
             Failure::Usage(problem) => write!(f, "usage: {problem}\n\nFor more information, try '--help'."),
         }
     }

@@ -5,9 +5,10 @@ use crate::outcome::{Failure, Outcome};
 use crate::sink::Sink;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::IsTerminal;
 use taskvec::{OutputType, Quantized, SparseVector};
+use taskvec_corpus::{npy_header, safetensors_header};
 
 /// What is written of one text.
 pub(crate) struct Record {
@@ -48,6 +49,13 @@ pub(crate) struct Heading {
     pub(crate) fingerprint: String,
     /// Model, device, prompt and so on.
     pub(crate) about: Value,
+}
+
+impl Heading {
+    /// Values of a vector as it is stored.
+    fn width(&self) -> usize {
+        self.output_type.values(self.dimensions)
+    }
 }
 
 /// Writes records as they come, in order.
@@ -91,9 +99,25 @@ impl Records {
                 let open = head.strip_suffix('}').unwrap_or(&head);
                 self.sink.write(format!("{open},\"embeddings\":[\n").as_bytes())
             }
-            Format::Jsonl => Ok(()),
-            Format::Npy => self.sink.write(&npy_header(&heading)),
-            Format::Safetensors => self.sink.write(&safetensors_header(&heading)),
+            Format::Jsonl | Format::Parquet | Format::Arrow => Ok(()), // the last two are a job's
+            Format::Npy => {
+                let fingerprint = (!heading.fingerprint.is_empty()).then_some(&*heading.fingerprint);
+                self.sink.write(&npy_header(
+                    heading.output_type,
+                    heading.rows as u64,
+                    heading.width(),
+                    fingerprint,
+                ))
+            }
+            Format::Safetensors => {
+                let rows = heading.rows as u64;
+                self.sink.write(&safetensors_header(
+                    heading.output_type,
+                    rows,
+                    heading.width(),
+                    &heading.about,
+                ))
+            }
         }
     }
 
@@ -109,7 +133,7 @@ impl Records {
             (Format::Npy | Format::Safetensors, Values::Vector(vector) | Values::Piece(vector, _)) => {
                 vector.to_bytes()
             }
-            (Format::Npy | Format::Safetensors, _) => Vec::new(), // refused before the work
+            (Format::Npy | Format::Safetensors | Format::Parquet | Format::Arrow, _) => Vec::new(), // refused before
         };
         self.written += 1;
         self.sink.write(&bytes)
@@ -190,66 +214,4 @@ fn table_row(index: usize, record: &Record) -> String {
         false => String::new(),
     };
     format!("{index:5}  {:6}  {}{more}{cut}\n", record.own_tokens(), values.join(" "))
-}
-
-/// The header of a version 1.0 .npy file: a C-ordered array of little-endian values, with the
-/// fingerprint in a comment, which NumPy's reader (`ast.literal_eval`) passes over.
-///
-/// Format: numpy.lib.format.
-fn npy_header(heading: &Heading) -> Vec<u8> {
-    const PREAMBLE: usize = 10; // magic, version, length
-    let kind = heading.output_type.numpy_name();
-    let (rows, columns) = (heading.rows, heading.output_type.values(heading.dimensions));
-    let mut text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
-    if !heading.fingerprint.is_empty() {
-        text += &format!(" # taskvec {}", heading.fingerprint);
-    }
-    let padded = (PREAMBLE + text.len() + 1).next_multiple_of(64);
-    text.extend(std::iter::repeat_n(' ', padded - PREAMBLE - text.len() - 1));
-    text.push('\n');
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend((text.len() as u16).to_le_bytes());
-    header.extend(text.into_bytes());
-    header
-}
-
-/// The header of a safetensors file with one tensor, `embeddings`.
-fn safetensors_header(heading: &Heading) -> Vec<u8> {
-    let (kind, size) = (heading.output_type.safetensors_name(), heading.output_type.value_bytes());
-    let (rows, columns) = (heading.rows, heading.output_type.values(heading.dimensions));
-    let about = heading.about.as_object().into_iter().flatten();
-    let about: serde_json::Map<String, Value> = about
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| {
-            (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned).into())
-        })
-        .collect();
-    let header = json!({
-        "__metadata__": about,
-        "embeddings": {"dtype": kind, "shape": [rows, columns], "data_offsets": [0, rows * columns * size]},
-    });
-    let mut text = header.to_string();
-    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
-    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
-    bytes.extend(text.into_bytes());
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn npy_data_starts_on_a_multiple_of_64() {
-        for (rows, dimensions) in [(1, 1), (3, 384), (1_000_000, 1024), (usize::MAX, usize::MAX)] {
-            for fingerprint in ["", "0123456789abcdef-0000q"] {
-                let (fingerprint, output_type) = (fingerprint.to_owned(), OutputType::F32);
-                let header =
-                    npy_header(&Heading { rows, dimensions, output_type, fingerprint, about: Value::Null });
-                assert_eq!(header.len() % 64, 0);
-                assert_eq!(usize::from(u16::from_le_bytes([header[8], header[9]])), header.len() - 10);
-                assert_eq!(header.last(), Some(&b'\n'));
-            }
-        }
-    }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use taskvec::Output;
 
 pub(crate) fn run(arguments: &RerankArguments) -> Outcome {
-    let items = input::items(&arguments.texts, arguments.input.as_deref(), arguments.input_format)?;
+    let items = input::items(&arguments.texts, &arguments.input)?;
     if let Some(place) =
         items.iter().position(|item| item.title.as_ref().is_some_and(|title| !title.is_empty()))
     {

@@ -55,6 +55,15 @@ impl Sink {
         result.map_err(|e| self.failure(&e))
     }
 
+    /// Hands what was written to whoever reads standard output.
+    pub(crate) fn flush(&mut self) -> Outcome {
+        let result = match &mut self.target {
+            Target::Stdout(out) => out.flush(),
+            Target::File(..) | Target::Special(_) => Ok(()),
+        };
+        result.map_err(|e| self.failure(&e))
+    }
+
     /// Makes what was written appear.
     pub(crate) fn finish(mut self) -> Outcome {
         let result = match &mut self.target {

@@ -1,4 +1,4 @@
-//! Texts in tables.
+//! Texts, times and sizes as they are shown.
 
 /// A text on one line, cut where it gets long.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
@@ -6,5 +6,38 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     match line.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
+    }
+}
+
+/// `1 h 12 min`, `3 min 20 s`, `7 s`
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// `1.5 MB`, `12 GB`
+pub(crate) fn bytes(count: u64) -> String {
+    match count as f64 {
+        small if small < 1e7 => format!("{:.1} MB", small / 1e6),
+        middle if middle < 1e10 => format!("{:.0} MB", middle / 1e6),
+        large => format!("{:.1} GB", large / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!(
+            [0.4, 59.6, 200.0, 4321.0].map(duration),
+            ["0 s", "1 min 0 s", "3 min 20 s", "1 h 12 min"]
+        );
+        assert_eq!([1_500_000, 12_000_000, 12_345_678_901].map(bytes), ["1.5 MB", "12 MB", "12.3 GB"]);
     }
 }

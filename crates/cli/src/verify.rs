@@ -2,6 +2,7 @@
 
 use crate::arguments::VerifyArguments;
 use crate::outcome::{Failure, Outcome};
+use crate::search;
 use crate::sink::Sink;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
@@ -42,8 +43,9 @@ fn fingerprint_of(path: &Path) -> Outcome<Fingerprint> {
         _ => reader.take(HEADER).read_to_end(&mut head),
     };
     read.map_err(|e| failed(format!("cannot read: {e}")))?;
-    let found = find(&head).ok_or_else(|| {
-        failed("there is no fingerprint in it; `taskvec embed --output` writes one with --format json, jsonl, npy and safetensors".to_owned())
+    let of_table = || search::fingerprint_of(path);
+    let found = find(&head).or_else(of_table).ok_or_else(|| {
+        failed("there is no fingerprint in it; `taskvec embed --output` writes one with --format parquet, arrow, json, jsonl, npy and safetensors".to_owned())
     })?;
     found.parse().map_err(|e: taskvec::Error| failed(e.to_string()))
 }

@@ -1,6 +1,6 @@
 //! What the user should know about results, said on stderr at the end.
 
-use taskvec::{Embedder, Note, Output, Truncation};
+use taskvec::{Embedder, Note, Output, Prompt, Truncation};
 
 /// What the user should know about results, said on stderr at the end.
 #[derive(Default)]
@@ -24,6 +24,16 @@ impl Warnings {
             self.cut += 1;
             self.cut_to = self.cut_to.max(output.tokens);
         }
+    }
+
+    /// Takes note of the prompt of all texts.
+    pub(crate) fn about_prompt(&mut self, prompt: &Prompt) {
+        self.note.clone_from(&prompt.note);
+    }
+
+    /// Takes note of so many texts that were cut to the limit.
+    pub(crate) fn about_cut(&mut self, texts: usize, limit: usize) {
+        (self.cut, self.cut_to) = (texts, limit);
     }
 
     /// Takes note of a text that has no pieces.

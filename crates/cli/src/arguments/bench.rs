@@ -13,6 +13,8 @@ pub(crate) enum BenchCommand {
     Kernels(BenchKernelsArguments),
     /// Measure a model from texts to vectors
     Model(BenchModelArguments),
+    /// Measure an exact search over files of vectors, beside the machine's memory
+    Search(BenchSearchArguments),
 }
 
 #[derive(Args)]
@@ -46,6 +48,26 @@ impl BenchKernelsArguments {
 }
 
 #[derive(Args)]
+pub(crate) struct BenchSearchArguments {
+    /// Files of vectors, or folders of them, that `taskvec embed` wrote
+    #[arg(long = "in", value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Queries that are asked at once
+    #[arg(long, value_delimiter = ',', value_name = "N,…", default_value = "1,64",
+        value_parser = clap::value_parser!(u32).range(1..=65536).try_map(usize::try_from))]
+    pub(crate) queries: Vec<usize>,
+    /// Hits for each query
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Seconds for each number of queries; at least five calls are made
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    pub(crate) seconds: f64,
+    /// Write the measurements
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Args)]
 pub(crate) struct BenchModelArguments {
     /// Tokens of a text, special tokens included
     #[arg(long, value_delimiter = ',', value_name = "N,…", default_value = "16,128")]
@@ -60,7 +82,7 @@ pub(crate) struct BenchModelArguments {
     /// Several precisions, one after the other [default: that of --precision]
     #[arg(long, value_parser = named(Precision::ALL, Precision::name), value_delimiter = ',', value_name = "NAME,…")]
     pub(crate) precisions: Vec<Precision>,
-    /// Seconds for each length and batch; at least ten calls are made
+    /// Seconds for each length and batch; where fewer than ten calls fit, up to four times as long
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     pub(crate) seconds: f64,
     /// Write the measurements

@@ -1,11 +1,13 @@
 //! All arguments.
 
 mod bench;
+mod corpus;
 mod model;
 mod parse;
 mod task;
 
-pub(crate) use bench::{BenchCommand, BenchKernelsArguments, BenchModelArguments};
+pub(crate) use bench::{BenchCommand, BenchKernelsArguments, BenchModelArguments, BenchSearchArguments};
+pub(crate) use corpus::{CorpusArguments, InputArguments, ProgressKind};
 pub(crate) use model::ModelArguments;
 pub(crate) use task::TaskArguments;
 
@@ -14,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use parse::{named, parse};
 use std::path::PathBuf;
 use taskvec::{OutputType, Similarity, Task};
+use taskvec_corpus::Condition;
 
 /// Task-aware text embeddings: the vector of a text depends on what it is for.
 #[derive(Parser)]
@@ -26,7 +29,11 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Print or write the vectors of texts
-    Embed(EmbedArguments),
+    Embed(Box<EmbedArguments>),
+    /// Join the shares that `taskvec embed --shard` wrote into folders, and check that nothing is missing
+    Merge(MergeArguments),
+    /// Find the texts most like a query in files that `taskvec embed` wrote
+    Search(Box<SearchArguments>),
     /// Show what a model sees of a text: prompt, tokens, which of them are pooled, adapter
     Explain(ExplainArguments),
     /// Show how tasks move the vectors of texts: a table of cosines, and a picture
@@ -65,14 +72,12 @@ pub(crate) struct EmbedArguments {
     /// Texts to embed; a single - is standard input, one text a line
     #[arg(value_name = "TEXT", conflicts_with = "input")]
     pub(crate) texts: Vec<String>,
-    /// Read texts from a file; - is standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
-    /// What the input file holds [default: as its ending says, else lines]
-    #[arg(long, value_enum)]
-    pub(crate) input_format: Option<InputFormat>,
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
+    #[command(flatten)]
+    pub(crate) corpus: CorpusArguments,
     #[command(flatten)]
     pub(crate) task: TaskArguments,
     #[command(flatten)]
@@ -85,8 +90,9 @@ pub(crate) struct EmbedArguments {
 pub(crate) struct OutputArguments {
     /// How to write vectors [default: as the ending of --output says, else table]
     #[arg(long, value_enum)]
-    format: Option<Format>,
-    /// Write to a file, which appears whole or not at all [default: standard output]
+    pub(crate) format: Option<Format>,
+    /// Write to a file, which appears whole or not at all; of --input also to a folder of files, if it ends with / or
+    /// is one [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// What to give for each text: bge-m3 has all three, ColBERT tokens, SPLADE sparse
@@ -113,12 +119,47 @@ pub(crate) struct OutputArguments {
     pub(crate) base64: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum InputFormat {
-    /// One text a line
-    Lines,
-    /// One JSON object a line, with the text under "text" and, if there is one, its title under "title"
-    Jsonl,
+#[derive(Args)]
+pub(crate) struct SearchArguments {
+    /// The query
+    #[arg(value_name = "QUERY", required_unless_present = "queries", conflicts_with = "queries")]
+    pub(crate) query: Option<String>,
+    /// Files of vectors as Parquet or Arrow, or folders of them, that `taskvec embed` wrote
+    #[arg(long = "in", value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Read many queries from a file, as --input of `taskvec embed` does; the stored vectors are read once for all
+    #[arg(long, value_name = "FILE")]
+    pub(crate) queries: Option<PathBuf>,
+    /// Print this many for each query
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Only rows whose kept columns fulfil this, such as year>=2020 or language=en; several: all of them
+    #[arg(long = "where", value_name = "CONDITION", value_parser = condition)]
+    pub(crate) conditions: Vec<Condition>,
+    /// The columns to print beside the score, with commas between them [default: all that were kept]
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
+    pub(crate) show: Vec<String>,
+    /// Print a JSON object a hit
+    #[arg(long)]
+    pub(crate) jsonl: bool,
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+}
+
+fn condition(text: &str) -> Result<Condition, String> {
+    text.parse()
+}
+
+#[derive(Args)]
+pub(crate) struct MergeArguments {
+    /// Folders that shares were written into
+    #[arg(value_name = "FOLDER", required = true)]
+    pub(crate) folders: Vec<PathBuf>,
+    /// The file to write; it has the bytes of what one process would have written
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 impl OutputArguments {
@@ -131,6 +172,7 @@ impl OutputArguments {
         let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
         let named = match ending.as_deref() {
             Some("ndjson") => Some(Format::Jsonl),
+            Some("feather" | "ipc") => Some(Format::Arrow),
             Some(ending) => Format::from_str(ending, true).ok(),
             None => None,
         };
@@ -139,7 +181,8 @@ impl OutputArguments {
             Some(format) => Ok(format),
             None if is_special() => Ok(Format::Table),
             None => Err(Failure::Usage(format!(
-                "--output {}: {}; end it with .json, .jsonl, .npy or .safetensors, or say with --format what to write",
+                "--output {}: {}; end it with .parquet, .arrow, .json, .jsonl, .npy or .safetensors, or say with --format \
+                 what to write",
                 file.display(),
                 match ending {
                     Some(ending) => format!(".{ending} is no format that is written"),
@@ -162,6 +205,10 @@ pub(crate) enum Format {
     Npy,
     /// A safetensors file with the tensor "embeddings", [texts, dimensions]
     Safetensors,
+    /// A Parquet table with the vectors beside the kept columns
+    Parquet,
+    /// An Arrow IPC file (Feather) with the same
+    Arrow,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -242,12 +289,8 @@ pub(crate) struct RerankArguments {
     /// Documents
     #[arg(value_name = "DOCUMENT", conflicts_with = "input")]
     pub(crate) texts: Vec<String>,
-    /// Read documents from a file, one a line or .jsonl; - is standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
-    /// What the input file holds [default: as its ending says, else lines]
-    #[arg(long, value_enum)]
-    pub(crate) input_format: Option<InputFormat>,
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
     /// Print this many
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
@@ -260,7 +303,7 @@ pub(crate) struct RerankArguments {
 
 #[derive(Args)]
 pub(crate) struct VerifyArguments {
-    /// A file that `taskvec embed` wrote (json, jsonl, npy or safetensors)
+    /// A file that `taskvec embed` wrote (parquet, arrow, json, jsonl, npy or safetensors)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Another one; without it, the vectors that the model gives with the task arguments

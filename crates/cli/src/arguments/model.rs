@@ -11,7 +11,7 @@ use taskvec::{
 };
 
 /// Which model, on what.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArguments {
     /// Model folder, or a model of the Hugging Face Hub as ORG/NAME or ORG/NAME@REVISION, which is
@@ -104,6 +104,16 @@ impl ModelArguments {
         let of_cores = self.cores.as_ref().map(|CoreList(cores)| cores.len());
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
         self.threads.or(of_cores).unwrap_or_else(all)
+    }
+
+    /// The same arguments, for the model and the precision that files say, where these do not say one.
+    pub(crate) fn or(&self, model: Option<String>, precision: Option<Precision>) -> ModelArguments {
+        let mut arguments = self.clone();
+        arguments.model = arguments.model.or(model);
+        if let (Precision::F32, Some(precision)) = (self.precision, precision) {
+            arguments.precision = precision;
+        }
+        arguments
     }
 
     /// These precisions, or else the one of --precision.

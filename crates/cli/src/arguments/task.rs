@@ -44,9 +44,9 @@ pub(crate) struct TaskArguments {
     /// truncate-start: cut that end off; error: fail; windows: take the mean of windows
     #[arg(long, value_parser = parse::<Truncation>, value_name = "POLICY", default_value = "truncate")]
     too_long: Truncation,
-    /// Tokens that each window shares with the one before it, for --too-long windows
+    /// Tokens that each window shares with the one before it, for --too-long windows, or each piece, for --chunk
     #[arg(long, value_name = "N", default_value_t = 0)]
-    overlap: usize,
+    pub(crate) overlap: usize,
 }
 
 impl TaskArguments {
@@ -56,6 +56,12 @@ impl TaskArguments {
             Truncation::Windows { overlap: 0 } => Truncation::Windows { overlap: self.overlap },
             truncation => truncation,
         }
+    }
+
+    /// Whether they say what is put around texts.
+    pub(crate) fn says_a_prompt(&self) -> bool {
+        let texts = [&self.prompt_name, &self.prompt, &self.template, &self.instruction, &self.task_adapter];
+        self.task.is_some() || texts.into_iter().any(Option::is_some)
     }
 
     /// The same for the library.

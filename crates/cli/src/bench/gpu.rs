@@ -97,7 +97,7 @@ fn check(
 fn as_peaks(peaks: &GpuPeaks) -> Peaks {
     let mut arithmetic = vec![("f32", peaks.f32_operations)];
     arithmetic.extend(peaks.matrix_operations.map(|peak| ("matrix", peak)));
-    Peaks { arithmetic, memory: vec![("memory", usize::MAX / 4, peaks.copied_bytes)] }
+    Peaks::of_one_memory(arithmetic, peaks.copied_bytes)
 }
 
 fn describe(device: &str, peaks: &GpuPeaks) -> String {

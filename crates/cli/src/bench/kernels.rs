@@ -1,7 +1,7 @@
 //! `taskvec bench kernels`: this machine's peaks on one core, and each kernel at a model's sizes beside them.
 
 use super::measure::{Stopwatch, Timing, values};
-use super::output::{warn_of_debug_build, write_file};
+use super::output::{cpu_name, warn_of_debug_build, write_file};
 use super::peaks::{Peaks, TIME, storages};
 use super::point::Point;
 use super::roofline::roofline;
@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
         write_file(path, &(report(isa, &peaks, &points).to_string() + "\n"))?;
     }
     if let Some(path) = &arguments.svg {
-        write_file(path, &roofline(&format!("one core, {}", isa.name()), &peaks, &points))?;
+        write_file(path, &roofline(&format!("one core of {}, {}", cpu_name(), isa.name()), &peaks, &points))?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod output;
 mod peaks;
 mod point;
 mod roofline;
+mod search;
 
 use crate::arguments::BenchCommand;
 use crate::outcome::Outcome;
@@ -19,5 +20,6 @@ pub(crate) fn run(command: &BenchCommand) -> Outcome {
         BenchCommand::Kernels(arguments) if arguments.model.is_on_gpu() => gpu::run(arguments),
         BenchCommand::Kernels(arguments) => kernels::run(arguments),
         BenchCommand::Model(arguments) => model::run(arguments),
+        BenchCommand::Search(arguments) => search::run(arguments),
     }
 }

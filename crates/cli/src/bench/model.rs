@@ -49,6 +49,7 @@ pub(super) fn run(arguments: &BenchModelArguments) -> Outcome {
                 )
                 .as_bytes(),
             )?;
+            sink.flush()?; // whoever waits sees how far it is
             runs.push(json!({
                 // As it is after the work: which device Auto takes shows only then.
                 "device": embedder.device().name, "precision": precision.name(), "tokens": work.length,
@@ -116,9 +117,12 @@ struct Work {
 /// What is measured: texts of each length in batches of each size, or those of a file.
 fn work(arguments: &BenchModelArguments, embedder: &Embedder) -> Outcome<Vec<Work>> {
     if let Some(file) = &arguments.texts {
-        let items = input::from_file(file, None)?;
+        let items = input::from_file(file)?;
         let texts: Vec<String> = items.into_iter().map(|item| item.text).collect();
-        let tokens = embedder.embed_batch(&texts, EmbedOptions::new())?.iter().map(|text| text.tokens).sum();
+        let tokens = |text: &String| embedder.count_tokens(text, EmbedOptions::new());
+        let limit = embedder.max_tokens();
+        let tokens =
+            texts.iter().map(|text| Ok(tokens(text)?.min(limit))).sum::<Result<usize, taskvec::Error>>()?;
         return Ok(vec![Work { length: None, texts, tokens }]);
     }
     let mut all = Vec::new();
@@ -156,17 +160,27 @@ pub(super) fn text_of(embedder: &Embedder, tokens: usize, place: usize) -> Outco
     }
 }
 
-/// The seconds of calls, as many as fit the time, at least ten.
+/// How many times the time is taken at most for the calls that are wanted.
+const LONGER: u32 = 4;
+
+/// Calls that are wanted, whatever the time.
+const WANTED: usize = 10;
+
+/// The seconds of calls, as many as fit the time; more of long ones until there are ten, but for no longer than
+/// [`LONGER`] times as long.
 fn latencies(embedder: &Embedder, texts: &[String], seconds: f64) -> Outcome<Vec<f64>> {
     let time = Duration::try_from_secs_f64(seconds)
         .map_err(|problem| Failure::Usage(format!("--seconds {seconds}: {problem}")))?;
     embedder.embed_batch(texts, EmbedOptions::new())?;
     let mut all = Vec::new();
     let start = Instant::now();
-    while all.len() < 10 || start.elapsed() < time {
-        let start = Instant::now();
+    loop {
+        let call = Instant::now();
         embedder.embed_batch(texts, EmbedOptions::new())?;
-        all.push(start.elapsed().as_secs_f64());
+        all.push(call.elapsed().as_secs_f64());
+        let elapsed = start.elapsed();
+        if elapsed >= time.saturating_mul(LONGER) || (elapsed >= time && all.len() >= WANTED) {
+            return Ok(all);
+        }
     }
-    Ok(all)
 }

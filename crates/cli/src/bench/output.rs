@@ -17,3 +17,10 @@ pub(super) fn warn_of_debug_build() {
         eprintln!("taskvec: warning: this is a debug build, whose times mean little: cargo run --release");
     }
 }
+
+/// What the system calls its CPU.
+pub(super) fn cpu_name() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let named = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    named.map_or_else(|| format!("this {} CPU", std::env::consts::ARCH), |(_, name)| name.trim().to_owned())
+}

@@ -19,6 +19,8 @@ pub(super) struct Peaks {
     pub(super) arithmetic: Vec<(&'static str, f64)>,
     /// Size that is read again and again, in bytes, and bytes per second.
     pub(super) memory: Vec<(&'static str, usize, f64)>,
+    /// The same at powers of two in between, so that a kernel is held to memory that its bytes lie in.
+    finer: Vec<(usize, f64)>,
 }
 
 impl Peaks {
@@ -27,18 +29,26 @@ impl Peaks {
             storages(isa).map(|(storage, name)| (name, 2.0 * products_per_second(isa, storage, 6 * TIME)));
         let arithmetic = arithmetic.into();
         let memory = [("16 KiB", 1 << 14), ("256 KiB", 1 << 18), ("8 MiB", 1 << 23), ("256 MiB", 1 << 28)];
-        let memory = memory.into_iter().map(|(name, bytes)| {
+        let rate = |bytes: usize, time: Duration| {
             let buffer = vec![1.0f32; bytes / size_of::<f32>()];
-            let seconds = seconds_of(6 * TIME, || read_memory(isa, &buffer));
-            (name, bytes, bytes as f64 / seconds)
-        });
-        Peaks { arithmetic, memory: memory.collect() }
+            bytes as f64 / seconds_of(time, || read_memory(isa, &buffer))
+        };
+        let memory = memory.into_iter().map(|(name, bytes)| (name, bytes, rate(bytes, 6 * TIME)));
+        let finer = (12..=28).map(|power| (1 << power, rate(1 << power, TIME)));
+        Peaks { arithmetic, memory: memory.collect(), finer: finer.collect() }
     }
 
-    /// Bytes per second from the smallest memory that holds this many; the last one holds any.
+    /// Of a device with one memory.
+    pub(super) fn of_one_memory(arithmetic: Vec<(&'static str, f64)>, bandwidth: f64) -> Peaks {
+        Peaks { arithmetic, memory: vec![("memory", usize::MAX / 4, bandwidth)], finer: Vec::new() }
+    }
+
+    /// Bytes per second of so many that are read again and again: at most what any as large or larger are read at, and
+    /// what half as many are.
     pub(super) fn bandwidth(&self, bytes: f64) -> f64 {
-        let holds = self.memory.iter().find(|(_, size, _)| bytes <= 2.0 * *size as f64);
-        holds.or(self.memory.last()).map_or(f64::NAN, |(_, _, bandwidth)| *bandwidth)
+        let large = self.finer.iter().filter(|(size, _)| 2.0 * *size as f64 >= bytes).map(|(_, rate)| *rate);
+        let fastest = large.fold(f64::NAN, f64::max);
+        if fastest.is_nan() { self.memory.last().map_or(f64::NAN, |(.., rate)| *rate) } else { fastest }
     }
 
     /// What the machine allows a kernel: the lower of arithmetic and memory.

@@ -38,26 +38,90 @@ pub(super) fn roofline(device: &str, peaks: &Peaks, points: &[Point]) -> String 
         }
         axes.y.0 = axes.y.0.min(0.8 * point.operations / point.seconds);
     }
+    // Text over lines has a white edge.
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <style>text {{ paint-order: stroke; stroke: white; stroke-width: 3px; }}</style>\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
          <text x=\"{LEFT}\" y=\"22\" font-size=\"16\">taskvec kernels on {}</text>\n",
         escaped(device)
     );
     grid(&mut svg, &axes);
     roofs(&mut svg, &axes, peaks, highest);
-    for point in points.iter().filter(|point| !point.is_elementwise()) {
-        let (x, y) = axes.place(point.operations / point.bytes, point.operations / point.seconds);
-        let _ = writeln!(
-            svg,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{}\" fill-opacity=\"0.7\"><title>{} {}: {:.1} GMAC/s</title></circle>",
-            color(point.storage),
-            escaped(&point.name),
-            point.storage,
-            point.operations / point.seconds / 2e9
-        );
+    let shown: Vec<&Point> = points.iter().filter(|point| !point.is_elementwise()).collect();
+    for point in &shown {
+        let place = axes.place(point.operations / point.bytes, point.operations / point.seconds);
+        let rate = point.operations / point.seconds / 2e9;
+        let title = format!("{} {}: {rate:.1} G multiply-adds/s", escaped(&point.name), point.storage);
+        svg += &Mark::of(&point.name).svg(place, color(point.storage), &title);
     }
+    legend(&mut svg, &shown);
     svg + "</svg>\n"
+}
+
+/// The form of a kernel's point. Precisions have colours, so that forms and colours say different things.
+#[derive(Clone, Copy, PartialEq)]
+enum Mark {
+    /// With what stands before and behind it.
+    Product,
+    BareProduct,
+    Attention,
+    Other,
+}
+
+impl Mark {
+    const ALL: [(Mark, &'static str); 4] = [
+        (Mark::Product, "product, with encoding, bias and activation"),
+        (Mark::BareProduct, "bare product"),
+        (Mark::Attention, "attention"),
+        (Mark::Other, "other"),
+    ];
+
+    fn of(name: &str) -> Mark {
+        match name {
+            name if name.starts_with("bare product") => Mark::BareProduct,
+            name if name.starts_with("product") => Mark::Product,
+            name if name.starts_with("attention") => Mark::Attention,
+            _ => Mark::Other,
+        }
+    }
+
+    fn svg(self, (x, y): (f64, f64), color: &str, title: &str) -> String {
+        let filled = format!("fill=\"{color}\" fill-opacity=\"0.7\"");
+        let hollow = format!("fill=\"none\" stroke=\"{color}\" stroke-width=\"1.5\"");
+        let (form, paint) = match self {
+            Mark::Product => (format!("circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\""), filled),
+            Mark::BareProduct => (format!("circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\""), hollow),
+            Mark::Attention => (format!("path d=\"M{x:.1} {:.1}l5 5l-5 5l-5 -5z\"", y - 5.0), filled),
+            Mark::Other => {
+                (format!("rect x=\"{:.1}\" y=\"{:.1}\" width=\"7\" height=\"7\"", x - 3.5, y - 3.5), filled)
+            }
+        };
+        let tag = form.split(' ').next().unwrap_or_default();
+        format!("<{form} {paint}><title>{title}</title></{tag}>\n")
+    }
+}
+
+/// What forms and colours mean, of those that are there.
+fn legend(svg: &mut String, points: &[&Point]) {
+    let mut y = HEIGHT - BOTTOM - 14.0;
+    let mut line = |mark: Mark, color: &str, text: &str| {
+        let x = WIDTH - RIGHT - 290.0;
+        *svg += &mark.svg((x, y - 4.0), color, text);
+        let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{y:.1}\">{text}</text>", x + 12.0);
+        y -= 18.0;
+    };
+    for (mark, name) in Mark::ALL {
+        if points.iter().any(|point| Mark::of(&point.name) == mark) {
+            line(mark, "#444", name);
+        }
+    }
+    let mut storages: Vec<&str> = points.iter().map(|point| point.storage).collect();
+    storages.sort_unstable();
+    storages.dedup();
+    for storage in storages {
+        line(Mark::Product, color(storage), storage);
+    }
 }
 
 fn grid(svg: &mut String, axes: &Axes) {
@@ -66,12 +130,13 @@ fn grid(svg: &mut String, axes: &Axes) {
         let ((x, bottom), (_, top)) = (axes.place(intensity, axes.y.0), axes.place(intensity, axes.y.1));
         let _ = writeln!(
             svg,
-            "<path d=\"M{x:.1} {bottom:.1}V{top:.1}\" stroke=\"#ddd\"/><text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{intensity}</text>",
-            bottom + 18.0
+            "<path d=\"M{x:.1} {bottom:.1}V{top:.1}\" stroke=\"#ddd\"/><text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            bottom + 18.0,
+            intensity / 2.0
         );
         intensity *= 4.0;
     }
-    let mut rate = 1e6;
+    let mut rate = 2e6; // a multiply-add is two operations
     while rate <= axes.y.1 {
         if rate >= axes.y.0 {
             let ((left, y), (right, _)) = (axes.place(axes.x.0, rate), axes.place(axes.x.1, rate));
@@ -80,15 +145,15 @@ fn grid(svg: &mut String, axes: &Axes) {
                 "<path d=\"M{left:.1} {y:.1}H{right:.1}\" stroke=\"#ddd\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 left - 6.0,
                 y + 4.0,
-                rate / 1e9
+                rate / 2e9
             );
         }
         rate *= 10.0;
     }
     let _ = writeln!(
         svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">operations a byte</text>\n\
-         <text x=\"14\" y=\"{:.1}\" transform=\"rotate(-90 14 {:.1})\" text-anchor=\"middle\">G operations/s</text>",
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">multiply-adds a byte</text>\n\
+         <text x=\"14\" y=\"{:.1}\" transform=\"rotate(-90 14 {:.1})\" text-anchor=\"middle\">G multiply-adds/s</text>",
         (LEFT + WIDTH - RIGHT) / 2.0,
         HEIGHT - 16.0,
         HEIGHT / 2.0,
@@ -115,7 +180,7 @@ fn roofs(svg: &mut String, axes: &Axes, peaks: &Peaks, highest: f64) {
         let (x2, _) = axes.place(axes.x.1, *peak);
         let _ = writeln!(
             svg,
-            "<path d=\"M{x1:.1} {y:.1}H{x2:.1}\" stroke=\"{0}\"/><text x=\"{x2:.1}\" y=\"{1:.1}\" text-anchor=\"end\" fill=\"{0}\">{storage}: {2:.0} GMAC/s</text>",
+            "<path d=\"M{x1:.1} {y:.1}H{x2:.1}\" stroke=\"{0}\"/><text x=\"{x2:.1}\" y=\"{1:.1}\" text-anchor=\"end\" fill=\"{0}\">{storage}: {2:.0} G multiply-adds/s</text>",
             color(storage),
             y - 4.0,
             peak / 2e9

@@ -143,3 +143,23 @@ fn what_cannot_be_measured_is_said() {
         assert!(stderr(&output).contains(part), "{arguments:?}: {}", stderr(&output));
     }
 }
+
+#[test]
+fn a_search_is_measured_beside_the_machines_memory() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("in.txt"), "tea\nleaves\nwater\n").unwrap();
+    let embed = ["embed", "--device", "cpu", "--input", "in.txt", "--output", "v.parquet"];
+    let output = taskvec(&folder).args(embed).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let arguments =
+        ["bench", "search", "--in", "v.parquet", "--queries", "1,3", "--seconds", "0.01", "--json", "s.json"];
+    let output = taskvec(&folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("3 vectors of 384 values as f32"), "{}", stdout(&output));
+    let report = std::fs::read_to_string(folder.path().join("s.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let queries: Vec<u64> =
+        report["seconds"].as_array().unwrap().iter().map(|run| run["queries"].as_u64().unwrap()).collect();
+    assert_eq!(queries, [1, 3]);
+    assert!(report["seconds"].as_array().unwrap().iter().all(|run| run["p50"].as_f64().unwrap() > 0.0));
+}

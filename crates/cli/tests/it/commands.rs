@@ -73,7 +73,9 @@ fn endings_and_contents_that_are_no_format_are_refused() {
             .output()
             .unwrap()
     };
-    fails(&embed("rows.csv", "id,text\n1,one\n"), 2, &["rows.csv", "--input-format"]);
+    fails(&embed("all.json", "[\"one\"]"), 1, &["all.json", "--input-format"]);
+    let output = embed("rows.csv", "id,text\n1,one\n2,two\n");
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).lines().count() == 2);
     fails(
         &embed("rows.txt", "{\"text\": \"one\"}\n"),
         1,
@@ -192,7 +194,7 @@ fn bad_input_says_where() {
     );
 }
 
-/// Texts are embedded some hundreds at a time; an error counts from the start of the input.
+/// Texts are embedded some hundreds at a time; an error names the line of the input.
 #[test]
 fn an_error_names_the_text_by_its_place_in_the_input() {
     let input = "a\n".repeat(700) + &"word ".repeat(300) + "\n";
@@ -201,8 +203,8 @@ fn an_error_names_the_text_by_its_place_in_the_input() {
     let arguments =
         ["embed", "--device", "cpu", "--input", "in.txt", "--too-long", "error", "--output", "out.jsonl"];
     let output = taskvec(&folder).args(arguments).output().unwrap();
-    fails(&output, 1, &["text 700: the text has 302 tokens"]);
-    assert!(!folder.path().join("out").exists());
+    fails(&output, 1, &["in.txt, line 701: the text has 302 tokens"]);
+    assert!(!folder.path().join("out.jsonl").exists());
 }
 
 #[test]

@@ -3,10 +3,14 @@
 mod bench;
 mod binary;
 mod commands;
+mod corpus;
+#[cfg(unix)]
+mod corpus_killed;
 mod hub;
 mod hub_or_folder;
 mod hub_server;
 mod pieces;
 mod results;
+mod search;
 #[cfg(unix)]
 mod signals;

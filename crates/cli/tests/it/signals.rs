@@ -1,4 +1,4 @@
-//! A signal ends the command, and nothing unfinished stays.
+//! A signal ends the command, and nothing unfinished stays. (What a job on a corpus keeps is in corpus_killed.rs.)
 
 use crate::binary::taskvec;
 use std::io::Write;
@@ -14,7 +14,7 @@ fn started(folder: &TempDir, shell: Option<&str>) -> Child {
     for i in 0..100_000 {
         writeln!(texts, "line {i} of a long file").unwrap();
     }
-    let embed = ["embed", "--device", "cpu", "--input", "texts.txt", "--output", "v.npy"];
+    let embed = ["embed", "--device", "cpu", "--input", "texts.txt", "--output", "v.json"];
     let mut command = match shell {
         None => taskvec(folder),
         Some(before) => {
