@@ -31,6 +31,11 @@ pub(crate) fn all() -> Outcome {
             "The models of tests/weights/fetch.py are not to be had here: real weights were not compared"
         );
     }
+    if is_there("python3 -m pip --version") {
+        tables()?;
+    } else {
+        println!("Python's packages are not to be had here: tables were not opened with other programs");
+    }
     features()?;
     wasm()?;
     deps::check()?;
@@ -54,6 +59,12 @@ pub(crate) fn weights() -> Outcome {
     let mut test = command("cargo test --workspace --test it -- --ignored --nocapture real_weights");
     test.env("TASKVEC_TEST_WEIGHTS", folder.trim());
     run(test)
+}
+
+/// The tables that the command writes, opened with other programs. Those are fetched, where they are not there yet.
+pub(crate) fn tables() -> Outcome {
+    run(command("cargo build --release -p taskvec-cli"))?;
+    run(command("python3 tests/tables/read.py target/release/taskvec"))
 }
 
 /// The library with every combination of its features.

@@ -16,6 +16,7 @@ const TASKS: &str = "tasks:
   ci         everything that must hold before a change lands
   setup      a Vulkan driver for the GPU tests, where there is none
   weights    fetch models with real weights, and compare their vectors with the reference's
+  tables     open the command's tables with DuckDB, Polars, pandas and pyarrow
   features   check the library with every combination of its features
   wasm       check that the library compiles for a browser
   oldest     check the workspace with the oldest Rust that it promises
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         "ci" => ci::all(),
         "setup" => setup::setup(),
         "weights" => ci::weights(),
+        "tables" => ci::tables(),
         "features" => ci::features(),
         "wasm" => ci::wasm(),
         "oldest" => ci::oldest_rust(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 const MOST_BYTES: u64 = 10_000_000;
 
 /// The crates that are published.
-const PUBLISHED: [&str; 10] = [
+const PUBLISHED: [&str; 11] = [
     "taskvec-kernels",
     "taskvec-gpu-unsafe",
     "taskvec-minilm-part-1",
@@ -17,6 +17,7 @@ const PUBLISHED: [&str; 10] = [
     "taskvec-minilm-part-5",
     "taskvec-minilm",
     "taskvec",
+    "taskvec-corpus",
     "taskvec-cli",
 ];
 
