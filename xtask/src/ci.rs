@@ -31,7 +31,7 @@ pub(crate) fn all() -> Outcome {
             "The models of tests/weights/fetch.py are not to be had here: real weights were not compared"
         );
     }
-    if is_there("python3 -m pip --version") {
+    if is_there("python3 -m ensurepip --version") {
         tables()?;
     } else {
         println!("Python's packages are not to be had here: tables were not opened with other programs");
