@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 
 rustup component add --toolchain nightly miri rust-src
 export MIRIFLAGS="-Zmiri-disable-isolation"
-cargo +nightly miri test -p taskvec-kernels --lib --test oracle --test attention
+cargo +nightly miri test -p taskvec-kernels --lib --test oracle --test attention --test dot

@@ -39,7 +39,7 @@ pub(crate) fn output(arguments: &OutputArguments) -> Outcome<Option<Output>> {
 
 pub(crate) fn run(arguments: &EmbedArguments, output: Output) -> Outcome {
     let (to, job) = (&arguments.output, &arguments.corpus);
-    check(to, to.format.unwrap_or(Format::Parquet))?;
+    check(to, to.format().unwrap_or(Format::Parquet))?; // a folder has no ending
     let corpus =
         Corpus::open(&arguments.input.input, arguments.input.input_format, job.columns(&arguments.input))?;
     let embedder = arguments.model.open(arguments.task.dimensions)?;

@@ -446,6 +446,29 @@ fn every_type_of_values_is_a_column() {
     }
 }
 
+/// In JSON a vector may be the base64 of its bytes, also where the ending says that it is JSON.
+#[test]
+fn vectors_in_json_may_be_base64() {
+    use base64::Engine;
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("in.txt"), "one\ntwo\n").unwrap();
+    succeeds(&embed(&folder, &["--input", "in.txt", "--base64", "--output", "v.jsonl"]));
+    let lines = std::fs::read_to_string(folder.path().join("v.jsonl")).unwrap();
+    let vector = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let bytes = base64::prelude::BASE64_STANDARD.decode(line["embedding"].as_str().unwrap()).unwrap();
+        bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<f32>>()
+    };
+    assert_eq!(lines.lines().map(vector).collect::<Vec<_>>(), own_vectors(&["one", "two"]));
+    fails(&embed(&folder, &["--input", "in.txt", "--base64", "--output", "v.parquet"]), 2, &["--base64"]);
+    fails(
+        &embed(&folder, &["--input", "in.txt", "--output", "none/v.parquet"]),
+        1,
+        &["none/v.parquet", "cannot write"],
+    );
+    assert_eq!(names(folder.path()).len(), 2, "{:?}", names(folder.path()));
+}
+
 #[test]
 fn arguments_of_jobs_need_a_job() {
     let folder = TempDir::new().unwrap();

@@ -209,3 +209,18 @@ fn two_processes_do_not_work_on_one_output() {
     first.kill().unwrap();
     first.wait().unwrap();
 }
+
+/// A run that was killed while it removed what it no longer needed leaves nothing that the next one stumbles over.
+#[test]
+fn what_a_killed_run_left_of_its_tidying_is_removed() {
+    let folder = TempDir::new().unwrap();
+    write_corpus(&folder.path().join("in.csv"), 100);
+    assert!(job(&folder, "in.csv", "want.parquet").status().unwrap().success());
+    let left = folder.path().join("v.parquet.parts.removed/_taskvec");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("done-0-of-1.jsonl"), "{\"windows\":1}\n").unwrap();
+    assert!(job(&folder, "in.csv", "v.parquet").status().unwrap().success());
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert!(read("v.parquet") == read("want.parquet"), "other bytes");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}

@@ -17,4 +17,3 @@ mod table;
 pub use corpus::{Corpus, Count, TextRow};
 pub use input_file::InputFormat;
 pub(crate) use rows::{RowBatch, RowReader, Texts};
-pub use sniff::{PlainKind, what_it_plainly_is};

@@ -6,12 +6,11 @@ use std::fmt;
 
 /// What a file plainly holds that is not one text a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct PlainKind {
+pub(super) struct PlainKind {
     /// What it is.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// The format that reads it.
-    pub format: Option<InputFormat>,
+    pub(super) format: Option<InputFormat>,
     remedy: &'static str,
 }
 
@@ -22,7 +21,7 @@ impl fmt::Display for PlainKind {
 }
 
 /// What the first bytes of a file, or all of them, plainly are, if not one text a line.
-pub fn what_it_plainly_is(bytes: &[u8]) -> Option<PlainKind> {
+pub(super) fn what_it_plainly_is(bytes: &[u8]) -> Option<PlainKind> {
     const OTHERWISE: &str = "say with --input-format lines if each line is a text all the same";
     const MAGIC: [(&[u8], &str, Option<InputFormat>); 8] = [
         (b"PAR1", "a Parquet table", Some(InputFormat::Parquet)),

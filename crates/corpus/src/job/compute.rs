@@ -176,6 +176,12 @@ impl Computer<'_, '_> {
             journal.flush()?;
             stopped.map_or(Ok(()), Err)
         })?;
+        let is_lost = |text: usize| results.facts[text].is_none() && !failed.contains_key(&text);
+        if (0..texts.len()).any(is_lost) {
+            return Err(
+                Error::Internal { what: "a call ended before all of its texts came to something" }.into()
+            );
+        }
         for unit in &units {
             if let Some(problem) = unit.text.and_then(|text| failed.get(&text)) {
                 rejects.entry(unit.row).or_insert_with(|| problem.clone());

@@ -85,7 +85,7 @@ impl<'j> Job<'j> {
         }
         let shared = Mutex::new(workspace);
         let vector_bytes = about.heading.row_bytes();
-        let (to_compute, windows) = sync_channel::<Result<Window>>(1);
+        let (to_compute, windows) = sync_channel::<Result<Option<Window>>>(1);
         let (to_write, finished) = sync_channel::<Message>(1);
         std::thread::scope(|scope| {
             scope.spawn(move || read_ahead(Windows::new(self.corpus, vector_bytes), &to_compute));
@@ -103,7 +103,7 @@ impl<'j> Job<'j> {
         row: &RowOptions,
         about: &About,
         workspace: &Mutex<&mut Workspace>,
-        windows: Receiver<Result<Window>>,
+        windows: Receiver<Result<Option<Window>>>,
         to_write: SyncSender<Message>,
         report: Option<ReportFn<'j>>,
     ) -> Result<()> {
@@ -111,10 +111,12 @@ impl<'j> Job<'j> {
         let computer = Computer { job: self, row, about };
         let mut count = 0;
         // An empty corpus has one window without rows, so that there is a part that says what the columns are.
-        let none = || Ok(Window::empty(self.corpus));
-        let mut windows = windows.into_iter();
-        while let Some(window) = windows.next().or_else(|| (count == 0).then(none)) {
-            let window = window?;
+        let mut none = Some(Window::empty(self.corpus));
+        loop {
+            // A reader that is gone without a word has panicked: the corpus did not end there.
+            let read = windows.recv().unwrap_or(Err(CorpusError::Interrupted))?;
+            let Some(window) = read.or_else(|| none.take()) else { break };
+            none = None;
             let index = window.index;
             count = index + 1;
             let (share, done) = {
@@ -194,9 +196,10 @@ enum Message {
     End(usize),
 }
 
-/// Hands windows on as they are read, until nobody takes them.
-fn read_ahead(windows: Windows<'_>, to_compute: &SyncSender<Result<Window>>) {
-    for window in windows {
+/// Hands windows on as they are read, until nobody takes them; behind the last one `None`, for good.
+fn read_ahead(mut windows: Windows<'_>, to_compute: &SyncSender<Result<Option<Window>>>) {
+    loop {
+        let window = windows.next().transpose();
         let failed = window.is_err();
         if to_compute.send(window).is_err() || failed {
             return;

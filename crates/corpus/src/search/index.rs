@@ -172,9 +172,9 @@ impl Index {
             let mut scores = Vec::new();
             self.files[file].each_block(group, &mut |row, values| {
                 scoring.score(isa, values, &mut scores);
-                let allowed = self.allowed.get(file).map(|rows| &rows[row as usize..]);
+                let allowed = self.allowed.get(file);
                 for (i, scores) in scores.chunks_exact(asked.max(1)).enumerate() {
-                    if allowed.is_some_and(|rows| !rows[i]) {
+                    if allowed.is_some_and(|rows| rows.get(row as usize + i) != Some(&true)) {
                         continue;
                     }
                     for (top, score) in tops.iter_mut().zip(scores) {

@@ -31,7 +31,13 @@ impl Workspace {
         let (place, of) = output.shard.unwrap_or((0, 1));
         let share = Share { place, of };
         let inner = folder.join(INNER);
-        std::fs::create_dir_all(&inner).map_err(CorpusError::write(&inner))?;
+        if output.is_folder {
+            std::fs::create_dir_all(&folder).map_err(CorpusError::write(&folder))?;
+        } else {
+            remove_if_there(&removed(&folder))?; // a run before this one was killed while it tidied up
+            create(&folder)?;
+        }
+        create(&inner)?;
         let lock = lock(&inner.join(share.file_name("lock", "")), &folder)?;
         let is_sharded = of > 1;
         if output.restart || !can_go_on {
@@ -88,9 +94,36 @@ impl Workspace {
         Ok(self.done.parts.is_empty() && !names(&self.inner)?.into_iter().filter(is_file).any(has_bytes))
     }
 
-    /// Removes the folder, after its parts were joined.
+    /// Removes the folder, after its parts were joined: at once, so that a run that is killed meanwhile does not leave a
+    /// part of a job.
     pub(crate) fn remove(self) -> Result<()> {
-        std::fs::remove_dir_all(&self.folder).map_err(CorpusError::write(&self.folder))
+        let Workspace { folder, done, _lock, .. } = self;
+        drop((done, _lock));
+        let to = removed(&folder);
+        remove_if_there(&to)?;
+        std::fs::rename(&folder, &to).map_err(CorpusError::write(&folder))?;
+        remove_if_there(&to)
+    }
+}
+
+/// What a folder is called that is being removed.
+fn removed(folder: &Path) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".removed");
+    name.into()
+}
+
+fn create(folder: &Path) -> Result<()> {
+    match std::fs::create_dir(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(CorpusError::write(folder)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_if_there(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(CorpusError::write(folder)(e)),
+        _ => Ok(()),
     }
 }
 
@@ -114,13 +147,17 @@ fn has_others(folder: &Path) -> Result<bool> {
     Ok(names(folder)?.iter().any(|name| !name.starts_with(['_', '.'])))
 }
 
-/// Removes a job's parts and what is known of it, but for locks.
+/// Removes a job's parts and what is known of it, but for locks. First what says that parts are done, last what says
+/// which job it is: wherever this is killed, what is left is an unfinished job.
 fn clear(folder: &Path, inner: &Path) -> Result<()> {
     let of_job = |name: &str| name.starts_with("part-") || name.starts_with(".taskvec-");
     let parts = names(folder)?.into_iter().filter(|name| of_job(name)).map(|name| folder.join(name));
     let facts =
         names(inner)?.into_iter().filter(|name| !name.starts_with("lock-")).map(|name| inner.join(name));
-    for path in parts.chain(facts) {
+    let (done, mut others): (Vec<PathBuf>, Vec<PathBuf>) = facts
+        .partition(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("done-")));
+    others.sort_by_key(|path| path.ends_with(manifest::NAME));
+    for path in done.into_iter().chain(parts).chain(others) {
         std::fs::remove_file(&path).map_err(CorpusError::write(&path))?;
     }
     Ok(())
