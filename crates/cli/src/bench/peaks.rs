@@ -39,6 +39,7 @@ impl Peaks {
     }
 
     /// Of a device with one memory.
+    #[cfg(feature = "gpu")]
     pub(super) fn of_one_memory(arithmetic: Vec<(&'static str, f64)>, bandwidth: f64) -> Peaks {
         Peaks { arithmetic, memory: vec![("memory", usize::MAX / 4, bandwidth)], finer: Vec::new() }
     }
