@@ -2,7 +2,7 @@
 
 use crate::backend::open::{Opened, open};
 use crate::backend::threads::Threads;
-use crate::backend::{Backend, Job};
+use crate::backend::{Backend, Job, Results};
 use crate::batch::{RaggedBatch, TokenizedText, pack};
 use crate::cancel::CancelToken;
 use crate::device::DeviceReport;
@@ -157,7 +157,7 @@ impl Engine {
         started.unwrap_or(1) * self.threads.count()
     }
 
-    /// What the model gives for each text, in their order. An error that is about a text names its position here.
+    /// What the model gives for each text, in their order.
     pub(crate) async fn run(
         &self,
         texts: &[&TokenizedText],
@@ -165,6 +165,25 @@ impl Engine {
         outputs: &[usize],
         cancel: &CancelToken,
     ) -> Result<Vec<TextResults>> {
+        let all = Mutex::new(vec![TextResults::new(); texts.len()]);
+        let take = |text: usize, results| {
+            all.lock().unwrap_or_else(PoisonError::into_inner)[text] = results;
+            Ok(())
+        };
+        self.run_each(texts, adapter, outputs, cancel, &take).await?;
+        Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Hands on what the model gives for each text, by its position, when it is ready: in any order, on any thread. An
+    /// error of `take` ends the run. An error that is about a text names its position here.
+    pub(crate) async fn run_each(
+        &self,
+        texts: &[&TokenizedText],
+        adapter: Option<&str>,
+        outputs: &[usize],
+        cancel: &CancelToken,
+        take: &(dyn Fn(usize, TextResults) -> Result<()> + Sync),
+    ) -> Result<()> {
         let backend = self.backend(adapter).await?;
         // Equal texts are computed once: whatever shares a batch, a text's result has the same bits.
         let firsts = first_equals(texts);
@@ -177,35 +196,34 @@ impl Engine {
         let packed = pack(&lengths, self.batch_tokens(&*backend, total));
         let batch = |batch: &Vec<usize>| RaggedBatch::new(batch.iter().map(|&i| texts[there[i]]));
         let batches: Vec<RaggedBatch> = packed.iter().map(batch).collect();
-        let results = backend.run(&Job { batches: &batches, outputs, cancel }).await?;
-        let zeros = |text: &TokenizedText| -> TextResults {
-            let zeros = |&output: &usize| vec![0.0; self.rows(output, text) * self.model.width(output)];
-            outputs.iter().map(zeros).collect()
-        };
-        let mut of_texts: Vec<TextResults> = texts
-            .iter()
-            .map(|text| match text.ids.is_empty() {
-                true => zeros(text),
-                false => Vec::with_capacity(outputs.len()),
-            })
-            .collect();
-        for (indices, results) in packed.iter().zip(results) {
-            for (&output, mut values) in outputs.iter().zip(results.iter().map(Vec::as_slice)) {
-                for index in indices.iter().map(|&i| there[i]) {
-                    let own;
-                    (own, values) =
-                        values.split_at(self.rows(output, texts[index]) * self.model.width(output));
-                    if !own.iter().all(|value| value.is_finite()) {
-                        return Err(self.explain_non_finite(index));
-                    }
-                    of_texts[index].push(own.to_vec());
-                }
-            }
-        }
+        let mut equals: HashMap<usize, Vec<usize>> = HashMap::new();
         for (i, first) in firsts.into_iter().enumerate().filter(|(i, first)| i != first) {
-            of_texts[i] = of_texts[first].clone();
+            equals.entry(first).or_default().push(i);
         }
-        Ok(of_texts)
+        let values = |output: usize, text: &TokenizedText| self.rows(output, text) * self.model.width(output);
+        for (i, text) in texts.iter().enumerate().filter(|(_, text)| text.ids.is_empty()) {
+            take(i, outputs.iter().map(|&output| vec![0.0; values(output, text)]).collect())?;
+        }
+        let take_batch = |batch: usize, results: Results| {
+            let mut left: Vec<&[f32]> = results.iter().map(Vec::as_slice).collect();
+            for index in packed[batch].iter().map(|&i| there[i]) {
+                let own = |(left, &output): (&mut &[f32], &usize)| -> Result<Vec<f32>> {
+                    let (own, others) = left.split_at(values(output, texts[index]));
+                    *left = others;
+                    match own.iter().all(|value| value.is_finite()) {
+                        true => Ok(own.to_vec()),
+                        false => Err(self.explain_non_finite(index)),
+                    }
+                };
+                let of_text: TextResults = left.iter_mut().zip(outputs).map(own).collect::<Result<_>>()?;
+                for &equal in equals.get(&index).into_iter().flatten() {
+                    take(equal, of_text.clone())?;
+                }
+                take(index, of_text)?;
+            }
+            Ok(())
+        };
+        backend.run(&Job { batches: &batches, outputs, cancel, take: &take_batch }).await
     }
 
     /// Rows that an output has for a text.

@@ -29,10 +29,16 @@ pub(crate) struct Job<'a> {
     pub(crate) outputs: &'a [usize],
     /// Looked at between batches.
     pub(crate) cancel: &'a CancelToken,
+    /// Takes the results of each batch, by its position in `batches`, when they are ready: in any order, on any thread.
+    /// An error ends the job.
+    pub(crate) take: &'a TakeResults<'a>,
 }
 
-/// A job under way: the results of each batch.
-pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<Vec<Results>>> + 'a>>;
+/// What takes the results of a batch.
+pub(crate) type TakeResults<'a> = dyn Fn(usize, Results) -> Result<()> + Sync + 'a;
+
+/// A job under way.
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 /// Runs a plan on batches of texts.
 pub(crate) trait Backend: Send + Sync {
@@ -76,5 +82,17 @@ pub(crate) trait Backend: Send + Sync {
 #[cfg(test)]
 pub(crate) fn run_now(backend: &dyn Backend, batches: &[RaggedBatch]) -> Result<Vec<Results>> {
     let cancel = CancelToken::new();
-    crate::wait::block_on(backend.run(&Job { batches, outputs: &[0], cancel: &cancel }))
+    let results = std::sync::Mutex::new(vec![None; batches.len()]);
+    let take = |batch: usize, of_batch: Results| {
+        let before = results.lock().unwrap()[batch].replace(of_batch);
+        assert!(before.is_none(), "results of a batch come once");
+        Ok(())
+    };
+    crate::wait::block_on(backend.run(&Job { batches, outputs: &[0], cancel: &cancel, take: &take }))?;
+    Ok(results
+        .into_inner()
+        .unwrap()
+        .into_iter()
+        .map(|results| results.expect("each batch has results"))
+        .collect())
 }

@@ -1,11 +1,12 @@
 //! Several GPUs for one model. Each takes the next batches whenever it is done with its own, so that work is
 //! dealt by how fast each turns out to be.
 
-use super::{Backend, Job, Results, Running};
+use super::{Backend, Job, Running};
 use crate::device::{DeviceKind, DeviceReport};
 use crate::error::{DeviceError, Error, Result};
 use crate::wait::block_on;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Batches that a GPU takes at once: as many as it has under way.
@@ -21,12 +22,12 @@ struct Member {
     fault: OnceLock<String>,
 }
 
-/// The work of a call: what is open, and what is done.
+/// The work of a call.
 struct Work {
+    /// Batches that are not done.
+    open: usize,
     /// Runs of batches that nobody has taken.
     left: Vec<Range<usize>>,
-    /// `[batches]`
-    done: Vec<Option<Results>>,
     /// What went wrong last.
     problem: Option<Error>,
 }
@@ -49,24 +50,27 @@ impl Member {
         let lock = || work.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let Some(taken) = lock().left.pop() else { return };
-            let part = Job { batches: &job.batches[taken.clone()], ..*job };
-            match block_on(self.gpu.run(&part)) {
-                Ok(results) => {
-                    let mut work = lock();
-                    taken.zip(results).for_each(|(batch, results)| work.done[batch] = Some(results));
-                }
-                Err(problem) => {
-                    let mut work = lock();
-                    if problem.is_the_devices() {
-                        self.fault.get_or_init(|| problem.to_string());
-                        work.left.push(taken);
-                    } else {
-                        work.left.clear(); // it is the same on the others
-                    }
-                    work.problem = Some(problem);
-                    return;
-                }
+            let done = AtomicUsize::new(0);
+            let take = |i, results| {
+                (job.take)(taken.start + i, results)?;
+                // A GPU gives them in order, so that what it leaves are the last ones.
+                done.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            };
+            let part = Job { batches: &job.batches[taken.clone()], take: &take, ..*job };
+            let result = block_on(self.gpu.run(&part));
+            let done = done.into_inner();
+            let mut work = lock();
+            work.open -= done;
+            let Err(problem) = result else { continue };
+            if problem.is_the_devices() {
+                self.fault.get_or_init(|| problem.to_string());
+                work.left.push(taken.start + done..taken.end);
+            } else {
+                work.left.clear(); // it is the same on the others
             }
+            work.problem = Some(problem);
+            return;
         }
     }
 }
@@ -107,11 +111,11 @@ impl Backend for MultiGpu {
 
 impl MultiGpu {
     /// A thread for each GPU takes batches until none is left.
-    fn run_shared(&self, job: &Job<'_>) -> Result<Vec<Results>> {
+    fn run_shared(&self, job: &Job<'_>) -> Result<()> {
         let count = job.batches.len();
         let starts = (0..count).step_by(TAKEN);
         let left = starts.map(|start| start..(start + TAKEN).min(count)).rev().collect();
-        let work = Mutex::new(Work { left, done: vec![None; count], problem: None });
+        let work = Mutex::new(Work { open: count, left, problem: None });
         // What a failing GPU leaves may come when the others are done: they go on with it.
         loop {
             let members: Vec<&Member> = self.working().collect();
@@ -128,24 +132,23 @@ impl MultiGpu {
                 }
             });
         }
-        let Work { done, problem, .. } = work.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let results: Option<Vec<Results>> = done.into_iter().collect();
-        results.ok_or_else(|| {
-            problem.unwrap_or_else(|| {
-                let reason = "each failed at an earlier call".to_owned();
-                DeviceError::Lost { adapter: "all GPUs".to_owned(), reason }.into()
-            })
-        })
+        let Work { open, problem, .. } = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if open == 0 {
+            return Ok(());
+        }
+        Err(problem.unwrap_or_else(|| {
+            let reason = "each failed at an earlier call".to_owned();
+            DeviceError::Lost { adapter: "all GPUs".to_owned(), reason }.into()
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::run_now;
+    use crate::backend::{Results, run_now};
     use crate::batch::RaggedBatch;
     use crate::error::RequestError;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Gives each text's tokens, after a while; fails at the call of some number.
     struct Counting {
@@ -180,11 +183,13 @@ mod tests {
         fn run<'a>(&'a self, job: &'a Job<'a>) -> Running<'a> {
             Box::pin(async move {
                 std::thread::sleep(self.takes);
-                if self.calls.fetch_add(1, Ordering::Relaxed) >= self.fails_at {
-                    return Err((self.fault)());
-                }
-                self.batches.fetch_add(job.batches.len(), Ordering::Relaxed);
-                Ok(job.batches.iter().map(|batch| vec![vec![batch.tokens() as f32]]).collect())
+                let fails = self.calls.fetch_add(1, Ordering::Relaxed) >= self.fails_at;
+                // Halfway, if it does: what it gave before is not given again.
+                let done = &job.batches[..if fails { job.batches.len() / 2 } else { job.batches.len() }];
+                self.batches.fetch_add(done.len(), Ordering::Relaxed);
+                let tokens = done.iter().map(|batch| vec![vec![batch.tokens() as f32]]);
+                tokens.enumerate().try_for_each(|(i, results)| (job.take)(i, results))?;
+                if fails { Err((self.fault)()) } else { Ok(()) }
             })
         }
     }

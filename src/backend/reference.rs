@@ -187,12 +187,11 @@ impl Backend for Reference {
 }
 
 impl Reference {
-    fn run_job(&self, job: &Job<'_>) -> Result<Vec<Results>> {
-        let run = |batch| {
+    fn run_job(&self, job: &Job<'_>) -> Result<()> {
+        job.batches.iter().enumerate().try_for_each(|(i, batch)| {
             job.cancel.check()?;
-            Ok(self.run_batch(batch, job.outputs))
-        };
-        job.batches.iter().map(run).collect()
+            (job.take)(i, self.run_batch(batch, job.outputs))
+        })
     }
 }
 

@@ -9,7 +9,8 @@ use crate::engine::{Engine, TextResults};
 use crate::error::{Error, Result};
 use crate::space::{Space, SpaceRecipe};
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What computes a chunk, and what all its results have in common.
 #[derive(Clone, Copy)]
@@ -77,56 +78,73 @@ impl Chunk {
         to: Recipient<'_>,
         cancel: &CancelToken,
     ) -> Result<Vec<Result<Output<T>>>> {
-        let outputs = T::outputs(to.engine)?;
-        let mut rows = self.rows(to.engine, &outputs, cancel).await?.into_iter();
-        let result = |(i, request): (usize, Result<TokenizedRequest>)| -> Result<Output<T>> {
-            let request = request?;
-            let parts: Vec<TextResults> = rows.by_ref().take(request.parts.len()).collect();
-            let value = T::from_rows(to.engine, &request, &outputs, parts);
-            value.and_then(|value| output(to, &request, outputs[0], value)).map_err(|error| error.of_text(i))
+        let all = Mutex::new(Vec::new());
+        all.lock().unwrap_or_else(PoisonError::into_inner).resize_with(self.len(), || None);
+        let take = |request: usize, result| {
+            all.lock().unwrap_or_else(PoisonError::into_inner)[request] = Some(result);
+            Ok(())
         };
-        Ok(self.requests.into_iter().enumerate().map(result).collect())
+        self.run_each(to, cancel, &take).await?;
+        Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect())
     }
 
-    /// What the model gives for each part. Parts with other task adapters are other weights, so other runs.
-    async fn rows(
-        &self,
-        engine: &Engine,
-        outputs: &[usize],
+    /// Hands on the result of each request, by its position, when it is ready: in any order, on any thread. An error of
+    /// `take` ends the run.
+    pub(super) async fn run_each<T: Value>(
+        self,
+        to: Recipient<'_>,
         cancel: &CancelToken,
-    ) -> Result<Vec<TextResults>> {
-        let requests = || self.requests.iter().flatten();
-        let adapters: Vec<Option<&str>> = requests()
-            .flat_map(|request| {
-                std::iter::repeat_n(request.prompt.prompt.adapter.as_deref(), request.parts.len())
-            })
-            .collect();
-        let parts: Vec<&TokenizedText> = self.parts().collect();
-        let mut rows: Vec<Option<TextResults>> = vec![None; parts.len()];
-        while let Some(first) = rows.iter().position(Option::is_none) {
-            let adapter = adapters[first];
-            let same: Vec<usize> = (first..parts.len()).filter(|&i| adapters[i] == adapter).collect();
-            let texts: Vec<&TokenizedText> = same.iter().map(|&i| parts[i]).collect();
-            let found = engine.run(&texts, adapter, outputs, cancel).await;
-            let found = found.map_err(|error| self.about_request(error, &same))?;
-            same.into_iter().zip(found).for_each(|(i, found)| rows[i] = Some(found));
+        take: &TakeOutput<'_, T>,
+    ) -> Result<()> {
+        let outputs = T::outputs(to.engine)?;
+        // Those that are wrong are ready.
+        let mut requests = Vec::with_capacity(self.len());
+        for (i, request) in self.requests.into_iter().enumerate() {
+            match request {
+                Ok(request) => requests.push((i, request)),
+                Err(error) => take(i, Err(error))?,
+            }
         }
-        Ok(rows.into_iter().flatten().collect())
-    }
-
-    /// The same error, about a request and not about one of the parts that were run.
-    fn about_request(&self, mut error: Error, run: &[usize]) -> Error {
-        if let Error::Request { text: Some(index), .. } = &mut error {
-            let part = run.get(*index).copied().unwrap_or_default();
-            let mut end = 0;
-            let holds_part = |request: &Result<TokenizedRequest>| {
-                end += request.as_ref().map_or(0, |request| request.parts.len());
-                part < end
+        // The request and the place in it of each part, by the adapter: other adapters are other weights, so other runs.
+        let mut runs: BTreeMap<Option<&str>, Vec<(usize, usize)>> = BTreeMap::new();
+        for (i, (_, request)) in requests.iter().enumerate() {
+            let run = runs.entry(request.prompt.prompt.adapter.as_deref()).or_default();
+            run.extend((0..request.parts.len()).map(|part| (i, part)));
+        }
+        let found: Vec<Mutex<Vec<Option<TextResults>>>> =
+            requests.iter().map(|(_, request)| Mutex::new(vec![None; request.parts.len()])).collect();
+        for (adapter, run) in runs {
+            let texts: Vec<&TokenizedText> =
+                run.iter().map(|&(i, part)| &requests[i].1.parts[part]).collect();
+            let take_text = |text: usize, results| {
+                let (i, part) = run[text];
+                let mut parts = found[i].lock().unwrap_or_else(PoisonError::into_inner);
+                parts[part] = Some(results);
+                if parts.iter().any(Option::is_none) {
+                    return Ok(()); // the last part finishes the request
+                }
+                let parts = std::mem::take(&mut *parts).into_iter().flatten().collect();
+                let (place, request) = &requests[i];
+                let value = T::from_rows(to.engine, request, &outputs, parts);
+                let output = value.and_then(|value| output(to, request, outputs[0], value));
+                take(*place, output.map_err(|error| error.of_text(*place)))
             };
-            *index = self.requests.iter().position(holds_part).unwrap_or_default();
+            let done = to.engine.run_each(&texts, adapter, &outputs, cancel, &take_text).await;
+            done.map_err(|error| about_request(error, |text| requests[run[text].0].0))?;
         }
-        error
+        Ok(())
     }
+}
+
+/// What takes the result of a request, by its position.
+pub(super) type TakeOutput<'a, T> = dyn Fn(usize, Result<Output<T>>) -> Result<()> + Sync + 'a;
+
+/// The same error, about a request and not about one of the parts that were run.
+fn about_request(mut error: Error, request: impl Fn(usize) -> usize) -> Error {
+    if let Error::Request { text: Some(index), .. } = &mut error {
+        *index = request(*index);
+    }
+    error
 }
 
 /// A value with what is known about it.

@@ -5,12 +5,13 @@ use super::outputs::Output;
 use super::request::{ReadyPrompts, Request};
 use super::value::{Value, check_options};
 use crate::cancel::CancelToken;
-use crate::error::{Error, Result};
+use crate::error::{Error, RequestError, Result};
 use crate::options::EmbedOptions;
 use crate::wait::block_on;
 use std::collections::VecDeque;
 use std::iter::Fuse;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Batches of a chunk: many, so that the last, partly filled one matters little.
@@ -87,14 +88,6 @@ impl<'e, I: Iterator, T> Stream<'e, I, T> {
         }
     }
 
-    /// Takes requests for so many batches of each of the device's threads at a time, and not for 64: results come sooner,
-    /// and the last batches of each time are filled less well.
-    pub fn batches_at_a_time(mut self, batches: usize) -> Self {
-        let tokens = self.to.engine.tokens_at_once().saturating_mul(batches);
-        self.chunk_bytes = tokens.saturating_mul(BYTES_PER_TOKEN).clamp(1, *CHUNK_BYTES.end());
-        self
-    }
-
     /// Stops between two batches when the token is cancelled; the item after that is
     /// [`RequestError::Cancelled`](crate::RequestError::Cancelled), and the last.
     pub fn cancel(mut self, token: &CancelToken) -> Self {
@@ -141,43 +134,87 @@ impl<'a, I: Iterator<Item: Into<Request<'a>>>, T: Value> Stream<'_, I, T> {
         requests
     }
 
-    /// Computes the next chunk, and tokenises the one after it meanwhile.
-    fn fill(&mut self) -> Result<()> {
-        let to = self.to;
+    /// The next chunk, and how many requests are before it; `None`: there are no more.
+    fn next_chunk(&mut self) -> Result<Option<(usize, Chunk)>> {
         let chunk = match self.ahead.take() {
             Some(chunk) => chunk,
             None => {
                 let requests = self.take();
-                Chunk::new::<T>(to.engine, &mut self.prompts, requests)
+                Chunk::new::<T>(self.to.engine, &mut self.prompts, requests)
             }
         };
         self.cancel.check()?;
         if chunk.is_empty() {
-            self.ended = true;
-            return Ok(());
+            return Ok(None);
         }
         let chunk = if self.all_or_nothing { chunk.without_errors()? } else { chunk };
+        let first = self.taken;
+        self.taken += chunk.len();
+        Ok(Some((first, chunk)))
+    }
+
+    /// Computes a chunk, and tokenises the one after it meanwhile.
+    fn compute<R: Send>(
+        &mut self,
+        (first, chunk): (usize, Chunk),
+        run: impl FnOnce(Chunk, &CancelToken) -> Result<R> + Send,
+    ) -> Result<R> {
         let (count, tokens) = (chunk.len(), chunk.tokens());
         let following = self.take();
         let cancel = &self.cancel;
-        let run = || block_on(chunk.run::<T>(to, cancel));
+        let run = || run(chunk, cancel);
         let results = if following.is_empty() {
             run()
         } else {
-            let prompts = &mut self.prompts;
-            let ahead = || Chunk::new::<T>(to.engine, prompts, following);
-            let (results, ahead) = to.engine.threads.join(run, ahead);
+            let (engine, prompts) = (self.to.engine, &mut self.prompts);
+            let ahead = || Chunk::new::<T>(engine, prompts, following);
+            let (results, ahead) = engine.threads.join(run, ahead);
             self.ahead = Some(ahead);
             results
         };
-        let first = self.taken;
-        self.taken += count;
         let results = results.map_err(|error| renumbered(error, first))?;
         self.progress.texts += count;
         self.progress.tokens += tokens;
-        self.ready.extend(results.into_iter().map(|result| result.map_err(|error| renumbered(error, first))));
         if let Some(report) = &mut self.on_progress {
             report(self.progress);
+        }
+        Ok(results)
+    }
+
+    /// Computes the next chunk, for those who take results in order.
+    fn fill(&mut self) -> Result<()> {
+        let Some(chunk) = self.next_chunk()? else {
+            self.ended = true;
+            return Ok(());
+        };
+        let (to, first) = (self.to, chunk.0);
+        let results = self.compute(chunk, |chunk, cancel| block_on(chunk.run::<T>(to, cancel)))?;
+        self.ready.extend(results.into_iter().map(|result| result.map_err(|error| renumbered(error, first))));
+        Ok(())
+    }
+
+    /// Calls `take` with each result, and the position of its request, as soon as its batch is computed: in any order,
+    /// on the threads that compute. Whoever stores results as they come loses the fewest that way. Requests are taken
+    /// in larger numbers than for the ordered stream, since no result waits for them: up to 8,192, or 4 MiB of text.
+    ///
+    /// # Errors
+    /// As the last item of the stream; [`RequestError::Cancelled`](crate::RequestError::Cancelled) too if `take` broke off.
+    pub fn for_each_ready(
+        mut self,
+        take: impl Fn(usize, Result<Output<T>>) -> ControlFlow<()> + Sync,
+    ) -> Result<()> {
+        let to = self.to;
+        self.chunk_bytes = *CHUNK_BYTES.end();
+        while let Some(chunk) = self.next_chunk()? {
+            let first = chunk.0;
+            let take = |i, result: Result<Output<T>>| match take(
+                first + i,
+                result.map_err(|error| renumbered(error, first)),
+            ) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(RequestError::Cancelled.into()),
+            };
+            self.compute(chunk, |chunk, cancel| block_on(chunk.run_each::<T>(to, cancel, &take)))?;
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Requests with options of their own, streams of them, and where models come from.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use taskvec::{
     CancelToken, Device, EmbedOptions, Embedder, EmbedderBuilder, Embedding, Error, ErrorKind, ModelFiles,
     Output, Piece, Request, RequestError, SparseVector, Task, TokenVectors, Truncation,
@@ -167,6 +169,52 @@ fn a_stream_reports_progress_and_can_be_cancelled() {
     let reports = reports.take();
     assert!(reports.len() > 1 && reports.windows(2).all(|pair| pair[0] < pair[1]), "{reports:?}");
     assert!(reports[0].1 >= 3 * reports[0].0, "tokens of each text are counted: {reports:?}");
+}
+
+/// Whoever takes results as they are computed gets each once, with the bits and the errors of the ordered stream.
+#[test]
+fn results_are_handed_on_when_they_are_ready() {
+    let embedder = cpu().threads(2).batch_tokens(64).open(fixture("bert-e5")).unwrap();
+    let request = |i: usize| match i % 50 {
+        7 => Request::new("a").options(EmbedOptions::new().prompt_name("none such")),
+        8 => Request::new(""),
+        9 => Request::new("the same text, again and again"),
+        _ => Request::new(format!("text {i} {}", "and more ".repeat(i % 13))),
+    };
+    let ordered: Vec<taskvec::Result<Embedding>> = embedder.stream((0..9000).map(request)).collect();
+    let ready = Mutex::new(Vec::new());
+    let stream = embedder.stream((0..9000).map(request));
+    stream
+        .for_each_ready(|i, result| {
+            ready.lock().unwrap().push((i, result));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    let mut ready: Vec<(usize, taskvec::Result<Embedding>)> = ready.into_inner().unwrap();
+    assert!(ready.windows(2).any(|pair| pair[0].0 > pair[1].0), "they come as batches are computed");
+    ready.sort_by_key(|(i, _)| *i);
+    assert!(ready.iter().map(|(i, _)| *i).eq(0..9000));
+    for ((i, ready), ordered) in ready.into_iter().zip(ordered) {
+        match (ready, ordered) {
+            (Ok(ready), Ok(ordered)) => {
+                assert_eq!((ready.value, ready.tokens), (ordered.value, ordered.tokens))
+            }
+            (Err(ready), Err(ordered)) => {
+                assert_eq!((ready.to_string(), ready.text()), (ordered.to_string(), Some(i)));
+            }
+            (ready, ordered) => panic!("{i}: {ready:?} {ordered:?}"),
+        }
+    }
+    // Whoever has enough breaks off, between two batches.
+    let count = AtomicUsize::new(0);
+    let endless = (0..).map(|i| Request::new(format!("text {i}")));
+    let broken_off =
+        embedder.stream(endless).for_each_ready(|_, _| match count.fetch_add(1, Ordering::Relaxed) {
+            0..500 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        });
+    let error = broken_off.unwrap_err();
+    assert!(matches!(error, Error::Request { problem: RequestError::Cancelled, text: None }), "{error}");
 }
 
 /// Another thread stops a call that computes, between two of its batches.

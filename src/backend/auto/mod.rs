@@ -9,12 +9,12 @@
 
 mod crossover;
 
-use super::{Backend, Job, Results, Running};
+use super::{Backend, Job, Running};
 use crate::device::{DeviceKind, DeviceReport};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crossover::Crossover;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
@@ -211,14 +211,22 @@ impl Backend for Auto {
 }
 
 impl OnGpu {
-    async fn run_or_give_up(&self, job: &Job<'_>) -> Result<Vec<Results>> {
-        let fault: Error = match self.gpu.run(job).await {
+    async fn run_or_give_up(&self, job: &Job<'_>) -> Result<()> {
+        let done = AtomicUsize::new(0);
+        let take = |i, results| {
+            (job.take)(i, results)?;
+            done.fetch_add(1, Ordering::Relaxed); // in order, as a GPU gives them
+            Ok(())
+        };
+        let fault: Error = match self.gpu.run(&Job { take: &take, ..*job }).await {
             Err(fault) if fault.is_the_devices() => fault,
             result => return result,
         };
         let Some(shared) = self.shared.upgrade() else { return Err(fault) };
         shared.fault.get_or_init(|| fault.to_string());
-        shared.cpu.run(job).await
+        let done = done.into_inner();
+        let take = |i, results| (job.take)(done + i, results);
+        shared.cpu.run(&Job { batches: &job.batches[done..], take: &take, ..*job }).await
     }
 }
 

@@ -272,23 +272,23 @@ impl Backend for Cpu {
 }
 
 impl Cpu {
-    fn run_job(&self, job: &Job<'_>) -> Result<Vec<Results>> {
-        let Job { batches, outputs, cancel } = *job;
+    fn run_job(&self, job: &Job<'_>) -> Result<()> {
+        let Job { batches, outputs, cancel, take } = *job;
         let threads = self.threads.count();
         let call = Call::start(&self.calls);
-        let run_batch = |batch: &RaggedBatch, workers: &Workers| {
+        let run_batch = |(i, batch): (usize, &RaggedBatch), workers: &Workers| {
             cancel.check()?;
-            Ok(self.run_batch(batch, outputs, workers))
+            take(i, self.run_batch(batch, outputs, workers))
         };
         if batches.len() + call.others >= threads {
             let alone = |batch| run_batch(batch, &Workers::default());
-            self.threads.install(|| batches.par_iter().with_max_len(1).map(alone).collect())
+            self.threads.install(|| batches.par_iter().enumerate().with_max_len(1).try_for_each(alone))
         } else {
             let work = batches.iter().map(|batch| batch.tokens() * self.plan.macs_per_token()).max();
             let count = threads.min(1 + work.unwrap_or(0) / WORKER_MACS);
             self.threads.lead(|| {
                 let workers = Workers::new(count, &self.threads);
-                batches.iter().map(|batch| run_batch(batch, &workers)).collect()
+                batches.iter().enumerate().try_for_each(|batch| run_batch(batch, &workers))
             })
         }
     }

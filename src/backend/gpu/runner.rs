@@ -127,34 +127,28 @@ impl Gpu {
     }
 
     /// Runs a job when no other does.
-    fn run_in_turn(&self, job: &Job<'_>) -> Result<Vec<Results>> {
+    fn run_in_turn(&self, job: &Job<'_>) -> Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         block_on(self.run_in_slots(job))
     }
 
-    async fn run_in_slots(&self, job: &Job<'_>) -> Result<Vec<Results>> {
+    async fn run_in_slots(&self, job: &Job<'_>) -> Result<()> {
         let kept = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut slots = kept.unwrap_or_default();
-        let results = self.run_all(&mut slots, job.batches, job).await?;
+        self.run_all(&mut slots, job).await?;
         // After an error some of it may be under way still: then these arenas are not used again.
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(slots);
-        Ok(results)
+        Ok(())
     }
 
-    /// Runs batches one after the other, the next made ready while one runs.
-    async fn run_all(
-        &self,
-        slots: &mut Slots,
-        batches: &[RaggedBatch],
-        job: &Job<'_>,
-    ) -> Result<Vec<Results>> {
-        let mut under_way: VecDeque<Pending> = VecDeque::new();
-        let mut results = Vec::with_capacity(batches.len());
-        for (i, batch) in batches.iter().enumerate() {
+    /// Runs batches one after the other, the next made ready while one runs. Results come in order.
+    async fn run_all(&self, slots: &mut Slots, job: &Job<'_>) -> Result<()> {
+        let mut under_way: VecDeque<(usize, Pending)> = VecDeque::new();
+        for (i, batch) in job.batches.iter().enumerate() {
             if under_way.len() == SLOTS
-                && let Some(oldest) = under_way.pop_front()
+                && let Some((oldest, pending)) = under_way.pop_front()
             {
-                results.push(self.finish_in(slots, oldest).await?);
+                (job.take)(oldest, self.finish_in(slots, pending).await?)?;
             }
             job.cancel.check()?;
             self.check_turns(batch)?;
@@ -162,25 +156,25 @@ impl Gpu {
                 Ok(()) => {}
                 // What is under way takes memory too.
                 Err(Error::Device(DeviceError::OutOfMemory { .. })) => {
-                    for pending in under_way.drain(..) {
-                        results.push(self.finish_in(slots, pending).await?);
+                    for (i, pending) in under_way.drain(..) {
+                        (job.take)(i, self.finish_in(slots, pending).await?)?;
                     }
                     *slots = Slots::default();
                     if let Err(problem) = self.make_room(&mut slots[i % SLOTS], batch).await {
-                        results.push(self.run_halves(slots, batch, job, problem).await?);
+                        (job.take)(i, self.run_halves(slots, batch, job, problem).await?)?;
                         continue;
                     }
                 }
                 Err(problem) => return Err(problem),
             }
             if let Some(arena) = &slots[i % SLOTS] {
-                under_way.push_back(self.submit(arena, i % SLOTS, batch, job.outputs)?);
+                under_way.push_back((i, self.submit(arena, i % SLOTS, batch, job.outputs)?));
             }
         }
-        for pending in under_way {
-            results.push(self.finish_in(slots, pending).await?);
+        for (i, pending) in under_way {
+            (job.take)(i, self.finish_in(slots, pending).await?)?;
         }
-        Ok(results)
+        Ok(())
     }
 
     /// Refuses a text whose loops the driver would end before they are done.
@@ -199,14 +193,17 @@ impl Gpu {
         problem: Error,
     ) -> Result<Results> {
         let Some(halves) = batch.halves() else { return Err(problem) };
-        let mut whole: Results = vec![Vec::new(); job.outputs.len()];
-        for half in halves {
-            let run = Box::pin(self.run_all(slots, std::slice::from_ref(&half), job)); // calls itself
-            for (whole, half) in whole.iter_mut().zip(run.await?.into_iter().flatten()) {
-                whole.extend(half);
-            }
+        let whole: Mutex<Results> = Mutex::new(vec![Vec::new(); job.outputs.len()]);
+        let take = |_, half: Results| {
+            let mut whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
+            whole.iter_mut().zip(half).for_each(|(whole, half)| whole.extend(half));
+            Ok(())
+        };
+        for half in halves.chunks(1) {
+            let job = Job { batches: half, take: &take, ..*job };
+            Box::pin(self.run_all(slots, &job)).await?; // calls itself
         }
-        Ok(whole)
+        Ok(whole.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// An arena that has room for a batch.

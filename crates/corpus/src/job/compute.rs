@@ -9,20 +9,15 @@ use crate::window::Window;
 use crate::workspace::{self, Journal, PartFacts};
 use arrow_array::Array;
 use rayon::prelude::*;
-use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use taskvec::{EmbedOptions, Error, Output, Request, RequestError, quantize};
 
-/// Calls of the engine that are under way at a time: while the last batches of one are computed, another keeps the
-/// device's threads busy.
-const CALLS: usize = 3;
-
-/// Batches of each of the device's threads in a call. Fewer lose less when the process is killed.
-const BATCHES_AT_A_TIME: usize = 2;
+/// Tokens of results that wait to be written to the journal together: about a batch's.
+const TOKENS_AT_A_TIME: u32 = 192;
 
 /// What computes.
 pub(super) struct Computer<'c, 'j> {
@@ -40,9 +35,6 @@ pub(super) struct Unit {
     /// Which of the texts; `None` for a row that has none.
     pub(super) text: Option<usize>,
 }
-
-/// What a text came to.
-type TextOutput = (usize, Result<workspace::Entry>);
 
 /// A text that is computed once, however many rows have it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -107,6 +99,47 @@ impl Results {
     }
 }
 
+/// Takes what texts come to, from all threads.
+struct Sink {
+    results: Results,
+    journal: Journal,
+    /// Texts that cannot be embedded, and why.
+    failed: HashMap<usize, String>,
+    /// Why there is nothing to go on for.
+    stopped: Option<CorpusError>,
+    /// Tokens of what the journal has not written.
+    waiting: u32,
+}
+
+impl Sink {
+    fn take(&mut self, text: usize, entry: Result<workspace::Entry>) -> ControlFlow<()> {
+        let written = match entry {
+            Ok(entry) => {
+                self.results.take(&entry);
+                self.journal.add(&entry);
+                self.waiting += entry.tokens;
+                if self.waiting < TOKENS_AT_A_TIME {
+                    return ControlFlow::Continue(());
+                }
+                self.waiting = 0;
+                self.journal.flush()
+            }
+            Err(CorpusError::Engine(Error::Request { text: Some(_), problem })) => {
+                self.failed.insert(text, problem.to_string());
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.stopped.get_or_insert(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
 impl Computed {
     /// The facts of a unit's text, if it has a vector.
     pub(super) fn facts_of(&self, unit: &Unit) -> Option<TextFacts> {
@@ -137,7 +170,7 @@ impl Computer<'_, '_> {
     pub(super) fn compute(
         &self,
         window: &Window,
-        (mut journal, before): (Journal, Vec<workspace::Entry>),
+        (journal, before): (Journal, Vec<workspace::Entry>),
         reporter: &mut Reporter<'_>,
     ) -> Result<Computed> {
         let mut rejects = window.faults.clone();
@@ -152,30 +185,28 @@ impl Computer<'_, '_> {
         }
         let mut order: Vec<usize> = (0..texts.len()).filter(|text| results.facts[*text].is_none()).collect();
         order.sort_by_key(|text| Reverse(texts[*text].text.len()));
-        let mut failed: HashMap<usize, String> = HashMap::new();
-        self.each_call(&texts, order, |outputs| {
-            let mut stopped = None;
-            for (text, output) in outputs {
-                let mut tokens = 0;
-                match output {
-                    Ok(entry) => {
-                        tokens = entry.tokens;
-                        results.take(&entry);
-                        journal.add(&entry);
-                    }
-                    Err(CorpusError::Engine(Error::Request { text: Some(_), problem })) => {
-                        failed.insert(text, problem.to_string());
-                    }
-                    Err(error) => {
-                        stopped = Some(error);
-                        continue;
-                    }
-                }
+        let sink = Mutex::new(Sink { results, journal, failed: HashMap::new(), stopped: None, waiting: 0 });
+        let reporter = Mutex::new(reporter);
+        let requests = order.iter().map(|text| texts[*text].request());
+        let stream = self.job.embedder.stream_of(requests).cancel(&self.job.cancel);
+        let ended = stream.for_each_ready(|i, output| {
+            let text = order[i];
+            let entry = self.entry(text, output);
+            let tokens = entry.as_ref().map_or(0, |entry| entry.tokens);
+            let flow = sink.lock().unwrap_or_else(PoisonError::into_inner).take(text, entry);
+            if flow.is_continue() {
+                let mut reporter = reporter.lock().unwrap_or_else(PoisonError::into_inner);
                 reporter.text_is_done(rows[text], texts[text].text.len(), tokens);
             }
-            journal.flush()?;
-            stopped.map_or(Ok(()), Err)
-        })?;
+            flow
+        });
+        let Sink { results, mut journal, failed, stopped, .. } =
+            sink.into_inner().unwrap_or_else(PoisonError::into_inner);
+        journal.flush()?;
+        if let Some(error) = stopped {
+            return Err(error);
+        }
+        ended.map_err(|error| self.ended(error, window, &units, &order))?;
         let is_lost = |text: usize| results.facts[text].is_none() && !failed.contains_key(&text);
         if (0..texts.len()).any(is_lost) {
             return Err(
@@ -192,55 +223,18 @@ impl Computer<'_, '_> {
         Ok(Computed { units, results, rejects, fingerprints })
     }
 
-    /// Hands on what the texts of each call came to, when it is ready.
-    fn each_call(
-        &self,
-        texts: &[Text<'_>],
-        order: Vec<usize>,
-        take: impl FnMut(Vec<TextOutput>) -> Result<()>,
-    ) -> Result<()> {
-        let order = Mutex::new(order.into_iter());
-        let (send, receive) = sync_channel(CALLS);
-        std::thread::scope(|scope| {
-            for send in vec![send; CALLS] {
-                scope.spawn(|| self.call(texts, &order, send));
+    /// The error that ended a window's computing, about a row where the engine's is about one of the texts.
+    fn ended(&self, error: Error, window: &Window, units: &[Unit], order: &[usize]) -> CorpusError {
+        match error {
+            Error::Request { problem: RequestError::Cancelled, .. } => CorpusError::Interrupted,
+            Error::Request { text: Some(i), problem } => {
+                let has_it = |unit: &&Unit| unit.text == order.get(i).copied();
+                let row = units.iter().find(has_it).map_or(0, |unit| unit.row);
+                let (file, number) = window.places[row];
+                let place = self.job.corpus.place(file, number);
+                CorpusError::Row { place, problem: problem.to_string() }
             }
-            // The receiver ends with the loop, so that after an error nobody waits to send.
-            receive.into_iter().try_for_each(take)
-        })
-    }
-
-    /// Computes texts of the common order, some at a time, until there are no more, or nobody takes what they come to.
-    fn call(
-        &self,
-        texts: &[Text<'_>],
-        order: &Mutex<std::vec::IntoIter<usize>>,
-        send: SyncSender<Vec<TextOutput>>,
-    ) {
-        let taken = RefCell::new(VecDeque::new());
-        let next = || {
-            let text = order.lock().unwrap_or_else(PoisonError::into_inner).next()?;
-            taken.borrow_mut().push_back(text);
-            Some(texts[text].request())
-        };
-        let ready = Cell::new(0);
-        let stream = self
-            .job
-            .embedder
-            .stream_of(std::iter::from_fn(next))
-            .batches_at_a_time(BATCHES_AT_A_TIME)
-            .cancel(&self.job.cancel)
-            .on_progress(|progress| ready.set(progress.texts));
-        let mut outputs = Vec::new();
-        for (i, output) in stream.enumerate() {
-            let text = taken.borrow_mut().pop_front().unwrap_or_default();
-            outputs.push((text, self.entry(text, output)));
-            if i + 1 == ready.get() && send.send(std::mem::take(&mut outputs)).is_err() {
-                return;
-            }
-        }
-        if !outputs.is_empty() {
-            let _ = send.send(outputs); // whoever took them is gone
+            error => error.into(),
         }
     }
 
@@ -257,12 +251,7 @@ impl Computer<'_, '_> {
 
     /// A text's vector as it is stored.
     fn entry(&self, text: usize, output: taskvec::Result<Output<Vec<f32>>>) -> Result<workspace::Entry> {
-        let output = match output {
-            Err(Error::Request { problem: RequestError::Cancelled, .. }) => {
-                return Err(CorpusError::Interrupted);
-            }
-            output => output?,
-        };
+        let output = output?;
         let (output_type, ranges) = (self.about.heading.output_type, self.job.output.ranges.as_ref());
         let values = quantize(&output.value, output_type, ranges)?.to_bytes();
         let (tokens, untruncated) = (output.tokens as u32, output.untruncated_tokens as u32);

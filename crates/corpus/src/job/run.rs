@@ -6,10 +6,10 @@ use super::part;
 use super::progress::{ReportFn, Reporter};
 use super::settings::Job;
 use crate::error::{CorpusError, Result};
-use crate::output::{self, About};
+use crate::output::{self, About, Joining};
 use crate::window::{Window, Windows};
 use crate::workspace::{self, PartFacts, Workspace};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -50,16 +50,20 @@ impl<'j> Job<'j> {
         let mut workspace = Workspace::open(&self.output, &manifest, self.corpus.can_be_read_again())?;
         let tokens_before: u64 = workspace.done.parts.values().map(|part| part.tokens).sum();
         let report = self.report.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Err(error) = self.work(&row, &about, &mut workspace, report) {
-            // There is nothing to go on with.
-            if !self.output.is_folder && workspace.is_empty()? {
-                workspace.remove()?;
+        let joined = match self.work(&row, &about, &mut workspace, report) {
+            Ok(joined) => joined,
+            Err(error) => {
+                let _ = std::fs::remove_file(workspace.joined_path()); // begun anew by the next run
+                // There is nothing to go on with.
+                if !self.output.is_folder && workspace.is_empty()? {
+                    workspace.remove()?;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
         let mut facts = PartFacts::default();
         workspace.done.parts.values().for_each(|part| facts.add(part));
-        let rejects = self.finish(&about, workspace, &facts)?;
+        let rejects = self.finish(&about, workspace, joined, &facts)?;
         Ok(Report {
             rows: facts.rows,
             written: facts.written,
@@ -72,16 +76,16 @@ impl<'j> Job<'j> {
         })
     }
 
-    /// Reads, computes and writes all windows that are not done.
+    /// Reads, computes and writes all windows that are not done. Gives the output, where it grew with its parts.
     fn work(
         &self,
         row: &RowOptions,
         about: &About,
         workspace: &mut Workspace,
         report: Option<ReportFn<'j>>,
-    ) -> Result<()> {
+    ) -> Result<Option<Joined>> {
         if workspace.done.windows.is_some() {
-            return Ok(());
+            return Ok(None);
         }
         let shared = Mutex::new(workspace);
         let vector_bytes = about.heading.row_bytes();
@@ -93,7 +97,7 @@ impl<'j> Job<'j> {
             let computed = self.compute_all(row, about, &shared, windows, to_write, report);
             let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             // What stopped the writer stopped the computing too, and is the reason.
-            written.and(computed)
+            written.and_then(|joined| computed.map(|()| joined))
         })
     }
 
@@ -146,8 +150,12 @@ impl<'j> Job<'j> {
         about: &About,
         workspace: &Mutex<&mut Workspace>,
         messages: Receiver<Message>,
-    ) -> Result<()> {
+    ) -> Result<Option<Joined>> {
         let folder = workspace.lock().unwrap_or_else(PoisonError::into_inner).folder.clone();
+        let mut joined = match self.output.is_folder || about.heading.format.is_array() {
+            true => None,
+            false => Some(Joined::begin(about, &workspace.lock().unwrap_or_else(PoisonError::into_inner))?),
+        };
         for message in messages {
             let (window, computed) = match message {
                 Message::Part(finished) => *finished,
@@ -171,21 +179,63 @@ impl<'j> Job<'j> {
             output::write_part(&folder, window.index, about, &rows)?;
             workspace.lock().unwrap_or_else(PoisonError::into_inner).done.add(window.index, facts)?;
             std::fs::remove_file(&journal).map_err(CorpusError::write(&journal))?;
+            if let Some(joined) = &mut joined {
+                joined.add_finished(&folder, about, workspace)?;
+            }
         }
-        Ok(())
+        Ok(joined)
     }
 
     /// Joins the parts of an output that is one file. Gives the file of rows that were left out, if there are any.
-    fn finish(&self, about: &About, workspace: Workspace, facts: &PartFacts) -> Result<PathBuf> {
+    fn finish(
+        &self,
+        about: &About,
+        workspace: Workspace,
+        joined: Option<Joined>,
+        facts: &PartFacts,
+    ) -> Result<PathBuf> {
         let parts: Vec<(PathBuf, usize)> =
             workspace.done.parts.keys().map(|part| (workspace.folder.clone(), *part)).collect();
         let rejects = workspace.rejects_file(&self.output);
         workspace::join_rejects(&parts, &rejects, facts.rejected)?;
         if !self.output.is_folder {
-            output::join(&parts, &about.heading, facts.written, &self.output.path)?;
+            match joined {
+                Some(joined) if joined.parts == parts.len() => joined.file.finish_as(&self.output.path)?,
+                _ => output::join(&parts, &about.heading, facts.written, &self.output.path)?,
+            }
             workspace.remove()?;
         }
         Ok(rejects)
+    }
+}
+
+/// The output, with the parts so far.
+struct Joined {
+    file: Joining,
+    parts: usize,
+}
+
+impl Joined {
+    fn begin(about: &About, workspace: &Workspace) -> Result<Joined> {
+        Ok(Joined { file: Joining::create(&workspace.joined_path(), &about.heading)?, parts: 0 })
+    }
+
+    /// Adds the parts that are finished now, as far as none before them is missing.
+    fn add_finished(
+        &mut self,
+        folder: &Path,
+        about: &About,
+        workspace: &Mutex<&mut Workspace>,
+    ) -> Result<()> {
+        let is_done = |part: usize| {
+            let workspace = workspace.lock().unwrap_or_else(PoisonError::into_inner);
+            workspace.done.parts.contains_key(&part)
+        };
+        while is_done(self.parts) {
+            self.file.add(&folder.join(output::part_name(about.heading.format, self.parts)))?;
+            self.parts += 1;
+        }
+        Ok(())
     }
 }
 

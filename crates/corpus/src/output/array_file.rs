@@ -1,5 +1,6 @@
 //! NumPy's and safetensors' files: a header, and then the values of all vectors.
 
+use super::joining::copy;
 use super::whole::Problem;
 use serde_json::{Map, Value, json};
 use std::fs::File;
@@ -13,7 +14,7 @@ pub(super) fn write_values(file: &mut File, values: &[u8]) -> Result<(), Problem
 
 pub(super) fn join(file: &mut File, header: Vec<u8>, parts: &[PathBuf]) -> Result<(), Problem> {
     file.write_all(&header)?;
-    super::jsonl::join(file, parts)
+    parts.iter().try_for_each(|part| copy(part, file))
 }
 
 /// The header of a version 1.0 .npy file: a C-ordered array `[rows, width]` of little-endian values, with the

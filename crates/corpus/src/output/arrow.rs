@@ -7,7 +7,7 @@ use arrow_ipc::reader::FileReader;
 use arrow_ipc::writer::FileWriter;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::Path;
 
 pub(super) fn write(file: &mut File, about: &About, rows: &RecordBatch) -> Result<(), Problem> {
     let mut writer = FileWriter::try_new(BufWriter::new(file), &about.schema)?;
@@ -18,17 +18,29 @@ pub(super) fn write(file: &mut File, about: &About, rows: &RecordBatch) -> Resul
     Ok(writer.into_inner()?.flush()?)
 }
 
-pub(super) fn join(file: &mut File, parts: &[PathBuf]) -> Result<(), Problem> {
-    let open = |path: &PathBuf| -> Result<_, Problem> {
-        Ok(FileReader::try_new(BufReader::new(open_part(path)?), None)?)
-    };
-    let Some(first) = parts.first() else { return Ok(()) };
-    let mut writer = FileWriter::try_new(BufWriter::new(file), &open(first)?.schema())?;
-    for path in parts {
-        for rows in open(path)? {
-            writer.write(&rows?)?;
-        }
+/// Adds the batches of parts.
+pub(super) struct Joining {
+    file: Option<File>,
+    writer: Option<FileWriter<BufWriter<File>>>,
+}
+
+impl Joining {
+    pub(super) fn new(file: File) -> Joining {
+        Joining { file: Some(file), writer: None }
     }
-    writer.finish()?;
-    Ok(writer.into_inner()?.flush()?)
+
+    pub(super) fn add(&mut self, part: &Path) -> Result<(), Problem> {
+        let reader = FileReader::try_new(BufReader::new(open_part(part)?), None)?;
+        if let Some(file) = self.file.take() {
+            self.writer = Some(FileWriter::try_new(BufWriter::new(file), &reader.schema())?);
+        }
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        reader.into_iter().try_for_each(|rows| Ok(writer.write(&rows?)?))
+    }
+
+    pub(super) fn finish(self) -> Result<(), Problem> {
+        let Some(mut writer) = self.writer else { return Ok(()) };
+        writer.finish()?;
+        Ok(writer.into_inner()?.flush()?)
+    }
 }

@@ -1,12 +1,11 @@
 //! JSON lines.
 
-use super::whole::{Problem, open_part};
+use super::whole::Problem;
 use arrow_array::RecordBatch;
 use arrow_json::WriterBuilder;
 use arrow_json::writer::LineDelimited;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
 
 pub(super) fn write(file: &mut File, rows: &RecordBatch) -> Result<(), Problem> {
     let mut out = BufWriter::with_capacity(256 << 10, file);
@@ -14,11 +13,4 @@ pub(super) fn write(file: &mut File, rows: &RecordBatch) -> Result<(), Problem> 
     writer.write(rows)?;
     writer.finish()?;
     Ok(out.flush()?)
-}
-
-pub(super) fn join(file: &mut File, parts: &[PathBuf]) -> Result<(), Problem> {
-    for path in parts {
-        std::io::copy(&mut open_part(path)?, file)?;
-    }
-    Ok(())
 }

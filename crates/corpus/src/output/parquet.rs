@@ -13,7 +13,7 @@ use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::types::ColumnPath;
 use arrow_array::RecordBatch;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Vectors are written as they are, one after the other: they do not get smaller, and a search reads them in place.
@@ -42,25 +42,34 @@ pub(super) fn write(file: &mut File, about: &About, rows: &RecordBatch) -> Resul
     Ok(())
 }
 
-pub(super) fn join(file: &mut File, heading: &Heading, parts: &[PathBuf]) -> Result<(), Problem> {
-    let mut writer: Option<SerializedFileWriter<&mut File>> = None;
-    let mut file = Some(file);
-    for path in parts {
+/// Adds the row groups of parts.
+pub(super) struct Joining {
+    heading: Heading,
+    file: Option<File>,
+    writer: Option<SerializedFileWriter<File>>,
+}
+
+impl Joining {
+    pub(super) fn new(file: File, heading: Heading) -> Joining {
+        Joining { heading, file: Some(file), writer: None }
+    }
+
+    pub(super) fn add(&mut self, path: &Path) -> Result<(), Problem> {
         let part = open_part(path)?;
         let reader = SerializedFileReader::new(part.try_clone()?)?;
         let metadata = reader.metadata();
-        if let Some(file) = file.take() {
+        if let Some(file) = self.file.take() {
             // The schema with Arrow's own types stands among the first part's key-value pairs.
             let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
-            let mut opened = SerializedFileWriter::new(file, schema, Arc::new(properties(heading)?))?;
+            let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties(&self.heading)?))?;
             for pair in metadata.file_metadata().key_value_metadata().into_iter().flatten() {
                 if pair.key != "taskvec" {
-                    opened.append_key_value_metadata(pair.clone());
+                    writer.append_key_value_metadata(pair.clone());
                 }
             }
-            writer = Some(opened);
+            self.writer = Some(writer);
         }
-        let Some(writer) = &mut writer else { continue };
+        let Some(writer) = &mut self.writer else { return Ok(()) };
         for group in metadata.row_groups() {
             let mut copy = writer.next_row_group()?;
             for column in group.columns() {
@@ -76,9 +85,13 @@ pub(super) fn join(file: &mut File, heading: &Heading, parts: &[PathBuf]) -> Res
             }
             copy.close()?;
         }
+        Ok(())
     }
-    if let Some(writer) = writer {
-        writer.close()?;
+
+    pub(super) fn finish(self) -> Result<(), Problem> {
+        if let Some(writer) = self.writer {
+            writer.close()?;
+        }
+        Ok(())
     }
-    Ok(())
 }

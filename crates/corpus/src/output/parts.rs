@@ -2,6 +2,7 @@
 
 use super::format::Format;
 use super::heading::{About, Heading};
+use super::joining::{Joining, copy};
 use super::whole::whole;
 use super::{array_file, arrow, jsonl, parquet, record};
 use crate::error::{CorpusError, Result};
@@ -45,14 +46,16 @@ pub(crate) fn join(folders: &[(PathBuf, usize)], heading: &Heading, rows: u64, t
     if heading.rows_beside {
         let others: Vec<PathBuf> =
             folders.iter().map(|(folder, index)| folder.join(rows_name(*index))).collect();
-        whole(&rows_file(to), |file| jsonl::join(file, &others))?;
+        whole(&rows_file(to), |file| others.iter().try_for_each(|part| copy(part, file)))?;
     }
     whole(to, |file| match heading.format {
-        Format::Parquet => parquet::join(file, heading, &parts),
-        Format::Arrow => arrow::join(file, &parts),
-        Format::Jsonl => jsonl::join(file, &parts),
         Format::Npy => array_file::join(file, npy(heading, rows), &parts),
         Format::Safetensors => array_file::join(file, safetensors(heading, rows), &parts),
+        _ => {
+            let mut joining = Joining::of(file, to, heading)?;
+            parts.iter().try_for_each(|part| joining.add(part))?;
+            Ok(joining.finish()?)
+        }
     })
 }
 

@@ -17,18 +17,22 @@ pub(crate) fn whole(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Pro
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666)); // less the umask
     }
-    let failed = |e: Problem| match e.downcast::<std::io::Error>() {
+    let mut file = builder.tempfile_in(folder).map_err(CorpusError::write(path))?;
+    write(file.as_file_mut()).map_err(|problem| problem_of(path, problem))?;
+    file.as_file().sync_all().map_err(CorpusError::write(path))?;
+    file.persist(path).map_err(|e| CorpusError::write(path)(e.error))?;
+    Ok(())
+}
+
+/// What went wrong when a file was written.
+pub(super) fn problem_of(path: &Path, problem: Problem) -> CorpusError {
+    match problem.downcast::<std::io::Error>() {
         Ok(e) => CorpusError::write(path)(*e),
         Err(e) => match e.downcast::<CorpusError>() {
             Ok(e) => *e,
             Err(e) => CorpusError::file(path, format!("cannot write: {e}")),
         },
-    };
-    let mut file = builder.tempfile_in(folder).map_err(CorpusError::write(path))?;
-    write(file.as_file_mut()).map_err(failed)?;
-    file.as_file().sync_all().map_err(CorpusError::write(path))?;
-    file.persist(path).map_err(|e| CorpusError::write(path)(e.error))?;
-    Ok(())
+    }
 }
 
 /// Opens a part that is to be joined.

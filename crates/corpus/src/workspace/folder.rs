@@ -77,6 +77,11 @@ impl Workspace {
         self.inner.join(rejects_name(part))
     }
 
+    /// The file that parts are added to as they are finished, until it is the output.
+    pub(crate) fn joined_path(&self) -> PathBuf {
+        self.inner.join("joined")
+    }
+
     /// The file that tells which rows were left out: beside an output that is a file; in a folder by its share, so that
     /// processes that write into one do not meet.
     pub(crate) fn rejects_file(&self, output: &Output) -> PathBuf {
