@@ -7,7 +7,7 @@ use std::path::PathBuf;
 const MOST_BYTES: u64 = 10_000_000;
 
 /// The crates that are published.
-const PUBLISHED: [&str; 11] = [
+const PUBLISHED: [&str; 12] = [
     "taskvec-kernels",
     "taskvec-gpu-unsafe",
     "taskvec-minilm-part-1",
@@ -18,6 +18,7 @@ const PUBLISHED: [&str; 11] = [
     "taskvec-minilm",
     "taskvec",
     "taskvec-corpus",
+    "taskvec-map",
     "taskvec-cli",
 ];
 

@@ -1,9 +1,10 @@
 //! `taskvec compare`: how tasks move the vectors of texts.
 
 use crate::arguments::CompareArguments;
+use crate::heat_map::heat_map;
 use crate::outcome::Outcome;
 use crate::sink::Sink;
-use crate::text::shortened;
+use crate::text::{model_name, shortened};
 use std::fmt::Write;
 use taskvec::cosine;
 
@@ -27,7 +28,8 @@ pub(crate) fn run(arguments: &CompareArguments) -> Outcome {
     }
     if let Some(file) = &arguments.svg {
         let mut sink = Sink::open(Some(file))?;
-        sink.write(heat_map(&labels, &cosines).as_bytes())?;
+        let model = embedder.model().display().to_string();
+        sink.write(heat_map(model_name(&model), &labels, &cosines).as_bytes())?;
         sink.finish()?;
     }
     let mut sink = Sink::open(None)?;
@@ -47,43 +49,4 @@ fn table(labels: &[(&str, String)], cosines: &[Vec<f32>]) -> String {
         let _ = writeln!(text, "{i:4}{row}  {task:22}{label}");
     }
     text
-}
-
-/// The cosines as coloured squares, from white at the smallest to dark blue at 1.
-fn heat_map(labels: &[(&str, String)], cosines: &[Vec<f32>]) -> String {
-    const CELL: usize = 46;
-    const LEFT: usize = 430;
-    let min = cosines.iter().flatten().copied().fold(1.0, f32::min);
-    let side = labels.len() * CELL;
-    let (width, height) = (LEFT + side + 20, side + 60);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"10\" y=\"24\" font-size=\"15\">Cosines between the vectors of texts under tasks</text>\n"
-    );
-    for (i, ((task, label), row)) in labels.iter().zip(cosines).enumerate() {
-        let y = 40 + i * CELL;
-        let middle = y + CELL / 2 + 4;
-        let label = escaped(&format!("{i}  {task}: {label}"));
-        let _ = writeln!(svg, "<text x=\"10\" y=\"{middle}\">{label}</text>");
-        for (j, cosine) in row.iter().enumerate() {
-            let x = LEFT + j * CELL;
-            let share = if min < 1.0 { ((cosine - min) / (1.0 - min)).clamp(0.0, 1.0) } else { 1.0 };
-            let tone = |from: f32, to: f32| (from + (to - from) * share).round() as u8;
-            let colour = format!("rgb({},{},{})", tone(255.0, 8.0), tone(255.0, 48.0), tone(255.0, 107.0));
-            let ink = if share > 0.55 { "white" } else { "black" };
-            let centre = x + CELL / 2;
-            let _ = writeln!(
-                svg,
-                "<rect x=\"{x}\" y=\"{y}\" width=\"{CELL}\" height=\"{CELL}\" fill=\"{colour}\"/>\
-                 <text x=\"{centre}\" y=\"{middle}\" fill=\"{ink}\" text-anchor=\"middle\">{cosine:.3}</text>"
-            );
-        }
-    }
-    svg.push_str("</svg>\n");
-    svg
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -10,10 +10,12 @@ mod corpus;
 mod devices;
 mod embed;
 mod explain;
+mod heat_map;
 mod hub;
 mod input;
 mod inspect;
 mod leftovers;
+mod map;
 mod merge;
 mod models;
 mod outcome;
@@ -57,6 +59,7 @@ fn run(arguments: &Arguments) -> Outcome {
         Command::Embed(arguments) => embed::run(arguments),
         Command::Merge(arguments) => merge::run(arguments),
         Command::Search(arguments) => search::run(arguments),
+        Command::Map(arguments) => map::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Devices => devices::run(),
         Command::Bench(command) => bench::run(command),

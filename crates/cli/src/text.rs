@@ -9,6 +9,12 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// A model as pictures name it: of one inside the program, which goes by `<NAME in memory>`, the name.
+pub(crate) fn model_name(model: &str) -> &str {
+    let inside = model.strip_prefix('<').and_then(|name| name.strip_suffix(" in memory>"));
+    inside.unwrap_or(model)
+}
+
 /// `1 h 12 min`, `3 min 20 s`, `7 s`
 pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;

@@ -4,11 +4,13 @@ mod bench;
 mod corpus;
 mod model;
 mod parse;
+mod search;
 mod task;
 
 pub(crate) use bench::{BenchCommand, BenchKernelsArguments, BenchModelArguments, BenchSearchArguments};
 pub(crate) use corpus::{CorpusArguments, InputArguments, ProgressKind};
 pub(crate) use model::ModelArguments;
+pub(crate) use search::{MapArguments, Placing, SearchArguments};
 pub(crate) use task::TaskArguments;
 
 use crate::outcome::{Failure, Outcome};
@@ -16,7 +18,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use parse::{named, parse};
 use std::path::PathBuf;
 use taskvec::{OutputType, Similarity, Task};
-use taskvec_corpus::Condition;
 
 /// Task-aware text embeddings: the vector of a text depends on what it is for.
 #[derive(Parser)]
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Merge(MergeArguments),
     /// Find the texts most like a query in files that `taskvec embed` wrote
     Search(Box<SearchArguments>),
+    /// Draw a map of the texts in files that `taskvec embed` wrote: what is alike stands together
+    Map(MapArguments),
     /// Show what a model sees of a text: prompt, tokens, which of them are pooled, adapter
     Explain(ExplainArguments),
     /// Show how tasks move the vectors of texts: a table of cosines, and a picture
@@ -117,39 +120,6 @@ pub(crate) struct OutputArguments {
     /// In JSON, write a vector as the base64 of its bytes
     #[arg(long)]
     pub(crate) base64: bool,
-}
-
-#[derive(Args)]
-pub(crate) struct SearchArguments {
-    /// The query
-    #[arg(value_name = "QUERY", required_unless_present = "queries", conflicts_with = "queries")]
-    pub(crate) query: Option<String>,
-    /// Files of vectors as Parquet or Arrow, or folders of them, that `taskvec embed` wrote
-    #[arg(long = "in", value_name = "FILE", required = true, num_args = 1..)]
-    pub(crate) files: Vec<PathBuf>,
-    /// Read many queries from a file, as --input of `taskvec embed` does; the stored vectors are read once for all
-    #[arg(long, value_name = "FILE")]
-    pub(crate) queries: Option<PathBuf>,
-    /// Print this many for each query
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(crate) top: usize,
-    /// Only rows whose kept columns fulfil this, such as year>=2020 or language=en; several: all of them
-    #[arg(long = "where", value_name = "CONDITION", value_parser = condition)]
-    pub(crate) conditions: Vec<Condition>,
-    /// The columns to print beside the score, with commas between them [default: all that were kept]
-    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
-    pub(crate) show: Vec<String>,
-    /// Print a JSON object a hit
-    #[arg(long)]
-    pub(crate) jsonl: bool,
-    #[command(flatten)]
-    pub(crate) task: TaskArguments,
-    #[command(flatten)]
-    pub(crate) model: ModelArguments,
-}
-
-fn condition(text: &str) -> Result<Condition, String> {
-    text.parse()
 }
 
 #[derive(Args)]

@@ -9,6 +9,7 @@ mod corpus_killed;
 mod hub;
 mod hub_or_folder;
 mod hub_server;
+mod map;
 mod pieces;
 mod results;
 mod search;

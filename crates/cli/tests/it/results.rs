@@ -175,7 +175,12 @@ fn compare_shows_how_tasks_move_vectors_as_a_table_and_a_picture() {
     assert!(
         picture.starts_with("<svg") && picture.ends_with("</svg>\n") && picture.contains("a &lt;text&gt;")
     );
-    assert_eq!(picture.matches("text-anchor").count(), 9);
+    // Nine cosines of three decimals, the numbers of rows and columns, the model, and the scale.
+    let cosines =
+        picture.split("text-anchor=\"middle\">").skip(1).map(|rest| rest.split('<').next().unwrap());
+    assert_eq!(cosines.filter(|text| text.len() == 5 && text.as_bytes()[1] == b'.').count(), 9, "{picture}");
+    assert_eq!(picture.matches("font-weight=\"bold\"").count(), 6);
+    assert!(picture.contains("bert-e5") && picture.contains(">cosine</text>"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::columns;
 use super::file::{self, VectorFile};
 use super::filter::{self, Condition};
 use super::hit::Hit;
+use super::sample::{self, Sample};
 use super::scoring::Scoring;
 use super::stored::Values;
 use super::top::Top;
@@ -228,6 +229,15 @@ impl Index {
             })?;
         }
         Ok(found)
+    }
+
+    /// At most so many of the vectors as numbers, evenly spread over the rows that may be found; those without a vector are
+    /// left out.
+    ///
+    /// # Errors
+    /// If a file is damaged, or does not say the ranges of its 8-bit values.
+    pub fn sample(&self, most: usize) -> Result<Sample> {
+        sample::take(&self.files, &self.allowed, most)
     }
 
     /// The columns beside the vectors of what was found, in its order; of files whose columns differ, those that all have.

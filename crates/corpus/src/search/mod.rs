@@ -8,6 +8,7 @@
 //! | `scoring.rs` | queries in the form that vectors of a type are compared with |
 //! | `top.rs` | the best of each query |
 //! | `filter.rs` | conditions on kept columns |
+//! | `sample.rs` | some of the vectors, as numbers |
 //! | `columns.rs` | the kept columns of what was found |
 
 mod columns;
@@ -16,6 +17,7 @@ mod filter;
 mod hit;
 mod index;
 mod layout;
+mod sample;
 mod scoring;
 mod stored;
 mod top;
@@ -23,3 +25,4 @@ mod top;
 pub use filter::Condition;
 pub use hit::Hit;
 pub use index::Index;
+pub use sample::Sample;

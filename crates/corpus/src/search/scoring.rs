@@ -183,6 +183,6 @@ fn scaled(query: &[f32], by: Similarity) -> Vec<f32> {
 }
 
 /// What the ranges of 8-bit steps are, as the file says.
-fn ranges_of(about: &Value) -> Option<Ranges> {
+pub(super) fn ranges_of(about: &Value) -> Option<Ranges> {
     Ranges::from_json(about.get("ranges")?.as_str()?).ok()
 }
