@@ -287,8 +287,15 @@ fn the_librarys_imports_go_down() {
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
-    let folders =
-        ["src", "kernels/src", "crates/cli/src", "crates/corpus/src", "crates/map/src", "crates/testing/src", "xtask/src"];
+    let folders = [
+        "src",
+        "kernels/src",
+        "crates/cli/src",
+        "crates/corpus/src",
+        "crates/map/src",
+        "crates/testing/src",
+        "xtask/src",
+    ];
     let found = folders.map(|folder| Crate::read(&taskvec_testing::root().join(folder)).circles());
     let found = found.concat();
     assert!(found.is_empty(), "{}", found.join("\n"));

@@ -11,11 +11,12 @@ use crate::sink::Sink;
 use crate::warnings::Warnings;
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use taskvec::{
     EmbedOptions, Embedder, Error, Output, Piece, Prompt, Quantized, Request, RequestError, SparseVector,
     TokenVectors, Value, quantize,
 };
-use taskvec_corpus::TextRow;
+use taskvec_corpus::{Corpus, TextRow};
 
 pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
     let output = &arguments.output;
@@ -24,7 +25,11 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
     }
     let format = output.format()?;
     check(output, format)?;
-    let items = input::items(&arguments.texts, &arguments.input)?;
+    let said = match output.flush {
+        true => Said::ByAndBy(Box::new(input::conversation(&arguments.texts, &arguments.input)?)),
+        false => Said::AtOnce(input::items(&arguments.texts, &arguments.input)?),
+    };
+    let rows = said.rows();
     let sink = Sink::open(output.output.as_deref())?; // before the work, so that it is not done for nothing
     let embedder = arguments.model.open(arguments.task.dimensions)?;
     let options = Arc::new(arguments.task.options());
@@ -38,39 +43,42 @@ pub(crate) fn run(arguments: &EmbedArguments) -> Outcome {
         options,
         output,
         format,
-        rows: items.len(),
+        rows,
+        begun: false,
+        before: 0,
         records,
         warnings,
-        progress: Progress::of(items.len()),
+        progress: Progress::of(rows),
     };
-    match (output.give, output.pieces) {
-        (Give::Dense, None) => {
-            let requests = items.iter().map(|item| work.request(item));
-            let requests: Vec<Request<'_>> = requests.collect();
-            work.write_all(requests, None, |_, vector: Vec<f32>| {
-                Ok(vec![(Values::Vector(typed(&vector)?), None)])
-            })?;
-        }
-        (Give::Dense, Some(tokens)) => work.write_pieces(&items, tokens, &typed)?,
-        (Give::Sparse, _) => {
-            let requests: Vec<Request<'_>> = items.iter().map(|item| work.request(item)).collect();
-            work.write_all(requests, None, |_, vector: SparseVector| {
-                Ok(vec![(Values::Sparse(vector), None)])
-            })?;
-        }
-        (Give::Tokens, _) => {
-            let requests: Vec<Request<'_>> = items.iter().map(|item| work.request(item)).collect();
-            work.write_all(requests, None, |_, tokens: TokenVectors| {
-                let vectors = tokens.values.chunks_exact(tokens.dimensions).map(&typed);
-                let vectors: Vec<Quantized> = vectors.collect::<Result<_, _>>()?;
-                Ok(vec![(Values::Tokens(tokens.ids, vectors), None)])
-            })?;
-        }
+    match said {
+        Said::AtOnce(items) => work.write_items(&items, &typed)?,
+        Said::ByAndBy(corpus) => work.answer(*corpus, &typed)?,
     }
     work.progress.finish();
     work.warnings.print(&embedder, arguments.task.too_long());
     work.records.finish()
 }
+
+/// The texts of a call.
+enum Said {
+    AtOnce(Vec<TextRow>),
+    /// They come while earlier ones are answered.
+    ByAndBy(Box<Corpus>),
+}
+
+impl Said {
+    /// How many there are, where that is known.
+    fn rows(&self) -> usize {
+        match self {
+            Said::AtOnce(items) => items.len(),
+            Said::ByAndBy(_) => 0,
+        }
+    }
+}
+
+/// Lines that wait to be answered together, and those that wait to be read from a program that writes them faster than
+/// they are answered.
+const TOGETHER: usize = 64;
 
 /// A value to be written, and for a piece the text's position and the piece's first and last byte.
 type Written = (Values, Option<(usize, usize, usize)>);
@@ -83,6 +91,10 @@ struct Work<'w> {
     format: Format,
     /// Records that will be written.
     rows: usize,
+    /// Whether what stands before the first record is written.
+    begun: bool,
+    /// Texts that were answered before those at hand.
+    before: usize,
     records: Records,
     warnings: Warnings,
     progress: Progress,
@@ -93,6 +105,62 @@ impl Work<'_> {
         request(item, &self.options)
     }
 
+    /// Writes what the arguments ask for of each text.
+    fn write_items(
+        &mut self,
+        items: &[TextRow],
+        typed: &impl Fn(&[f32]) -> Result<Quantized, Error>,
+    ) -> Outcome {
+        let requests =
+            |work: &Self| items.iter().map(|item| work.request(item)).collect::<Vec<Request<'_>>>();
+        match (self.output.give, self.output.pieces) {
+            (Give::Dense, None) => self.write_all(requests(self), None, |_, vector: Vec<f32>| {
+                Ok(vec![(Values::Vector(typed(&vector)?), None)])
+            }),
+            (Give::Dense, Some(tokens)) => self.write_pieces(items, tokens, typed),
+            (Give::Sparse, _) => self.write_all(requests(self), None, |_, vector: SparseVector| {
+                Ok(vec![(Values::Sparse(vector), None)])
+            }),
+            (Give::Tokens, _) => self.write_all(requests(self), None, |_, tokens: TokenVectors| {
+                let vectors = tokens.values.chunks_exact(tokens.dimensions).map(typed);
+                let vectors: Vec<Quantized> = vectors.collect::<Result<_, _>>()?;
+                Ok(vec![(Values::Tokens(tokens.ids, vectors), None)])
+            }),
+        }
+    }
+
+    /// Answers lines as they come: those that are there are computed together.
+    fn answer(&mut self, corpus: Corpus, typed: &impl Fn(&[f32]) -> Result<Quantized, Error>) -> Outcome {
+        let (send, lines) = sync_channel(TOGETHER);
+        // Not waited for: after an error it may wait for a line that never comes.
+        std::thread::spawn(move || {
+            for line in corpus.texts() {
+                let failed = line.is_err();
+                if send.send(line).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        while let Ok(first) = lines.recv() {
+            let waiting = std::iter::once(first).chain(lines.try_iter()).take(TOGETHER);
+            let (mut items, mut failed) = (Vec::new(), None);
+            for line in waiting {
+                match line {
+                    Ok(item) => items.push(item),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            let written = self.write_items(&items, typed);
+            self.before += items.len();
+            self.records.flush()?; // those before a line that is wrong have their answers
+            written?;
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the records of all requests, as `values` makes them of each result and its position. `places`: of the
     /// requests among the texts, where not each text is one.
     fn write_all<T: Value>(
@@ -101,12 +169,13 @@ impl Work<'_> {
         places: Option<&[usize]>,
         values: impl Fn(usize, T) -> Result<Vec<Written>, Error>,
     ) -> Outcome {
-        let mut begun = false;
-        for (i, result) in self.embedder.stream_of(requests).stop_at_first_error().enumerate() {
-            let output: Output<T> = result.map_err(|error| of_place(error, places))?;
-            if !begun {
+        let before = self.before;
+        let stream = self.embedder.stream_of(requests);
+        let stream = if self.output.flush { stream } else { stream.stop_at_first_error() };
+        for (i, result) in stream.enumerate() {
+            let output: Output<T> = result.map_err(|error| of_place(error, before, places))?;
+            if !self.begun {
                 self.begin(&output.prompt)?;
-                begun = true;
             }
             self.warnings.note(&output);
             let (tokens, untruncated) = (output.tokens, output.untruncated_tokens);
@@ -115,7 +184,7 @@ impl Work<'_> {
             }
             self.progress.set(i + 1);
         }
-        if !begun {
+        if !self.begun {
             self.begin(&self.embedder.prompt(self.options.clone())?)?;
         }
         Ok(())
@@ -131,7 +200,8 @@ impl Work<'_> {
         let mut requests = Vec::new();
         let mut places = Vec::new();
         self.rows = 0;
-        for (place, item) in items.iter().enumerate() {
+        for (i, item) in items.iter().enumerate() {
+            let place = self.before + i;
             let ends = self.ends(item, tokens).map_err(|error| of_text(error, place))?;
             if ends.is_empty() {
                 self.warnings.note_without_pieces(place);
@@ -190,19 +260,19 @@ impl Work<'_> {
     /// Writes what stands before the first record.
     fn begin(&mut self, prompt: &Prompt) -> Outcome {
         let heading = self.heading(prompt)?;
+        self.begun = true;
         self.records.begin(heading)
     }
 }
 
 /// An error about a request as one about the text that the request was made of.
-fn of_place(error: Error, places: Option<&[usize]>) -> Error {
-    match (&error, places) {
-        (Error::Request { text: Some(request), .. }, Some(places)) => {
-            let place = places.get(*request).copied().unwrap_or(*request);
-            of_text(error, place)
-        }
-        _ => error,
-    }
+fn of_place(error: Error, before: usize, places: Option<&[usize]>) -> Error {
+    let Error::Request { text: Some(request), .. } = &error else { return error };
+    let place = match places {
+        Some(places) => places.get(*request).copied().unwrap_or(*request),
+        None => before + request,
+    };
+    of_text(error, place)
 }
 
 /// The same error, about the text at a position.

@@ -4,7 +4,7 @@ use crate::arguments::InputArguments;
 use crate::outcome::{Failure, Outcome};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use taskvec_corpus::{Columns, Corpus, TextRow};
+use taskvec_corpus::{Columns, Corpus, InputFormat, TextRow};
 
 /// All texts of a call. Everything is read and checked before anything is computed.
 pub(crate) fn items(texts: &[String], input: &InputArguments) -> Outcome<Vec<TextRow>> {
@@ -23,6 +23,23 @@ pub(crate) fn items(texts: &[String], input: &InputArguments) -> Outcome<Vec<Tex
         [] => Ok(texts.iter().map(|text| TextRow { text: text.clone(), title: None }).collect()),
         inputs @ [first, ..] => all(&input.corpus(inputs)?, first),
     }
+}
+
+/// Standard input, whose lines are to be answered as they come.
+pub(crate) fn conversation(texts: &[String], input: &InputArguments) -> Outcome<Corpus> {
+    let stdin = [PathBuf::from("-")];
+    match (&input.input[..], texts) {
+        ([], [text]) if text == "-" => {}
+        ([path], []) if *path == stdin[0] => {}
+        _ => {
+            let problem = "--flush answers lines of standard input: give - for the texts, or --input -";
+            return Err(Failure::Usage(problem.to_owned()));
+        }
+    }
+    if !matches!(input.input_format, None | Some(InputFormat::Lines | InputFormat::Jsonl)) {
+        return Err(Failure::Usage("--flush reads lines, or --input-format jsonl".to_owned()));
+    }
+    Ok(input.corpus(&stdin)?.one_by_one())
 }
 
 /// The texts of a file, whose ending says what it holds.

@@ -29,6 +29,9 @@ pub(crate) fn check(output: &OutputArguments, format: Format) -> Outcome {
     if !has_ranges && output.output_type.needs_ranges() {
         return usage("--type int8 and uint8 need --ranges FILE, or --calibrate FILE with a sample of texts");
     }
+    if output.flush && format != Format::Jsonl {
+        return usage("--flush answers in --format jsonl, a line for a line");
+    }
     if output.base64 && !matches!(format, Format::Json | Format::Jsonl) {
         return usage("--base64 is for --format json and jsonl");
     }

@@ -139,6 +139,11 @@ impl Records {
         self.sink.write(&bytes)
     }
 
+    /// Hands what was written to whoever reads standard output.
+    pub(crate) fn flush(&mut self) -> Outcome {
+        self.sink.flush()
+    }
+
     /// Writes what stands after the last record, and makes all of it appear.
     pub(crate) fn finish(mut self) -> Outcome {
         if self.format == Format::Json {

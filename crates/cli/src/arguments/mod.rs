@@ -120,6 +120,10 @@ pub(crate) struct OutputArguments {
     /// In JSON, write a vector as the base64 of its bytes
     #[arg(long)]
     pub(crate) base64: bool,
+    /// Answer each line of standard input (- or --input -) as it comes, with a line of JSON before the next is waited
+    /// for: for programs that write a line and read its answer
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) flush: bool,
 }
 
 #[derive(Args)]
@@ -137,7 +141,7 @@ impl OutputArguments {
     /// refused when it is opened.
     pub(crate) fn format(&self) -> Outcome<Format> {
         let Some(file) = &self.output else {
-            return Ok(self.format.unwrap_or(Format::Table));
+            return Ok(self.format.unwrap_or(if self.flush { Format::Jsonl } else { Format::Table }));
         };
         let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
         let named = match ending.as_deref() {

@@ -3,6 +3,7 @@
 mod bench;
 mod binary;
 mod commands;
+mod conversation;
 mod corpus;
 #[cfg(unix)]
 mod corpus_killed;

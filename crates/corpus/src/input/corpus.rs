@@ -80,6 +80,13 @@ impl Corpus {
         Ok(Corpus { files, columns, kept: Arc::new(Schema::new(kept.unwrap_or_default())) })
     }
 
+    /// Hands on each line before the next one is read, for programs that write a line and wait for its answer. For lines
+    /// and JSONL; others are read in batches.
+    pub fn one_by_one(mut self) -> Corpus {
+        self.files.iter_mut().for_each(|file| file.one_by_one = true);
+        self
+    }
+
     /// All texts with their titles, for callers that want them in memory. A row without a text is an error, and others
     /// follow.
     pub fn texts(&self) -> impl Iterator<Item = Result<TextRow>> + '_ {

@@ -34,7 +34,7 @@ fn with_format(path: PathBuf, format: Option<InputFormat>) -> Result<InputFile> 
     let of_ending = InputFormat::of_ending(&path).filter(|format| *format != InputFormat::Lines);
     let said = format.or(of_ending).or(is_stdin.then_some(InputFormat::Lines));
     if let Some(format) = said {
-        let mut file = InputFile { path, format, copy: None };
+        let mut file = InputFile::new(path, format);
         if !matches!(format, InputFormat::Lines | InputFormat::Jsonl) {
             file.make_readable_again()?; // its header is read before its rows
         }
@@ -54,7 +54,7 @@ fn with_format(path: PathBuf, format: Option<InputFormat>) -> Result<InputFile> 
             _ => return Err(CorpusError::file(&path, kind)),
         },
     };
-    Ok(InputFile { path, format, copy: None })
+    Ok(InputFile::new(path, format))
 }
 
 /// The ending of a file that plainly holds something else than texts.

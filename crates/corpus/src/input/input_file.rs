@@ -1,5 +1,6 @@
 //! A file of a corpus, and what it holds.
 
+use super::rows::BATCH_ROWS;
 use crate::error::{CorpusError, Result, shown};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,8 @@ pub(crate) struct InputFile {
     pub(crate) format: InputFormat,
     /// What standard input said, where it has to be read more than once.
     pub(super) copy: Option<Arc<NamedTempFile>>,
+    /// Whether each line is handed on before the next is read.
+    pub(super) one_by_one: bool,
 }
 
 /// What a file was when a job began, so that a change is seen.
@@ -93,6 +96,15 @@ pub(crate) struct Identity {
 }
 
 impl InputFile {
+    pub(super) fn new(path: PathBuf, format: InputFormat) -> InputFile {
+        InputFile { path, format, copy: None, one_by_one: false }
+    }
+
+    /// The most rows of a batch.
+    pub(super) fn batch_rows(&self) -> usize {
+        if self.one_by_one { 1 } else { BATCH_ROWS }
+    }
+
     pub(crate) fn is_stdin(&self) -> bool {
         self.path.as_os_str() == "-"
     }

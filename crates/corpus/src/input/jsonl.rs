@@ -51,6 +51,7 @@ pub(super) struct JsonRows {
     columns: Columns,
     kept: SchemaRef,
     decoder: Decoder,
+    batch_rows: usize,
 }
 
 impl JsonRows {
@@ -64,7 +65,8 @@ impl JsonRows {
         if columns.text.as_ref().is_some_and(|text| text.is_usual) {
             columns.title = columns.title.or_else(|| "title".parse().ok());
         }
-        Ok(JsonRows { lines: Lines::open(file)?, path: file.path.clone(), columns, kept, decoder })
+        let (path, batch_rows) = (file.path.clone(), file.batch_rows());
+        Ok(JsonRows { lines: Lines::open(file)?, path, columns, kept, decoder, batch_rows })
     }
 
     /// The kept values of a row; what is of several kinds in its column as JSON text.
@@ -176,7 +178,7 @@ impl RowReader for JsonRows {
         let (mut texts, mut kept) = (TextBuilders::default(), Vec::new());
         let (mut numbers, mut faults) = (Vec::new(), Vec::new());
         let (mut line, mut bytes) = (Vec::new(), 0);
-        while numbers.len() < BATCH_ROWS && bytes < BATCH_BYTES {
+        while numbers.len() < self.batch_rows && bytes < BATCH_BYTES {
             let Some(number) = self.lines.next(&mut line)? else { break };
             let row = parse(&line);
             match row.and_then(|row| texts.add(&row, &self.columns).map(|()| self.kept_of(&row))) {

@@ -1,7 +1,7 @@
 //! One text a line.
 
 use super::input_file::InputFile;
-use super::rows::{BATCH_BYTES, BATCH_ROWS, RowBatch, RowReader};
+use super::rows::{BATCH_BYTES, RowBatch, RowReader};
 use super::{stream, table};
 use crate::columns::Columns;
 use crate::error::{CorpusError, Result};
@@ -62,11 +62,13 @@ pub(super) struct LineRows {
     lines: Lines,
     columns: Columns,
     kept: SchemaRef,
+    batch_rows: usize,
 }
 
 impl LineRows {
     pub(super) fn open(file: &InputFile, columns: &Columns, kept: &SchemaRef) -> Result<LineRows> {
-        Ok(LineRows { lines: Lines::open(file)?, columns: columns.clone(), kept: kept.clone() })
+        let (columns, kept) = (columns.clone(), kept.clone());
+        Ok(LineRows { lines: Lines::open(file)?, columns, kept, batch_rows: file.batch_rows() })
     }
 }
 
@@ -74,7 +76,7 @@ impl RowReader for LineRows {
     fn next_rows(&mut self) -> Result<Option<RowBatch>> {
         let (mut texts, mut numbers, mut faults) = (LargeStringBuilder::new(), Vec::new(), Vec::new());
         let (mut line, mut bytes) = (Vec::new(), 0);
-        while numbers.len() < BATCH_ROWS && bytes < BATCH_BYTES {
+        while numbers.len() < self.batch_rows && bytes < BATCH_BYTES {
             let Some(number) = self.lines.next(&mut line)? else { break };
             match text_of(&line) {
                 Ok(text) => texts.append_value(text),
@@ -86,7 +88,8 @@ impl RowReader for LineRows {
             numbers.push(number);
             bytes += line.len();
         }
-        let is_one_empty_line = numbers == [1] && bytes == 0 && faults.is_empty();
+        // A file of one line end has no text; where lines are answered one by one, each is one.
+        let is_one_empty_line = numbers == [1] && bytes == 0 && faults.is_empty() && self.batch_rows > 1;
         if numbers.is_empty() || is_one_empty_line {
             return Ok(None);
         }

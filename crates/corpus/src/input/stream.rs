@@ -22,7 +22,7 @@ pub(super) fn open(file: &InputFile) -> Result<Box<dyn BufRead + Send>> {
 }
 
 fn unpacked(mut raw: Box<dyn Read + Send>) -> std::io::Result<Box<dyn BufRead + Send>> {
-    let start = first_bytes(&mut raw, 4)?;
+    let start = first_bytes(&mut raw, &[GZIP, ZSTD])?;
     let packed = Packing::of(&start);
     let raw = BufReader::with_capacity(BUFFER, Cursor::new(start).chain(raw));
     let mut plain: Box<dyn Read + Send> = match packed {
@@ -30,8 +30,8 @@ fn unpacked(mut raw: Box<dyn Read + Send>) -> std::io::Result<Box<dyn BufRead + 
         Packing::Zstd => Box::new(zstd::Decoder::with_buffer(raw)?),
         Packing::None => Box::new(raw),
     };
-    let start = first_bytes(&mut plain, 3)?;
-    let start = if start == b"\xef\xbb\xbf" { Vec::new() } else { start };
+    let start = first_bytes(&mut plain, &[BYTE_ORDER_MARK])?;
+    let start = if start == BYTE_ORDER_MARK { Vec::new() } else { start };
     Ok(Box::new(BufReader::with_capacity(BUFFER, Cursor::new(start).chain(plain))))
 }
 
@@ -44,17 +44,27 @@ enum Packing {
 impl Packing {
     fn of(start: &[u8]) -> Packing {
         match start {
-            [0x1f, 0x8b, ..] => Packing::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd] => Packing::Zstd,
+            _ if start.starts_with(GZIP) => Packing::Gzip,
+            _ if start.starts_with(ZSTD) => Packing::Zstd,
             _ => Packing::None,
         }
     }
 }
 
-/// So many bytes, or all if there are fewer.
-fn first_bytes(from: &mut dyn Read, count: u64) -> std::io::Result<Vec<u8>> {
+/// What packed bytes begin with, and the mark before text.
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// The first bytes, as far as they begin one of these: no more are asked for, since whoever sends them may wait for an
+/// answer to a shorter line.
+fn first_bytes(from: &mut dyn Read, begins: &[&[u8]]) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(count).read_to_end(&mut bytes)?;
+    while begins.iter().any(|begin| begin.len() > bytes.len() && begin.starts_with(&bytes)) {
+        if from.take(1).read_to_end(&mut bytes)? == 0 {
+            break;
+        }
+    }
     Ok(bytes)
 }
 
@@ -78,7 +88,7 @@ pub(super) fn seekable(file: &InputFile) -> Result<File> {
     let failed = || CorpusError::read(&file.path);
     if let Some(path) = file.bytes_at() {
         let mut plain = File::open(path).map_err(failed())?;
-        let start = first_bytes(&mut plain, 4).map_err(failed())?;
+        let start = first_bytes(&mut plain, &[GZIP, ZSTD]).map_err(failed())?;
         if matches!(Packing::of(&start), Packing::None) {
             plain.rewind().map_err(failed())?;
             return Ok(plain);
