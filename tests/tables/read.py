@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Open what `taskvec embed` writes with DuckDB, Polars, pandas, pyarrow and NumPy, and search it beside NumPy.
+"""Open what `taskvec embed` writes with DuckDB, Polars, pandas, pyarrow, NumPy and Daft, search it beside NumPy, and run the
+examples of stores, LanceDB and Qdrant, on it.
 
     python3 tests/tables/read.py TASKVEC
 
@@ -14,7 +15,9 @@ import sys
 import tempfile
 import venv
 
-PACKAGES = ["duckdb", "polars", "pandas", "pyarrow", "numpy"]
+PACKAGES = ["duckdb", "polars", "pandas", "pyarrow", "numpy", "daft", "lancedb", "qdrant-client"]
+
+STORES = pathlib.Path(__file__).resolve().parents[2] / "examples" / "stores"
 
 
 def with_packages():
@@ -22,14 +25,16 @@ def with_packages():
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     folder = pathlib.Path(home) / "taskvec-test-tables"
     python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
+    ready = folder / ("ready " + " ".join(PACKAGES))
+    if not ready.exists():
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        (folder / "ready").touch()
+        ready.touch()
     os.execv(python, [str(python), *sys.argv, "--ready"])
 
 
 def main():
+    import daft
     import duckdb
     import numpy
     import pandas
@@ -80,6 +85,10 @@ def main():
     of_pandas = pandas.read_parquet("v.parquet")
     assert (numpy.stack(of_pandas["embedding"]) == vectors).all()
 
+    of_daft = daft.read_parquet("v.parquet")
+    assert of_daft.schema()["embedding"].dtype.is_fixed_size_list(), of_daft.schema()
+    assert (numpy.array(of_daft.select("embedding").to_pydict()["embedding"], numpy.float32) == vectors).all()
+
     query = "the cat by the river"
     hits = [json.loads(line) for line in run("search", query, "--device", "cpu", "--in", "v.parquet", "--jsonl").splitlines()]
     of_query = json.loads(run("embed", query, "--device", "cpu", "--precision", "int8", "--format", "jsonl"))["embedding"]
@@ -97,6 +106,19 @@ def main():
         [of_query.tolist()],
     ).fetchall()
     assert numpy.abs(numpy.array([score for _, score in found]) - best).max() < 1e-6, found
+
+    sys.path.insert(0, str(STORES))
+    import lancedb_search
+    import qdrant_search
+
+    in_lance = lancedb_search.search("v.parquet", query, top=10, taskvec=taskvec)
+    assert numpy.abs(numpy.array([1 - hit["_distance"] for hit in in_lance]) - best).max() < 1e-6, in_lance
+    assert numpy.abs(exact[[hit["index"] for hit in in_lance]] - best).max() < 1e-6
+    assert in_lance[0]["text"] == table["text"][in_lance[0]["index"]].as_py()
+    in_qdrant = qdrant_search.search("v.parquet", query, top=10, taskvec=taskvec)
+    assert numpy.abs(numpy.array([hit.score for hit in in_qdrant]) - best).max() < 1e-6, in_qdrant
+    assert numpy.abs(exact[[hit.id for hit in in_qdrant]] - best).max() < 1e-6
+    assert in_qdrant[0].payload["text"] == table["text"][in_qdrant[0].id].as_py()
 
     for kind, width, dtype in [("f16", 384, "float16"), ("int8", 384, "int8"), ("ubinary", 48, "uint8")]:
         more = ["--calibrate", "in.parquet"] if kind == "int8" else []

@@ -18,10 +18,7 @@ pub(crate) fn all() -> Outcome {
     let mut doc = command("cargo doc --workspace --no-deps");
     doc.env("RUSTDOCFLAGS", "-D warnings");
     run(doc)?;
-    // The two commands of README.md.
-    let mut similarity = command("cargo run --release -- similarity");
-    similarity.args(["How do transformers work?", "Attention relates tokens.", "Tea is made of leaves."]);
-    run(similarity)?;
+    readme()?;
     setup::setup()?;
     tests()?;
     if is_there("python3 tests/weights/fetch.py") {
@@ -44,6 +41,19 @@ pub(crate) fn all() -> Outcome {
     others_compile()?;
     licences()?;
     other_architectures()
+}
+
+/// What README.md has cargo run, but for the tests. (What it has `taskvec` do is one of those.)
+fn readme() -> Outcome {
+    let path = crate::run::root().join("README.md");
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    for line in blocks.flat_map(str::lines).filter(|line| line.starts_with("cargo run ")) {
+        let mut shell = command("sh -c");
+        shell.arg(line);
+        run(shell)?;
+    }
+    Ok(())
 }
 
 /// The test command of README.md, once there is a Vulkan driver: one set of features, so that nothing is compiled twice.

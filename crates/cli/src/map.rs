@@ -95,31 +95,36 @@ fn about(about: &Value, is_sample: bool) -> String {
 
 /// What is shown of each text.
 fn texts(arguments: &MapArguments, columns: &RecordBatch, sample: &Sample) -> Outcome<Vec<String>> {
-    let name = match &arguments.text {
-        Some(name) => Some(name.as_str()),
-        None => {
-            let schema = columns.schema_ref();
-            let is_text =
-                |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-            let mut kept = schema.fields().iter().filter(|field| !OWN.contains(&field.name().as_str()));
-            let of_text = kept.clone().find(|field| field.name() == "text");
-            let chosen = of_text.or_else(|| {
-                kept.find(|field| {
-                    is_text(field.data_type()) && Some(field.name()) != arguments.label.as_ref()
-                })
-            });
-            chosen.map(|field| field.name().as_str())
-        }
+    let shown = match &arguments.text {
+        Some(name) => Some(strings(column(columns, name, "--text")?)?),
+        None => usual_texts(columns, arguments.label.as_deref())?,
     };
-    let row = |row: &u64| format!("row {row}");
-    match name {
-        Some(name) => {
-            let shown = strings(column(columns, name, "--text")?)?;
-            Ok(shown.into_iter().map(Option::unwrap_or_default).collect())
-        }
+    Ok(match shown {
+        Some(shown) => shown.into_iter().map(Option::unwrap_or_default).collect(),
         // Nothing was kept: their places in the files.
-        None => Ok(sample.hits.iter().map(|hit| row(&hit.row)).collect()),
+        None => sample.hits.iter().map(|hit| format!("row {}", hit.row)).collect(),
+    })
+}
+
+/// The kept column `text`, else the one with the longest texts.
+fn usual_texts(columns: &RecordBatch, label: Option<&str>) -> Outcome<Option<Vec<Option<String>>>> {
+    let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let mut longest: Option<(usize, Vec<Option<String>>)> = None;
+    for (field, column) in columns.schema_ref().fields().iter().zip(columns.columns()) {
+        let name = field.name().as_str();
+        if name == "text" {
+            return strings(column).map(Some);
+        }
+        if !is_text(field.data_type()) || OWN.contains(&name) || Some(name) == label {
+            continue;
+        }
+        let texts = strings(column)?;
+        let length = texts.iter().flatten().map(String::len).sum();
+        if longest.as_ref().is_none_or(|(most, _)| length > *most) {
+            longest = Some((length, texts));
+        }
     }
+    Ok(longest.map(|(_, texts)| texts))
 }
 
 fn column<'c>(columns: &'c RecordBatch, name: &str, flag: &str) -> Outcome<&'c ArrayRef> {

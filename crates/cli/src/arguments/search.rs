@@ -49,7 +49,7 @@ pub(crate) struct MapArguments {
     /// Colour texts by this kept column [default: by clusters, each named by its most typical text]
     #[arg(long, value_name = "COLUMN", conflicts_with = "clusters")]
     pub(crate) label: Option<String>,
-    /// The kept column to show of a text that is pointed at [default: text, else the first column of text]
+    /// The kept column to show of a text that is pointed at [default: text, else that with the longest texts]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) text: Option<String>,
     /// How many clusters to look for

@@ -494,28 +494,3 @@ fn arguments_of_jobs_need_a_job() {
         &["`embedding`", "--keep"],
     );
 }
-
-/// The commands of README.md's section on corpora, one after the other.
-#[test]
-fn the_readmes_commands_run() {
-    let readme = std::fs::read_to_string(taskvec_testing::root().join("README.md")).unwrap();
-    let section = readme.split("## Corpora").nth(1).unwrap().split("\n## ").next().unwrap();
-    let block = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
-    let folder = TempDir::new().unwrap();
-    let rows = "id,question,answer\n7,How do I reset my password?,On the page of your account.\n8,Where is my order?,Under way.\n";
-    std::fs::write(folder.path().join("faq.csv"), rows).unwrap();
-    let mut said = String::new();
-    for line in block.lines() {
-        let arguments = line.strip_prefix("taskvec ").unwrap();
-        let command = format!("exec {} {arguments}", env!("CARGO_BIN_EXE_taskvec"));
-        let output = std::process::Command::new("sh")
-            .current_dir(folder.path())
-            .args(["-c", &command])
-            .output()
-            .unwrap();
-        succeeds(&output);
-        said = stdout(&output).to_owned();
-    }
-    let first = said.lines().nth(1).unwrap();
-    assert!(first.contains("reset my password") && first.contains("On the page"), "{said}");
-}

@@ -12,6 +12,7 @@ mod hub_or_folder;
 mod hub_server;
 mod map;
 mod pieces;
+mod readme;
 mod results;
 mod search;
 #[cfg(unix)]
