@@ -79,9 +79,9 @@ pub use cancel::CancelToken;
 pub use catalogue::{KnownModel, known_models};
 pub use device::{Device, DeviceKind, DeviceReport, GpuSelector};
 pub use embedder::{
-    AllVectors, Builder, Embedder, EmbedderBuilder, Embedding, EmbeddingMatrix, ExplainedToken, Explanation,
-    Inspection, IntoOptions, KernelShape, OpenModel, Output, Piece, Progress, Request, Reranker,
-    RerankerBuilder, SparseVector, Stream, TokenVectors, Value,
+    AllVectors, Builder, DenseAndSparse, Embedder, EmbedderBuilder, Embedding, EmbeddingMatrix,
+    ExplainedToken, Explanation, Inspection, IntoOptions, KernelShape, OpenModel, Output, Piece, Progress,
+    Request, Reranker, RerankerBuilder, SparseVector, Stream, TokenVectors, Value,
 };
 pub use error::{DeviceError, Error, ErrorKind, HubError, ModelError, RequestError, Result};
 pub use model::ModelNote;

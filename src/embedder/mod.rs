@@ -17,7 +17,9 @@ pub use builder::Builder;
 pub use explain::{ExplainedToken, Explanation};
 pub use inspect::{Inspection, KernelShape};
 pub use open_model::OpenModel;
-pub use outputs::{AllVectors, Embedding, EmbeddingMatrix, Output, Piece, SparseVector, TokenVectors};
+pub use outputs::{
+    AllVectors, DenseAndSparse, Embedding, EmbeddingMatrix, Output, Piece, SparseVector, TokenVectors,
+};
 pub use request::{IntoOptions, Request};
 pub use reranker::{Reranker, RerankerBuilder};
 pub use stream::{Progress, Stream};
@@ -474,6 +476,18 @@ impl Embedder {
         let options = how.into_options();
         let prompt = Arc::new(self.prompt(options.clone())?);
         let finish = value::finish(&self.engine, &options, self.main_output())?;
+        Ok(Space::new(self.recipe.clone(), prompt, options.task, finish))
+    }
+
+    /// The space in which values of one kind lie, for a model that gives several: of [`DenseAndSparse`] the dense one's.
+    ///
+    /// # Errors
+    /// If the model does not give such values, or the options do not fit it.
+    pub fn space_of<T: Value>(&self, how: impl IntoOptions) -> Result<Space> {
+        let options = how.into_options();
+        let prompt = Arc::new(self.prompt(options.clone())?);
+        let output = T::outputs(&self.engine)?[0];
+        let finish = value::finish(&self.engine, &options, output)?;
         Ok(Space::new(self.recipe.clone(), prompt, options.task, finish))
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Output<T> {
-    /// What the model gives: a vector, a [`SparseVector`], [`TokenVectors`], [`Piece`]s, [`AllVectors`] or a score.
+    /// What the model gives: a vector, a [`SparseVector`], both, [`TokenVectors`], [`Piece`]s, [`AllVectors`] or a score.
     pub value: T,
     /// Tokens that the model saw: special ones, prompt and text; for a text in windows, of all of
     /// them.
@@ -143,6 +143,16 @@ pub struct AllVectors {
     pub sparse: Option<SparseVector>,
     /// A vector a token, if the model gives them.
     pub tokens: Option<TokenVectors>,
+}
+
+/// A dense and a sparse vector of a text, from one forward pass (bge-m3), for hybrid search.
+#[derive(Clone, PartialEq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct DenseAndSparse {
+    /// `[dimensions]`
+    pub dense: Vec<f32>,
+    /// Weights for entries of the vocabulary.
+    pub sparse: SparseVector,
 }
 
 /// The vectors of a call as one flat matrix: [`Embedder::embed_matrix`](crate::Embedder::embed_matrix).

@@ -1,6 +1,6 @@
 //! From the rows that a model gives for a text to the value that a caller asked for.
 
-use super::outputs::{AllVectors, Piece, SparseVector, TokenVectors};
+use super::outputs::{AllVectors, DenseAndSparse, Piece, SparseVector, TokenVectors};
 use super::request::{Shape, TokenizedRequest};
 use crate::batch::TokenizedText;
 use crate::engine::{Engine, TextResults};
@@ -10,12 +10,13 @@ use crate::options::EmbedOptions;
 use crate::vector::{Finish, normalize};
 use std::collections::BTreeMap;
 
-/// What a call can give for a text: a dense vector (`Vec<f32>`), a [`SparseVector`], [`TokenVectors`],
+/// What a call can give for a text: a dense vector (`Vec<f32>`), a [`SparseVector`], [`DenseAndSparse`], [`TokenVectors`],
 /// [`Piece`]s of a text (`Vec<Piece>`), or [`AllVectors`] that the model has.
 pub trait Value: FromRows + Send {}
 
 impl Value for Vec<f32> {}
 impl Value for SparseVector {}
+impl Value for DenseAndSparse {}
 impl Value for TokenVectors {}
 impl Value for Vec<Piece> {}
 impl Value for AllVectors {}
@@ -125,6 +126,28 @@ impl FromRows for SparseVector {
     ) -> Result<SparseVector> {
         let rows = rows_of(parts, 0)?;
         Ok(sparse(engine, &request.parts[0], outputs[0], &rows))
+    }
+}
+
+#[allow(private_interfaces)]
+impl FromRows for DenseAndSparse {
+    const SHAPE: Shape = Shape::Whole;
+
+    fn outputs(engine: &Engine) -> Result<Vec<usize>> {
+        Ok([Vec::<f32>::outputs(engine)?, SparseVector::outputs(engine)?].concat())
+    }
+
+    fn from_rows(
+        engine: &Engine,
+        request: &TokenizedRequest,
+        outputs: &[usize],
+        parts: Vec<TextResults>,
+    ) -> Result<DenseAndSparse> {
+        let missing = || Error::Internal { what: "the backend gave no rows for a text" };
+        let mut rows = parts.into_iter().next().unwrap_or_default().into_iter();
+        let (mut dense, weights) = rows.next().zip(rows.next()).ok_or_else(missing)?;
+        finish(engine, &request.options, outputs[0])?.apply(&mut dense);
+        Ok(DenseAndSparse { dense, sparse: sparse(engine, &request.parts[0], outputs[1], &weights) })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `taskvec embed` on a corpus: a job of the corpus library, with its progress and its end told.
 
-use crate::arguments::{EmbedArguments, Format, OutputArguments};
+use crate::arguments::{EmbedArguments, Format, Give, OutputArguments};
 use crate::leftovers;
 use crate::outcome::{Failure, Outcome};
 use crate::output_options::{check, ranges};
@@ -50,8 +50,13 @@ pub(crate) fn run(arguments: &EmbedArguments, output: Output) -> Outcome {
         output = output.shard(shard.0, shard.1);
     }
     let cancel = CancelToken::new();
-    let mut work =
-        Job::new(&embedder, &corpus, output).options(options).on_error(job.on_error()).cancel(&cancel);
+    let give = match to.give {
+        Give::Sparse => taskvec_corpus::Give::Sparse,
+        Give::Both => taskvec_corpus::Give::Both,
+        _ => taskvec_corpus::Give::Dense,
+    };
+    let mut work = Job::new(&embedder, &corpus, output).options(options).give(give);
+    work = work.on_error(job.on_error()).cancel(&cancel);
     if let Some(chunks) = job.chunks(arguments.task.overlap) {
         work = work.chunks(chunks);
     }
@@ -62,7 +67,9 @@ pub(crate) fn run(arguments: &EmbedArguments, output: Output) -> Outcome {
     if corpus.can_be_read_again() {
         leftovers::stop_by_signal(&cancel); // else there is nothing to go on with, and a signal ends the process
     }
-    let result = CorpusProgress::show(job.progress, &corpus, |report| work.on_progress(report).run());
+    let shares = job.shard.map_or(1, |shard| shard.1);
+    let result =
+        CorpusProgress::show(job.progress, (&corpus, shares), |report| work.on_progress(report).run());
     match result {
         Ok(report) => {
             tell(&report, arguments, &embedder);

@@ -13,8 +13,8 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use taskvec::{
-    EmbedOptions, Embedder, Error, Output, Piece, Prompt, Quantized, Request, RequestError, SparseVector,
-    TokenVectors, Value, quantize,
+    DenseAndSparse, EmbedOptions, Embedder, Error, Output, Piece, Prompt, Quantized, Request, RequestError,
+    SparseVector, TokenVectors, Value, quantize,
 };
 use taskvec_corpus::{Corpus, TextRow};
 
@@ -120,6 +120,9 @@ impl Work<'_> {
             (Give::Dense, Some(tokens)) => self.write_pieces(items, tokens, typed),
             (Give::Sparse, _) => self.write_all(requests(self), None, |_, vector: SparseVector| {
                 Ok(vec![(Values::Sparse(vector), None)])
+            }),
+            (Give::Both, _) => self.write_all(requests(self), None, |_, both: DenseAndSparse| {
+                Ok(vec![(Values::Both(typed(&both.dense)?, both.sparse), None)])
             }),
             (Give::Tokens, _) => self.write_all(requests(self), None, |_, tokens: TokenVectors| {
                 let vectors = tokens.values.chunks_exact(tokens.dimensions).map(typed);
@@ -287,14 +290,14 @@ fn of_text(error: Error, place: usize) -> Error {
 fn corpus_output(arguments: &EmbedArguments) -> Outcome<Option<taskvec_corpus::Output>> {
     let (output, given) = (&arguments.output, arguments.corpus.first_given());
     let usage = |problem: String| Err(Failure::Usage(problem));
-    let is_job = !arguments.input.input.is_empty() && output.give == Give::Dense && output.pieces.is_none();
+    let is_job = !arguments.input.input.is_empty() && output.give != Give::Tokens && output.pieces.is_none();
     if is_job && let Some(job) = corpus::output(output)? {
         return Ok(Some(job));
     }
     if let Some(name) = given {
         return usage(format!(
             "{name} is for jobs on corpora: --input FILE with --output, in parquet, arrow, jsonl, npy or safetensors, \
-             and one vector a text"
+             and vectors of whole texts"
         ));
     }
     match output.format() {

@@ -13,7 +13,7 @@ pub(crate) fn check(output: &OutputArguments, format: Format) -> Outcome {
     let usage = |problem: &str| Err(Failure::Usage(problem.to_owned()));
     if output.give != Give::Dense && matches!(format, Format::Npy | Format::Safetensors) {
         return usage(
-            "--give sparse and tokens have a length of their own for each text: use --format json or jsonl",
+            "sparse vectors and those of tokens have a length of their own for each text: use --format json or jsonl",
         );
     }
     if output.give == Give::Sparse && output.output_type != OutputType::F32 {

@@ -59,10 +59,10 @@ pub(crate) struct CorpusProgress {
 }
 
 impl CorpusProgress {
-    /// Runs work that is told where to report.
+    /// Runs work that is told where to report. It is one of so many shares, which are about as large as each other.
     pub(crate) fn show<T>(
         kind: ProgressKind,
-        corpus: &Corpus,
+        (corpus, shares): (&Corpus, usize),
         work: impl FnOnce(Box<dyn FnMut(taskvec_corpus::Progress) + Send>) -> T,
     ) -> T {
         let is_terminal = std::io::stderr().is_terminal();
@@ -75,7 +75,9 @@ impl CorpusProgress {
             if counts {
                 let (total, stop) = (total.clone(), stop.clone());
                 scope.spawn(move || {
-                    if let Ok(count) = corpus.count(&stop) {
+                    if let Ok(mut count) = corpus.count(&stop) {
+                        count.rows = count.rows.div_ceil(shares as u64);
+                        count.text_bytes = count.text_bytes.div_ceil(shares as u64);
                         let _ = total.set(count); // set once
                     }
                 });

@@ -36,6 +36,8 @@ pub(crate) enum Values {
     /// A piece's vector, and its own tokens.
     Piece(Quantized, usize),
     Sparse(SparseVector),
+    /// A dense and a sparse vector.
+    Both(Quantized, SparseVector),
     /// Token ids, and a vector for each.
     Tokens(Vec<u32>, Vec<Quantized>),
 }
@@ -159,14 +161,16 @@ impl Records {
             true => format!("\"{}\"", BASE64_STANDARD.encode(vector.to_bytes())),
             false => vector.to_json(),
         };
+        let weights = |sparse: &SparseVector| {
+            let weights = vector(&Quantized::F32(sparse.values.clone()));
+            format!("\"indices\":{:?},\"values\":{weights}", sparse.indices)
+        };
         let values = match &record.values {
             Values::Vector(values) | Values::Piece(values, _) => {
                 format!("\"embedding\":{}", vector(values))
             }
-            Values::Sparse(sparse) => {
-                let weights = vector(&Quantized::F32(sparse.values.clone()));
-                format!("\"indices\":{:?},\"values\":{weights}", sparse.indices)
-            }
+            Values::Sparse(sparse) => weights(sparse),
+            Values::Both(values, sparse) => format!("\"embedding\":{},{}", vector(values), weights(sparse)),
             Values::Tokens(ids, vectors) => {
                 let vectors: Vec<String> = vectors.iter().map(vector).collect();
                 format!("\"ids\":{ids:?},\"embeddings\":[{}]", vectors.join(","))
@@ -192,7 +196,7 @@ const SHOWN: usize = 8;
 fn table_row(index: usize, record: &Record) -> String {
     let float = |value: f32| format!("{value:8.4}");
     let (values, count): (Vec<String>, usize) = match &record.values {
-        Values::Vector(vector) | Values::Piece(vector, _) => {
+        Values::Vector(vector) | Values::Piece(vector, _) | Values::Both(vector, _) => {
             let shown = match vector {
                 Quantized::F32(values) => values.iter().take(SHOWN).map(|value| float(*value)).collect(),
                 Quantized::F16(values) => {

@@ -1,6 +1,6 @@
 //! `taskvec search`
 
-use crate::arguments::{ModelArguments, SearchArguments};
+use crate::arguments::{By, ModelArguments, SearchArguments};
 use crate::input;
 use crate::outcome::{Failure, Outcome};
 use crate::sink::Sink;
@@ -9,7 +9,8 @@ use arrow_array::{Array, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value, json};
 use std::path::Path;
-use taskvec::{EmbedOptions, Embedder, Embedding, Task};
+use std::sync::Arc;
+use taskvec::{EmbedOptions, Embedder, Request, SparseVector, Task};
 use taskvec_corpus::{Hit, Index};
 
 /// Characters of a value in the table.
@@ -25,13 +26,22 @@ pub(crate) fn run(arguments: &SearchArguments) -> Outcome {
     };
     let mut sink = Sink::open(None)?;
     let embedder = model_of(about, &arguments.model).open(arguments.task.dimensions)?;
-    let options = options(arguments, about);
-    let fingerprint = embedder.space(options.clone())?.fingerprint();
+    let options = Arc::new(options(arguments, about));
+    let by = by(arguments.by, &index)?;
+    let space = match index.has_dense() {
+        true => embedder.space_of::<Vec<f32>>(options.clone())?,
+        false => embedder.space_of::<SparseVector>(options.clone())?,
+    };
+    let fingerprint = space.fingerprint();
     index.check_comparable(&fingerprint).map_err(|error| mixed(&error.to_string(), about, &embedder))?;
     let index = index.by(embedder.similarity_function()).only(&arguments.conditions)?;
-    let vectors: Vec<Embedding> = embedder.embed_batch(&queries, options)?;
-    let vectors: Vec<&[f32]> = vectors.iter().map(|vector| &vector.value[..]).collect();
-    let found = index.search_all(&vectors, arguments.top)?;
+    let found = match by {
+        By::Dense => {
+            index.search_all(&embedded::<Vec<f32>>(&embedder, &queries, &options)?, arguments.top)?
+        }
+        By::Sparse => index.search_sparse(&embedded(&embedder, &queries, &options)?, arguments.top)?,
+        By::Hybrid => index.search_hybrid(&embedded(&embedder, &queries, &options)?, arguments.top)?,
+    };
     for (place, (query, hits)) in queries.iter().zip(&found).enumerate() {
         let columns = shown(&index, hits, &arguments.show)?;
         let text = match arguments.jsonl {
@@ -41,6 +51,31 @@ pub(crate) fn run(arguments: &SearchArguments) -> Outcome {
         sink.write(text.as_bytes())?;
     }
     sink.finish()
+}
+
+/// Which vectors a search goes by: what is asked for, if the files have it, else all that they have.
+fn by(asked: Option<By>, index: &Index) -> Outcome<By> {
+    match (asked, index.has_dense(), index.has_sparse()) {
+        (None | Some(By::Hybrid), true, true) => Ok(By::Hybrid),
+        (None | Some(By::Dense), true, _) => Ok(By::Dense),
+        (None | Some(By::Sparse), _, true) => Ok(By::Sparse),
+        (_, true, _) => Err(Failure::Usage(
+            "--by: the files have no sparse vectors; `taskvec embed --give both` writes them, for models that have both"
+                .to_owned(),
+        )),
+        _ => Err(Failure::Usage("--by: the files have sparse vectors only".to_owned())),
+    }
+}
+
+/// What a model gives for queries.
+fn embedded<T: taskvec::Value>(
+    embedder: &Embedder,
+    queries: &[String],
+    options: &Arc<EmbedOptions>,
+) -> Outcome<Vec<T>> {
+    let requests = queries.iter().map(|query| Request::new(query.as_str()).options(options.clone()));
+    let outputs: Vec<taskvec::Output<T>> = embedder.embed_requests(requests)?;
+    Ok(outputs.into_iter().map(|output| output.value).collect())
 }
 
 /// The model that the files were made with, where the arguments do not say another.
@@ -54,6 +89,7 @@ fn model_of(about: &Value, arguments: &ModelArguments) -> ModelArguments {
 fn options(arguments: &SearchArguments, about: &Value) -> EmbedOptions {
     let mut options = arguments.task.options();
     if arguments.task.dimensions.is_none()
+        && about["give"] != "sparse"
         && let Some(dimensions) = about["dimensions"].as_u64()
     {
         options = options.dimensions(dimensions as usize);

@@ -37,7 +37,7 @@ mod workspace;
 pub use columns::{Columns, FieldPath, Keep, TextSource};
 pub use error::{CorpusError, Result};
 pub use input::{Corpus, Count, InputFormat, TextRow};
-pub use job::{Chunks, Job, OnError, Prediction, Progress, Report};
+pub use job::{Chunks, Give, Job, OnError, Prediction, Progress, Report};
 pub use output::{Format, Output, npy_header, safetensors_header};
 pub use search::{Condition, Hit, Index, Sample};
 pub use workspace::merge;

@@ -10,7 +10,7 @@ mod task;
 pub(crate) use bench::{BenchCommand, BenchKernelsArguments, BenchModelArguments, BenchSearchArguments};
 pub(crate) use corpus::{CorpusArguments, InputArguments, ProgressKind};
 pub(crate) use model::ModelArguments;
-pub(crate) use search::{MapArguments, Placing, SearchArguments};
+pub(crate) use search::{By, MapArguments, Placing, SearchArguments};
 pub(crate) use task::TaskArguments;
 
 use crate::outcome::{Failure, Outcome};
@@ -191,6 +191,8 @@ pub(crate) enum Give {
     Dense,
     /// Weights of entries of the vocabulary
     Sparse,
+    /// One vector, and weights of entries of the vocabulary
+    Both,
     /// A vector for each token
     Tokens,
 }

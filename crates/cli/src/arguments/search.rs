@@ -19,6 +19,9 @@ pub(crate) struct SearchArguments {
     /// Print this many for each query
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
+    /// Compare by dense vectors, by sparse ones, or by the ranks that both give [default: by all that the files have]
+    #[arg(long, value_enum, value_name = "VECTORS")]
+    pub(crate) by: Option<By>,
     /// Only rows whose kept columns fulfil this, such as year>=2020 or language=en; several: all of them
     #[arg(long = "where", value_name = "CONDITION", value_parser = condition)]
     pub(crate) conditions: Vec<Condition>,
@@ -32,6 +35,17 @@ pub(crate) struct SearchArguments {
     pub(crate) task: TaskArguments,
     #[command(flatten)]
     pub(crate) model: ModelArguments,
+}
+
+/// Which vectors a search goes by.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// Dense vectors
+    Dense,
+    /// Sparse vectors
+    Sparse,
+    /// The ranks by both (reciprocal rank fusion)
+    Hybrid,
 }
 
 fn condition(text: &str) -> Result<Condition, String> {

@@ -22,8 +22,12 @@ fn write_corpus(path: &Path, rows: usize) {
 }
 
 fn job(folder: &TempDir, input: &str, output: &str) -> Command {
+    job_of(folder, "bert-e5", input, output)
+}
+
+fn job_of(folder: &TempDir, model: &str, input: &str, output: &str) -> Command {
     let mut command = taskvec(folder);
-    command.arg("embed").arg("--model").arg(fixture("bert-e5")).args(["--device", "cpu", "--input", input]);
+    command.arg("embed").arg("--model").arg(fixture(model)).args(["--device", "cpu", "--input", input]);
     command.args(["--text", "text", "--id", "id", "--output", output]).stderr(Stdio::null());
     command
 }
@@ -91,6 +95,29 @@ fn a_job_that_is_killed_again_and_again_has_the_same_bytes() {
     assert!(read("v.parquet") == read("want.parquet"), "other bytes");
     assert!(job(&folder, "in.csv", "want.jsonl").status().unwrap().success());
     assert!(read("w.jsonl") == read("want.jsonl"), "other bytes");
+}
+
+/// Vectors of two kinds, of which one has no fixed size.
+#[test]
+fn a_killed_job_of_sparse_vectors_goes_on_too() {
+    let folder = TempDir::new().unwrap();
+    write_corpus(&folder.path().join("in.csv"), 12_000);
+    let job = |output: &str| {
+        let mut command = job_of(&folder, "bge-m3", "in.csv", output);
+        command.args(["--give", "both"]);
+        command
+    };
+    let begun = std::time::Instant::now();
+    assert!(job("want.parquet").status().unwrap().success());
+    let whole = begun.elapsed();
+    let (mut random, mut killed) = (Random(0xb07), 0);
+    while !killed_after(job("v.parquet").spawn().unwrap(), whole.mul_f64(0.05 + 0.2 * random.next())) {
+        killed += 1;
+        assert!(killed < 500, "it never ends");
+    }
+    assert!(killed >= 3, "killed {killed} times only");
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert!(read("v.parquet") == read("want.parquet"), "other bytes");
 }
 
 /// A file may only become so large: as on a full disk, writing fails in the middle.

@@ -10,6 +10,7 @@ mod corpus_killed;
 mod hub;
 mod hub_or_folder;
 mod hub_server;
+mod hybrid;
 mod map;
 mod pieces;
 mod readme;

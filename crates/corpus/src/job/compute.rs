@@ -2,7 +2,7 @@
 
 use super::options::{RowOptions, string};
 use super::progress::Reporter;
-use super::settings::{Job, OnError};
+use super::settings::{Give, Job, OnError};
 use crate::error::{CorpusError, Result};
 use crate::output::About;
 use crate::window::Window;
@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
-use taskvec::{EmbedOptions, Error, Output, Request, RequestError, quantize};
+use taskvec::{
+    DenseAndSparse, EmbedOptions, Error, Output, Request, RequestError, Space, SparseVector, Value, quantize,
+};
 
 /// Tokens of results that wait to be written to the journal together: about a batch's.
 const TOKENS_AT_A_TIME: u32 = 192;
@@ -67,8 +69,10 @@ pub(super) struct Computed {
 /// What texts came to.
 pub(super) struct Results {
     row_bytes: usize,
-    /// The vectors as they are stored, `[texts, row bytes]`.
+    /// The dense vectors as they are stored, `[texts, row bytes]`.
     values: Vec<u8>,
+    /// The sparse ones, if they are wanted; else they are empty. `[texts]`
+    sparse: Vec<SparseVector>,
     /// Of each text that could be embedded.
     pub(super) facts: Vec<Option<TextFacts>>,
 }
@@ -82,18 +86,25 @@ pub(super) struct TextFacts {
 
 impl Results {
     fn new(texts: usize, row_bytes: usize) -> Results {
-        Results { row_bytes, values: vec![0; texts * row_bytes], facts: vec![None; texts] }
+        let sparse = vec![SparseVector::default(); texts];
+        Results { row_bytes, values: vec![0; texts * row_bytes], sparse, facts: vec![None; texts] }
     }
 
-    fn take(&mut self, entry: &workspace::Entry) {
+    fn take(&mut self, entry: workspace::Entry) {
         let text = entry.text as usize;
         if let Some(facts) = self.facts.get_mut(text) {
             self.values[text * self.row_bytes..][..self.row_bytes].copy_from_slice(&entry.values);
+            self.sparse[text] = entry.sparse;
             *facts = Some(TextFacts { tokens: entry.tokens, untruncated: entry.untruncated });
         }
     }
 
-    /// The vector of a text, as it is stored.
+    /// The sparse vector of a text.
+    pub(super) fn sparse(&self, text: usize) -> &SparseVector {
+        &self.sparse[text]
+    }
+
+    /// The dense vector of a text, as it is stored.
     pub(super) fn vector(&self, text: usize) -> &[u8] {
         &self.values[text * self.row_bytes..][..self.row_bytes]
     }
@@ -115,9 +126,9 @@ impl Sink {
     fn take(&mut self, text: usize, entry: Result<workspace::Entry>) -> ControlFlow<()> {
         let written = match entry {
             Ok(entry) => {
-                self.results.take(&entry);
                 self.journal.add(&entry);
                 self.waiting += entry.tokens;
+                self.results.take(entry);
                 if self.waiting < TOKENS_AT_A_TIME {
                     return ControlFlow::Continue(());
                 }
@@ -177,7 +188,7 @@ impl Computer<'_, '_> {
         let (units, texts) = self.texts(window, &mut rejects);
         self.refuse(window, &rejects)?;
         let mut results = Results::new(texts.len(), self.row_bytes());
-        before.iter().for_each(|entry| results.take(entry));
+        before.into_iter().for_each(|entry| results.take(entry));
         let rows = rows_of(&units, texts.len());
         reporter.change(|progress| progress.rejected += rejects.len() as u64);
         for text in (0..texts.len()).filter(|text| results.facts[*text].is_some()) {
@@ -187,11 +198,7 @@ impl Computer<'_, '_> {
         order.sort_by_key(|text| Reverse(texts[*text].text.len()));
         let sink = Mutex::new(Sink { results, journal, failed: HashMap::new(), stopped: None, waiting: 0 });
         let reporter = Mutex::new(reporter);
-        let requests = order.iter().map(|text| texts[*text].request());
-        let stream = self.job.embedder.stream_of(requests).cancel(&self.job.cancel);
-        let ended = stream.for_each_ready(|i, output| {
-            let text = order[i];
-            let entry = self.entry(text, output);
+        let take = |text: usize, entry: Result<workspace::Entry>| {
             let tokens = entry.as_ref().map_or(0, |entry| entry.tokens);
             let flow = sink.lock().unwrap_or_else(PoisonError::into_inner).take(text, entry);
             if flow.is_continue() {
@@ -199,7 +206,17 @@ impl Computer<'_, '_> {
                 reporter.text_is_done(rows[text], texts[text].text.len(), tokens);
             }
             flow
-        });
+        };
+        let dense = |vector: &[f32]| self.stored(vector);
+        let ended = match self.job.give {
+            Give::Dense => {
+                self.each(&texts, &order, |v: Vec<f32>| Ok((dense(&v)?, SparseVector::default())), take)
+            }
+            Give::Sparse => self.each(&texts, &order, |sparse: SparseVector| Ok((Vec::new(), sparse)), take),
+            Give::Both => {
+                self.each(&texts, &order, |both: DenseAndSparse| Ok((dense(&both.dense)?, both.sparse)), take)
+            }
+        };
         let Sink { results, mut journal, failed, stopped, .. } =
             sink.into_inner().unwrap_or_else(PoisonError::into_inner);
         journal.flush()?;
@@ -249,13 +266,29 @@ impl Computer<'_, '_> {
         }
     }
 
-    /// A text's vector as it is stored.
-    fn entry(&self, text: usize, output: taskvec::Result<Output<Vec<f32>>>) -> Result<workspace::Entry> {
-        let output = output?;
+    /// Hands on what each of these texts comes to, as soon as it is computed.
+    fn each<T: Value>(
+        &self,
+        texts: &[Text<'_>],
+        order: &[usize],
+        values: impl Fn(T) -> Result<(Vec<u8>, SparseVector)> + Sync,
+        take: impl Fn(usize, Result<workspace::Entry>) -> ControlFlow<()> + Sync,
+    ) -> taskvec::Result<()> {
+        let entry = |text: usize, output: taskvec::Result<Output<T>>| -> Result<workspace::Entry> {
+            let output = output?;
+            let (tokens, untruncated) = (output.tokens as u32, output.untruncated_tokens as u32);
+            let (values, sparse) = values(output.value)?;
+            Ok(workspace::Entry { text: text as u32, tokens, untruncated, values, sparse })
+        };
+        let requests = order.iter().map(|text| texts[*text].request());
+        let stream = self.job.embedder.stream_of(requests).cancel(&self.job.cancel);
+        stream.for_each_ready(|i, output| take(order[i], entry(order[i], output)))
+    }
+
+    /// A dense vector as it is stored.
+    fn stored(&self, vector: &[f32]) -> Result<Vec<u8>> {
         let (output_type, ranges) = (self.about.heading.output_type, self.job.output.ranges.as_ref());
-        let values = quantize(&output.value, output_type, ranges)?.to_bytes();
-        let (tokens, untruncated) = (output.tokens as u32, output.untruncated_tokens as u32);
-        Ok(workspace::Entry { text: text as u32, tokens, untruncated, values })
+        Ok(quantize(vector, output_type, ranges)?.to_bytes())
     }
 
     /// The rows of the output, and the different texts that they have.
@@ -334,6 +367,15 @@ impl Computer<'_, '_> {
         Ok(all)
     }
 
+    /// The space of a text's vector.
+    fn space(&self, text: &Text<'_>) -> Result<Space> {
+        let (embedder, options) = (self.job.embedder, text.options.clone());
+        Ok(match self.job.give {
+            Give::Sparse => embedder.space_of::<SparseVector>(options)?,
+            Give::Dense | Give::Both => embedder.space_of::<Vec<f32>>(options)?,
+        })
+    }
+
     /// The fingerprint of each text's space, if rows say theirs.
     fn fingerprints(&self, texts: &[Text<'_>]) -> Result<Vec<Arc<str>>> {
         if !self.about.shape.fingerprints {
@@ -345,7 +387,7 @@ impl Computer<'_, '_> {
             let fingerprint = match known.entry(Arc::as_ptr(&text.options)) {
                 Entry::Occupied(known) => known.get().clone(),
                 Entry::Vacant(place) => {
-                    let space = self.job.embedder.space(text.options.clone())?;
+                    let space = self.space(text)?;
                     place.insert(space.fingerprint().to_string().into()).clone()
                 }
             };

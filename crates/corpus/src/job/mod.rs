@@ -11,4 +11,4 @@ mod settings;
 pub use prediction::Prediction;
 pub use progress::Progress;
 pub use run::Report;
-pub use settings::{Chunks, Job, OnError};
+pub use settings::{Chunks, Give, Job, OnError};

@@ -1,6 +1,6 @@
 //! What a job's options come to: how each row is embedded, and what the output says of its vectors.
 
-use super::settings::{Job, OnError};
+use super::settings::{Give, Job, OnError};
 use crate::columns::Keep;
 use crate::error::{CorpusError, Result};
 use crate::output::record::{self, Shape};
@@ -11,7 +11,7 @@ use arrow_array::{Array, LargeStringArray};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use taskvec::{EmbedOptions, Task};
+use taskvec::{DenseAndSparse, EmbedOptions, SparseVector, Task};
 
 /// Task, name of the prompt, and instruction of a row.
 type Said = [Option<String>; 3];
@@ -68,16 +68,21 @@ impl Job<'_> {
     /// What the output says of its vectors, and its columns.
     pub(super) fn about(&self, row: &RowOptions) -> Result<About> {
         let (embedder, output) = (self.embedder, &self.output);
-        let space = embedder.space(self.options.clone())?;
+        let space = match self.give {
+            Give::Dense => embedder.space_of::<Vec<f32>>(self.options.clone())?,
+            Give::Sparse => embedder.space_of::<SparseVector>(self.options.clone())?,
+            Give::Both => embedder.space_of::<DenseAndSparse>(self.options.clone())?,
+        };
         let prompt = embedder.prompt(self.options.clone())?;
         let dimensions = space.dimensions();
-        let width = output.output_type.values(dimensions);
+        let width = if self.give == Give::Sparse { 0 } else { output.output_type.values(dimensions) };
         let ranges = output.ranges.as_ref().filter(|_| output.output_type.needs_ranges());
         // As text: numbers of JSON do not come back as the same f32.
         let ranges = ranges.map(taskvec::Ranges::to_json);
         let same = !row.vary; // what columns say is not one thing
         let json = json!({
             "model": embedder.model(),
+            "give": self.give.name(),
             "dimensions": dimensions,
             "type": output.output_type.name(),
             "task": same.then(|| self.options.asked_task().map(|task| task.name())).flatten(),
@@ -108,6 +113,8 @@ impl Job<'_> {
             output_type: self.output.output_type,
             width,
             base64: self.output.base64,
+            dense: self.give != Give::Sparse,
+            sparse: self.give != Give::Dense,
             nullable: self.on_error == OnError::Null,
             pieces: self.chunks.is_some(),
             fingerprints: row.vary || self.output.format == crate::output::Format::Jsonl,
@@ -138,6 +145,7 @@ impl Job<'_> {
         let options = json!({
             "format": output.format.name(),
             "type": output.output_type.name(),
+            "give": self.give.name(),
             "base64": output.base64,
             "text": columns.text.as_ref().map(ToString::to_string),
             "title": text(&columns.title),

@@ -42,7 +42,14 @@ fn assemble(
             columns.push(Arc::new(units.iter().map(|unit| Some(unit.piece[i])).collect::<UInt32Array>()));
         }
     }
-    columns.push(record::vectors(values(about, computed, &units), about.shape, nulls)?);
+    if about.shape.dense {
+        columns.push(record::vectors(values(about, computed, &units), about.shape, nulls.clone())?);
+    }
+    if about.shape.sparse {
+        let text = |unit: &&Unit| unit.text.filter(|_| computed.facts_of(unit).is_some());
+        let vectors = units.iter().map(|unit| text(unit).map(|text| computed.results.sparse(text)));
+        columns.push(record::sparse_vectors(vectors, nulls)?);
+    }
     let (mut tokens, mut truncated) = (UInt32Builder::new(), BooleanBuilder::new());
     for unit in &units {
         let facts = computed.facts_of(unit);

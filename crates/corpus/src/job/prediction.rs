@@ -1,16 +1,19 @@
 //! What a job will take, from a sample of its rows.
 
 use super::options::RowOptions;
-use super::settings::Job;
+use super::settings::{Give, Job};
 use crate::error::Result;
 use crate::window::Windows;
 use arrow_array::Array;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use taskvec::{EmbedOptions, Output, Request, Truncation};
+use taskvec::{DenseAndSparse, EmbedOptions, Output, Request, SparseVector, Truncation, Value};
 
 /// Texts that are sampled.
 const SAMPLE: usize = 256;
+
+/// Bytes of an entry of a sparse vector.
+const SPARSE_ENTRY: usize = 8;
 
 /// What a job will take.
 #[derive(Clone, PartialEq, Debug)]
@@ -77,25 +80,40 @@ impl Job<'_> {
             tokens,
             tokens_per_second: rate,
             time: Duration::from_secs_f64(seconds),
-            vector_bytes: (rows - rejected) * vector_bytes as u64,
+            vector_bytes: ((rows - rejected) as f64 * (vector_bytes as f64 + measured.sparse_bytes)) as u64,
             truncated: measured.truncated as f64 / sample.texts.len().max(1) as f64,
             longest: measured.longest,
         })
     }
 
     fn measure(&self, row: &RowOptions, texts: &[String]) -> Result<Measured> {
+        match self.give {
+            Give::Dense => self.measured(row, texts, |_: &Vec<f32>| 0),
+            Give::Sparse => self.measured(row, texts, |vector: &SparseVector| vector.indices.len()),
+            Give::Both => self.measured(row, texts, |both: &DenseAndSparse| both.sparse.indices.len()),
+        }
+    }
+
+    fn measured<T: Value>(
+        &self,
+        row: &RowOptions,
+        texts: &[String],
+        sparse: impl Fn(&T) -> usize,
+    ) -> Result<Measured> {
         // A long text is counted, and does not end the prediction.
         let options = Arc::new(EmbedOptions::clone(&row.base).truncation(Truncation::End));
         let requests = || texts.iter().map(|text| Request::new(text.as_str()).options(options.clone()));
         // The first call also touches the weights.
-        let _: Vec<Output<Vec<f32>>> = self.embedder.embed_requests(requests().take(8))?;
+        let _: Vec<Output<T>> = self.embedder.embed_requests(requests().take(8))?;
         let start = Instant::now();
-        let outputs: Vec<Output<Vec<f32>>> = self.embedder.embed_requests(requests())?;
+        let outputs: Vec<Output<T>> = self.embedder.embed_requests(requests())?;
+        let entries: usize = outputs.iter().map(|output| sparse(&output.value)).sum();
         Ok(Measured {
             seconds: start.elapsed().as_secs_f64(),
             tokens: outputs.iter().map(|output| output.tokens).sum(),
             truncated: outputs.iter().filter(|output| output.truncated()).count(),
             longest: outputs.iter().map(|output| output.untruncated_tokens).max().unwrap_or(0),
+            sparse_bytes: entries as f64 * SPARSE_ENTRY as f64 / texts.len().max(1) as f64,
         })
     }
 }
@@ -105,6 +123,8 @@ struct Measured {
     tokens: usize,
     truncated: usize,
     longest: usize,
+    /// Of a text.
+    sparse_bytes: f64,
 }
 
 /// Texts from all over a corpus whose size is not known: every so many, more of them apart as it goes on.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Rows that are done, by an earlier run too.
+    /// Rows of this process's share that are done, by an earlier run too.
     pub rows: u64,
     /// Bytes of their texts.
     pub text_bytes: u64,
@@ -61,7 +61,7 @@ impl<'j> Reporter<'j> {
         });
     }
 
-    /// A window that an earlier run did, or that is another process's.
+    /// A window that an earlier run did.
     pub(super) fn pass_over(&mut self, window: &Window, rejected: u64) {
         let bytes = window.text_bytes();
         self.progress.rows_before += window.rows() as u64;

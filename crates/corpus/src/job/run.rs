@@ -127,8 +127,11 @@ impl<'j> Job<'j> {
                 let workspace = workspace.lock().unwrap_or_else(PoisonError::into_inner);
                 (workspace.share(), workspace.done.parts.get(&index).copied())
             };
-            if done.is_some() || !share.has(index) {
-                reporter.pass_over(&window, done.map_or(0, |done| done.rejected));
+            if !share.has(index) {
+                continue; // another process's
+            }
+            if let Some(done) = done {
+                reporter.pass_over(&window, done.rejected);
                 continue;
             }
             let journal = workspace

@@ -5,7 +5,7 @@ use crate::error::{CorpusError, Result};
 use crate::input::Corpus;
 use crate::output::Output;
 use std::sync::{Arc, Mutex};
-use taskvec::{CancelToken, EmbedOptions, Embedder, IntoOptions};
+use taskvec::{CancelToken, EmbedOptions, Embedder, IntoOptions, OutputType};
 
 /// What to do with a row that has no text, or whose text cannot be embedded.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -30,6 +30,30 @@ impl OnError {
     }
 }
 
+/// What is given for each text.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub enum Give {
+    /// One vector, in the column `embedding`.
+    #[default]
+    Dense,
+    /// Weights for entries of the vocabulary (SPLADE, bge-m3), in the column `sparse`: its lists `indices` and `values`.
+    Sparse,
+    /// Both, from one pass (bge-m3), for hybrid search.
+    Both,
+}
+
+impl Give {
+    /// The name in files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Give::Dense => "dense",
+            Give::Sparse => "sparse",
+            Give::Both => "both",
+        }
+    }
+}
+
 /// How rows are cut into pieces, each with a vector of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chunks {
@@ -45,6 +69,7 @@ pub struct Job<'j> {
     pub(super) corpus: &'j Corpus,
     pub(super) output: Output,
     pub(super) options: Arc<EmbedOptions>,
+    pub(super) give: Give,
     pub(super) on_error: OnError,
     pub(super) chunks: Option<Chunks>,
     pub(super) cancel: CancelToken,
@@ -55,13 +80,29 @@ impl<'j> Job<'j> {
     /// A job without a task.
     pub fn new(embedder: &'j Embedder, corpus: &'j Corpus, output: Output) -> Job<'j> {
         let (options, cancel) = (Arc::default(), CancelToken::new());
-        let on_error = OnError::default();
-        Job { embedder, corpus, output, options, on_error, chunks: None, cancel, report: Mutex::default() }
+        let (on_error, give) = (OnError::default(), Give::default());
+        Job {
+            embedder,
+            corpus,
+            output,
+            options,
+            give,
+            on_error,
+            chunks: None,
+            cancel,
+            report: Mutex::default(),
+        }
     }
 
     /// What the vectors are for.
     pub fn options(mut self, options: impl IntoOptions) -> Self {
         self.options = options.into_options();
+        self
+    }
+
+    /// What is given for each text.
+    pub fn give(mut self, give: Give) -> Self {
+        self.give = give;
         self
     }
 
@@ -96,6 +137,14 @@ impl<'j> Job<'j> {
             return wrong(
                 "npy and safetensors have no rows without a vector: skip such rows, or write parquet, arrow or jsonl",
             );
+        }
+        if self.give != Give::Dense && self.output.format.is_array() {
+            return wrong(
+                "npy and safetensors hold dense vectors; write sparse ones as parquet, arrow or jsonl",
+            );
+        }
+        if self.give == Give::Sparse && self.output.output_type != OutputType::F32 {
+            return wrong("a type of values is for dense vectors; the weights of sparse ones are f32");
         }
         match self.chunks {
             Some(Chunks { tokens, overlap }) if overlap >= tokens => {

@@ -1,19 +1,24 @@
 //! The columns of the output.
 
-use arrow_array::builder::StringBuilder;
+use arrow_array::builder::{Float32Builder, ListBuilder, StringBuilder, UInt32Builder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float16Type, Float32Type, Int8Type, UInt8Type};
-use arrow_array::{Array, ArrayRef, FixedSizeListArray, PrimitiveArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, FixedSizeListArray, PrimitiveArray, RecordBatch, StructArray};
 use arrow_buffer::{Buffer, MutableBuffer, NullBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::collections::HashMap;
 use std::sync::Arc;
-use taskvec::OutputType;
+use taskvec::{OutputType, SparseVector};
 
-/// The column of vectors.
+/// The column of dense vectors, and that of sparse ones.
 pub(crate) const VECTOR: &str = "embedding";
+pub(crate) const SPARSE: &str = "sparse";
+
+/// Token ids, and the weight of each: the lists of a sparse vector.
+pub(crate) const INDICES: &str = "indices";
+pub(crate) const VALUES: &str = "values";
 
 /// The type of a stored value.
 pub(crate) fn value_type(output_type: OutputType) -> DataType {
@@ -36,6 +41,8 @@ pub(crate) struct Shape {
     /// Values of a vector as it is stored.
     pub(crate) width: usize,
     pub(crate) base64: bool,
+    pub(crate) dense: bool,
+    pub(crate) sparse: bool,
     /// Whether a row may have no vector.
     pub(crate) nullable: bool,
     /// Whether rows are pieces of texts.
@@ -44,7 +51,7 @@ pub(crate) struct Shape {
     pub(crate) fingerprints: bool,
 }
 
-/// The columns of the output: `index`, the kept ones, of pieces `piece`, `start` and `end`, `embedding`, `tokens`,
+/// The columns of the output: `index`, the kept ones, of pieces `piece`, `start` and `end`, `embedding`, `sparse`, `tokens`,
 /// `truncated` and, where it is not the same for all, `fingerprint`. Where a kept column has one of these names, ours
 /// is called `taskvec_NAME`.
 pub(crate) fn schema(
@@ -52,9 +59,12 @@ pub(crate) fn schema(
     shape: Shape,
     metadata: HashMap<String, String>,
 ) -> Result<SchemaRef, String> {
-    if kept.field_with_name(VECTOR).is_ok() {
+    let vector_columns = [(VECTOR, shape.dense), (SPARSE, shape.sparse)];
+    if let Some((name, _)) =
+        vector_columns.iter().find(|(name, is)| *is && kept.field_with_name(name).is_ok())
+    {
         return Err(format!(
-            "the column `{VECTOR}` is kept, and the vectors stand in one of that name; leave it out of --keep, or rename it"
+            "the column `{name}` is kept, and the vectors stand in one of that name; leave it out of --keep, or rename it"
         ));
     }
     let own = |name: &str, kind: DataType, nullable: bool| {
@@ -70,13 +80,46 @@ pub(crate) fn schema(
     if shape.pieces {
         fields.extend(["piece", "start", "end"].map(|name| own(name, DataType::UInt32, false)));
     }
-    fields.push(Field::new(VECTOR, vectors, shape.nullable));
+    if shape.dense {
+        fields.push(Field::new(VECTOR, vectors, shape.nullable));
+    }
+    if shape.sparse {
+        fields.push(Field::new(SPARSE, DataType::Struct(sparse_fields()), shape.nullable));
+    }
     fields.push(own("tokens", DataType::UInt32, shape.nullable));
     fields.push(own("truncated", DataType::Boolean, shape.nullable));
     if shape.fingerprints {
         fields.push(own("fingerprint", DataType::Utf8, shape.nullable));
     }
     Ok(Arc::new(Schema::new_with_metadata(Fields::from(fields), metadata)))
+}
+
+fn sparse_fields() -> Fields {
+    let list = |name: &str, kind: DataType| {
+        Field::new(name, DataType::List(Arc::new(Field::new("item", kind, false))), false)
+    };
+    Fields::from(vec![list(INDICES, DataType::UInt32), list(VALUES, DataType::Float32)])
+}
+
+/// A column of sparse vectors; `valid`: the rows that have one.
+pub(crate) fn sparse_vectors<'v>(
+    vectors: impl Iterator<Item = Option<&'v SparseVector>>,
+    valid: Option<NullBuffer>,
+) -> Result<ArrayRef, ArrowError> {
+    let mut indices =
+        ListBuilder::new(UInt32Builder::new()).with_field(Field::new("item", DataType::UInt32, false));
+    let mut values =
+        ListBuilder::new(Float32Builder::new()).with_field(Field::new("item", DataType::Float32, false));
+    for vector in vectors {
+        if let Some(vector) = vector {
+            indices.values().append_slice(&vector.indices);
+            values.values().append_slice(&vector.values);
+        }
+        indices.append(true);
+        values.append(true);
+    }
+    let lists: Vec<ArrayRef> = vec![Arc::new(indices.finish()), Arc::new(values.finish())];
+    Ok(Arc::new(StructArray::try_new(sparse_fields(), lists, valid)?))
 }
 
 /// A column of vectors of `values`, `[rows, width]`; `valid`: the rows that have one.

@@ -20,6 +20,9 @@ pub(super) struct VectorFile {
     pub(super) dimensions: usize,
     pub(super) rows: u64,
     pub(super) source: Source,
+    /// Whether it has dense vectors, and sparse ones.
+    pub(super) dense: bool,
+    pub(super) sparse: bool,
 }
 
 /// The files of paths: themselves, or the tables of a folder, sorted.
@@ -65,14 +68,16 @@ impl VectorFile {
             .ok_or_else(|| {
                 CorpusError::file(path, "it does not say how its vectors were made: taskvec did not write it")
             })?;
-        let (width, kind) = vectors(path, &schema)?;
+        let give = about["give"].as_str().unwrap_or("dense");
+        let (dense, sparse) = (give != "sparse", give != "dense");
+        let (width, kind) = if dense { vectors(path, &schema)? } else { (0, DataType::Null) };
         let said = about["type"].as_str().and_then(|name| name.parse().ok());
         let output_type: OutputType =
             said.ok_or_else(|| CorpusError::file(path, "it does not say the type of its vectors"))?;
         let dimensions = about["dimensions"].as_u64().unwrap_or(0) as usize;
         let fits =
             dimensions > 0 && output_type.values(dimensions) == width && kind == value_type(output_type);
-        if !fits {
+        if dense && !fits {
             let problem = format!(
                 "it says that it has vectors of {dimensions} values as {output_type}, and has {width} of {kind}"
             );
@@ -80,12 +85,12 @@ impl VectorFile {
         }
         let rows = source.rows();
         let layout = Layout { path: path.to_owned(), output_type, width };
-        Ok(VectorFile { about, schema, layout, dimensions, rows, source })
+        Ok(VectorFile { about, schema, layout, dimensions, rows, source, dense, sparse })
     }
 
     /// Checks that its vectors were made as another file's.
     pub(super) fn check_made_as(&self, other: &VectorFile) -> Result<()> {
-        for key in ["type", "dimensions", "fingerprint", "ranges"] {
+        for key in ["give", "type", "dimensions", "fingerprint", "ranges"] {
             if self.about[key] != other.about[key] {
                 return Err(CorpusError::file(
                     &self.layout.path,

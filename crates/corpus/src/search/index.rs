@@ -6,6 +6,7 @@ use super::filter::{self, Condition};
 use super::hit::Hit;
 use super::sample::{self, Sample};
 use super::scoring::Scoring;
+use super::sparse::{self, Weights};
 use super::stored::Values;
 use super::top::Top;
 use crate::error::{CorpusError, Result};
@@ -14,11 +15,31 @@ use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use taskvec::{Fingerprint, OutputType, Similarity};
+use taskvec::{DenseAndSparse, Fingerprint, OutputType, Similarity, SparseVector};
 use taskvec_kernels::Isa;
 
 /// Of how many times the wanted hits the stored bits are compared with the query itself, for vectors of bits.
 const RESCORED: usize = 8;
+
+/// Of how many times the wanted hits, and of how many at least, the ranks of a hybrid search are looked at.
+const CANDIDATES: usize = 10;
+const FEWEST_CANDIDATES: usize = 100;
+
+/// What is added to a rank before it counts as its reciprocal: the paper's value.
+const RANK: f32 = 60.0;
+
+/// The best of several lists by the sum of their reciprocal ranks.
+fn fused(lists: [&Vec<Hit>; 2], count: usize) -> Vec<Hit> {
+    let mut scores: HashMap<(usize, u64), f32> = HashMap::new();
+    for list in lists {
+        for (rank, hit) in list.iter().enumerate() {
+            *scores.entry((hit.file, hit.row)).or_default() += 1.0 / (RANK + 1.0 + rank as f32);
+        }
+    }
+    let mut top = Top::new(count);
+    scores.into_iter().for_each(|((file, row), score)| top.offer(Hit { score, file, row }));
+    top.best_first()
+}
 
 /// Files of vectors that were made alike, to be searched.
 ///
@@ -141,6 +162,16 @@ impl Index {
         Ok(query.check_comparable(&stored)?)
     }
 
+    /// Whether there are dense vectors.
+    pub fn has_dense(&self) -> bool {
+        self.first().dense
+    }
+
+    /// Whether there are sparse vectors.
+    pub fn has_sparse(&self) -> bool {
+        self.first().sparse
+    }
+
     /// The vectors most like a query, best first: at most `count`. Of equal ones those that stand first.
     ///
     /// Every vector is compared. For values of f32 and f16 the score is the similarity of the stored vector; for int8 and
@@ -158,18 +189,16 @@ impl Index {
     /// # Errors
     /// As [`Index::search`].
     pub fn search_all<Q: AsRef<[f32]>>(&self, queries: &[Q], count: usize) -> Result<Vec<Vec<Hit>>> {
+        if !self.has_dense() {
+            return Err(CorpusError::Options(
+                "the files have sparse vectors only: search by these".to_owned(),
+            ));
+        }
         let scoring = Scoring::new(self.first(), self.similarity, queries)?;
         let wanted = if scoring.is_of_bits() { count.saturating_mul(RESCORED) } else { count };
-        let groups: Vec<(usize, usize)> = self
-            .files
-            .iter()
-            .enumerate()
-            .flat_map(|(file, opened)| (0..opened.groups()).map(move |group| (file, group)))
-            .collect();
         let isa = Isa::best();
         let asked = queries.len();
-        let empty = || vec![Top::new(wanted); asked];
-        let scan = |mut tops: Vec<Top>, &(file, group): &(usize, usize)| -> Result<Vec<Top>> {
+        let tops = self.tops(asked, wanted, |tops, (file, group)| {
             let mut scores = Vec::new();
             self.files[file].each_block(group, &mut |row, values| {
                 scoring.score(isa, values, &mut scores);
@@ -182,14 +211,8 @@ impl Index {
                         top.offer(Hit { score: *score, file, row: row + i as u64 });
                     }
                 }
-            })?;
-            Ok(tops)
-        };
-        let joined = |mut one: Vec<Top>, other: Vec<Top>| {
-            one.iter_mut().zip(other).for_each(|(one, other)| one.join(other));
-            Ok(one)
-        };
-        let tops = groups.par_iter().try_fold(empty, scan).try_reduce(empty, joined)?;
+            })
+        })?;
         let hits: Vec<Vec<Hit>> = tops.into_iter().map(Top::best_first).collect();
         if !scoring.is_of_bits() {
             return Ok(hits);
@@ -198,6 +221,71 @@ impl Index {
             .enumerate()
             .map(|(query, hits)| self.rescored(&scoring, query, hits, count))
             .collect()
+    }
+
+    /// The best of each query, of what `scan` offers of each group.
+    fn tops(
+        &self,
+        queries: usize,
+        wanted: usize,
+        scan: impl Fn(&mut [Top], (usize, usize)) -> Result<()> + Sync,
+    ) -> Result<Vec<Top>> {
+        let groups: Vec<(usize, usize)> = self
+            .files
+            .iter()
+            .enumerate()
+            .flat_map(|(file, opened)| (0..opened.groups()).map(move |group| (file, group)))
+            .collect();
+        let empty = || vec![Top::new(wanted); queries];
+        let scan = |mut tops: Vec<Top>, &place: &(usize, usize)| scan(&mut tops, place).map(|()| tops);
+        let joined = |mut one: Vec<Top>, other: Vec<Top>| {
+            one.iter_mut().zip(other).for_each(|(one, other)| one.join(other));
+            Ok(one)
+        };
+        groups.par_iter().try_fold(empty, scan).try_reduce(empty, joined)
+    }
+
+    /// The sparse vectors that have the largest products with each query, best first: at most `count`, and none that
+    /// has no entry in common with it.
+    ///
+    /// # Errors
+    /// If the files have no sparse vectors, or one is damaged.
+    pub fn search_sparse(&self, queries: &[SparseVector], count: usize) -> Result<Vec<Vec<Hit>>> {
+        if !self.has_sparse() {
+            return Err(CorpusError::Options(
+                "the files have no sparse vectors; write them with `taskvec embed --give sparse` or `both`"
+                    .to_owned(),
+            ));
+        }
+        let weights: Vec<Weights> = queries.iter().map(Weights::of).collect();
+        let tops = self.tops(queries.len(), count, |tops, (file, group)| {
+            let allowed = self.allowed.get(file);
+            sparse::each(&self.files[file], group, &mut |row, indices, values| {
+                if allowed.is_some_and(|rows| rows.get(row as usize) != Some(&true)) {
+                    return;
+                }
+                for (top, weights) in tops.iter_mut().zip(&weights) {
+                    if let Some(score) = weights.dot(indices, values) {
+                        top.offer(Hit { score, file, row });
+                    }
+                }
+            })
+        })?;
+        Ok(tops.into_iter().map(Top::best_first).collect())
+    }
+
+    /// What dense and sparse vectors find together, best first: at most `count`. The ranks that a vector has among the
+    /// best of both count, and not scores of two kinds: reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009).
+    ///
+    /// # Errors
+    /// As [`Index::search_all`] and [`Index::search_sparse`].
+    pub fn search_hybrid(&self, queries: &[DenseAndSparse], count: usize) -> Result<Vec<Vec<Hit>>> {
+        let candidates = count.saturating_mul(CANDIDATES).max(FEWEST_CANDIDATES);
+        let dense: Vec<&[f32]> = queries.iter().map(|query| &query.dense[..]).collect();
+        let sparse: Vec<SparseVector> = queries.iter().map(|query| query.sparse.clone()).collect();
+        let (dense, sparse) =
+            (self.search_all(&dense, candidates)?, self.search_sparse(&sparse, candidates)?);
+        Ok(dense.iter().zip(&sparse).map(|(dense, sparse)| fused([dense, sparse], count)).collect())
     }
 
     /// The hits by the product with the query itself, and the best of them.
@@ -237,6 +325,11 @@ impl Index {
     /// # Errors
     /// If a file is damaged, or does not say the ranges of its 8-bit values.
     pub fn sample(&self, most: usize) -> Result<Sample> {
+        if !self.has_dense() {
+            return Err(CorpusError::Options(
+                "the files have sparse vectors only, which have no place in it".to_owned(),
+            ));
+        }
         sample::take(&self.files, &self.allowed, most)
     }
 

@@ -8,6 +8,7 @@
 //! | `scoring.rs` | queries in the form that vectors of a type are compared with |
 //! | `top.rs` | the best of each query |
 //! | `filter.rs` | conditions on kept columns |
+//! | `sparse.rs` | sparse vectors, and queries compared with them |
 //! | `sample.rs` | some of the vectors, as numbers |
 //! | `columns.rs` | the kept columns of what was found |
 
@@ -19,6 +20,7 @@ mod index;
 mod layout;
 mod sample;
 mod scoring;
+mod sparse;
 mod stored;
 mod top;
 

@@ -66,8 +66,8 @@ pub(super) enum Source {
 pub(super) struct ParquetVectors {
     pub(super) bytes: Bytes,
     metadata: Arc<ParquetMetaData>,
-    /// The place of the vectors' values among all columns of values.
-    leaf: usize,
+    /// The place of the dense vectors' values among all columns of values, if there are any.
+    leaf: Option<usize>,
     /// The first row of each group, and the end of the last.
     starts: Vec<u64>,
     /// Whether values lie as they are.
@@ -90,13 +90,13 @@ impl ParquetVectors {
         let is_vector =
             |i: &usize| columns.column(*i).path().parts().first().is_some_and(|name| name == VECTOR);
         let leaf = (0..columns.num_columns()).find(is_vector);
-        let leaf = leaf.ok_or_else(|| CorpusError::file(path, format!("it has no column `{VECTOR}`")))?;
         let starts = starts(metadata.row_groups().iter().map(|group| group.num_rows().unsigned_abs()));
         let nullable = schema.field_with_name(VECTOR).is_ok_and(|field| field.is_nullable());
-        let is_float =
-            matches!(columns.column(leaf).physical_type(), Type::FLOAT | Type::FIXED_LEN_BYTE_ARRAY);
+        let is_float = leaf.is_some_and(|leaf| {
+            matches!(columns.column(leaf).physical_type(), Type::FLOAT | Type::FIXED_LEN_BYTE_ARRAY)
+        });
         let as_they_are = metadata.row_groups().iter().all(|group| {
-            let column = group.column(leaf);
+            let Some(column) = leaf.map(|leaf| group.column(leaf)) else { return false };
             let encodings: Vec<Encoding> = column.encodings().collect();
             column.compression() == Compression::UNCOMPRESSED
                 && encodings.iter().all(|encoding| matches!(encoding, Encoding::PLAIN | Encoding::RLE))
@@ -107,15 +107,12 @@ impl ParquetVectors {
 
     fn each_page(&self, layout: &Layout, group: usize, take: &mut dyn FnMut(u64, Values<'_>)) -> Result<()> {
         let failed = |e| CorpusError::file(&layout.path, e);
+        let Some(leaf) = self.leaf else { return Ok(()) };
         let group_metadata = self.metadata.row_group(group);
         let rows = usize::try_from(group_metadata.num_rows()).unwrap_or(0);
-        let mut pages = SerializedPageReader::new(
-            Arc::new(self.bytes.clone()),
-            group_metadata.column(self.leaf),
-            rows,
-            None,
-        )
-        .map_err(failed)?;
+        let mut pages =
+            SerializedPageReader::new(Arc::new(self.bytes.clone()), group_metadata.column(leaf), rows, None)
+                .map_err(failed)?;
         let mut blocks = Blocks::new(layout, self.starts[group]);
         while let Some(page) = pages.get_next_page().map_err(failed)? {
             let values = values_of(&page).ok_or_else(|| {
@@ -138,7 +135,7 @@ impl ParquetVectors {
         let failed = |e: String| CorpusError::file(&layout.path, e);
         let builder = ParquetRecordBatchReaderBuilder::try_new(self.bytes.clone())
             .map_err(|e| failed(e.to_string()))?;
-        let mask = ProjectionMask::leaves(builder.parquet_schema(), [self.leaf]);
+        let mask = ProjectionMask::leaves(builder.parquet_schema(), self.leaf);
         let reader =
             builder.with_row_groups(vec![group]).with_projection(mask).with_batch_size(DECODED_ROWS).build();
         let mut row = self.starts[group];

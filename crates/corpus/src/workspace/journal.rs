@@ -1,44 +1,66 @@
 //! The vectors of a part under way, as they come, so that a job that is killed loses no more than what the device was
-//! computing. Entries have one size and a checksum: what was torn, or never reached the disk, is computed again.
+//! computing. Entries have a length and a checksum: what was torn, or never reached the disk, is computed again.
 
 use crate::error::{CorpusError, Result};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use taskvec::SparseVector;
 
+/// Bytes of an entry's length, of its three numbers, of an entry of a sparse vector, and of the checksum.
+const LENGTH: usize = 4;
 const HEAD: usize = 12;
+const SPARSE: usize = 8;
 const CHECK: usize = 8;
 
 /// What a text came to.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Entry {
     /// Which of the part's texts.
     pub(crate) text: u32,
     pub(crate) tokens: u32,
     pub(crate) untruncated: u32,
-    /// The vector as it is stored.
+    /// The dense vector as it is stored, if one is wanted.
     pub(crate) values: Vec<u8>,
+    /// The sparse vector, if one is wanted.
+    pub(crate) sparse: SparseVector,
 }
 
 impl Entry {
     fn write_to(&self, bytes: &mut Vec<u8>) {
         let start = bytes.len();
-        for number in [self.text, self.tokens, self.untruncated] {
+        let length = HEAD + self.values.len() + SPARSE * self.sparse.indices.len();
+        for number in [length as u32, self.text, self.tokens, self.untruncated] {
             bytes.extend(number.to_le_bytes());
         }
         bytes.extend(&self.values);
+        for (index, value) in self.sparse.indices.iter().zip(&self.sparse.values) {
+            bytes.extend(index.to_le_bytes());
+            bytes.extend(value.to_le_bytes());
+        }
         let check = check(&bytes[start..]);
         bytes.extend(check);
     }
 
-    fn read(bytes: &[u8]) -> Option<Entry> {
-        let (content, sum) = bytes.split_at(bytes.len() - CHECK);
-        if check(content) != sum {
+    /// The entry that bytes begin with, and its size; `None` if it is torn.
+    fn read(bytes: &[u8], row_bytes: usize) -> Option<(Entry, usize)> {
+        let length = u32::from_le_bytes(*bytes.first_chunk::<LENGTH>()?) as usize;
+        let end = LENGTH.checked_add(length)?;
+        if check(bytes.get(..end)?) != *bytes.get(end..end.checked_add(CHECK)?)? {
             return None;
         }
-        let (numbers, values) = content.split_at(HEAD);
-        let number = |i: usize| numbers[4 * i..].first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
-        Some(Entry { text: number(0)?, tokens: number(1)?, untruncated: number(2)?, values: values.to_vec() })
+        let (numbers, rest) = bytes[LENGTH..end].split_at_checked(HEAD)?;
+        let (values, pairs) = rest.split_at_checked(row_bytes)?;
+        let number = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+        let mut sparse = SparseVector::default();
+        for pair in pairs.chunks_exact(SPARSE) {
+            sparse.indices.push(number(pair)?);
+            sparse.values.push(f32::from_bits(number(&pair[4..])?));
+        }
+        let [text, tokens, untruncated] = [0, 4, 8].map(|at| number(&numbers[at..]));
+        let values = values.to_vec();
+        let entry = Entry { text: text?, tokens: tokens?, untruncated: untruncated?, values, sparse };
+        Some((entry, end + CHECK))
     }
 }
 
@@ -64,11 +86,14 @@ impl Journal {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(CorpusError::read(path)(e)),
         };
-        let size = HEAD + row_bytes + CHECK;
-        let entries: Vec<Entry> = bytes.chunks_exact(size).map_while(Entry::read).collect();
+        let (mut entries, mut whole) = (Vec::new(), 0);
+        while let Some((entry, size)) = Entry::read(&bytes[whole..], row_bytes) {
+            entries.push(entry);
+            whole += size;
+        }
         let mut file =
             File::options().create(true).truncate(false).write(true).open(path).map_err(failed())?;
-        file.set_len((entries.len() * size) as u64).map_err(failed())?;
+        file.set_len(whole as u64).map_err(failed())?;
         file.seek(SeekFrom::End(0)).map_err(failed())?;
         Ok((Journal { file, path: path.to_owned(), pending: Vec::new() }, entries))
     }
@@ -93,7 +118,10 @@ mod tests {
     fn what_was_torn_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        let entry = |text: u32| Entry { text, tokens: 5, untruncated: 9, values: vec![text as u8; 16] };
+        let entry = |text: u32| {
+            let sparse = SparseVector { indices: vec![3; text as usize], values: vec![0.5; text as usize] };
+            Entry { text, tokens: 5, untruncated: 9, values: vec![text as u8; 16], sparse }
+        };
         let (mut journal, found) = Journal::open(&path, 16).unwrap();
         assert!(found.is_empty());
         (0..3).for_each(|i| journal.add(&entry(i)));
@@ -102,14 +130,16 @@ mod tests {
         for cut in 0..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let (mut journal, found) = Journal::open(&path, 16).unwrap();
-            assert_eq!(found, (0..cut as u32 / 36).map(entry).collect::<Vec<_>>());
+            let sizes = [40, 40 + 48, 40 + 48 + 56];
+            let whole = sizes.into_iter().filter(|size| *size <= cut).count();
+            assert_eq!(found, (0..whole as u32).map(entry).collect::<Vec<_>>());
             journal.add(&entry(7));
             journal.flush().unwrap();
             let (_, found) = Journal::open(&path, 16).unwrap();
             assert_eq!(found.last(), Some(&entry(7)));
         }
         let mut changed = whole.clone();
-        changed[40] ^= 1; // in the second entry
+        changed[60] ^= 1; // in the second entry
         std::fs::write(&path, changed).unwrap();
         assert_eq!(Journal::open(&path, 16).unwrap().1, [entry(0)]);
     }
