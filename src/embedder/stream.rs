@@ -23,8 +23,9 @@ const BYTES_PER_TOKEN: usize = 4;
 /// Bytes of text that are tokenised and computed together at least and at most.
 const CHUNK_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=4 << 20;
 
-/// Requests that are taken together at most, however short they are.
+/// Requests that are taken together at most, however short they are; fewer where no result waits for the others.
 const CHUNK_REQUESTS: usize = 8192;
+const READY_REQUESTS: usize = 2048;
 
 /// How far a stream is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +47,7 @@ pub struct Stream<'e, I, T> {
     to: Recipient<'e>,
     requests: Fuse<I>,
     chunk_bytes: usize,
+    chunk_requests: usize,
     /// Whether one wrong request spoils them all.
     all_or_nothing: bool,
     prompts: ReadyPrompts,
@@ -75,6 +77,7 @@ impl<'e, I: Iterator, T> Stream<'e, I, T> {
             to,
             requests: requests.fuse(),
             chunk_bytes,
+            chunk_requests: CHUNK_REQUESTS,
             all_or_nothing: false,
             prompts: ReadyPrompts::default(),
             ahead: None,
@@ -113,7 +116,7 @@ impl<'a, I: Iterator<Item: Into<Request<'a>>>, T: Value> Stream<'_, I, T> {
     /// All of them, in one chunk, since texts and results are in memory anyway; or the first error. Options that all
     /// requests share are checked first, so that an error does not blame a text.
     pub(super) fn collect_all(mut self, shared: Option<&Arc<EmbedOptions>>) -> Result<Vec<Output<T>>> {
-        (self.chunk_bytes, self.all_or_nothing) = (usize::MAX, true);
+        (self.chunk_bytes, self.chunk_requests, self.all_or_nothing) = (usize::MAX, usize::MAX, true);
         if let Some(options) = shared {
             self.prompts.get(self.to.engine, options, None)?;
             check_options::<T>(self.to.engine, options)?;
@@ -124,8 +127,7 @@ impl<'a, I: Iterator<Item: Into<Request<'a>>>, T: Value> Stream<'_, I, T> {
     /// Takes the next requests.
     fn take(&mut self) -> Vec<Request<'a>> {
         let (mut requests, mut bytes) = (Vec::new(), 0);
-        let most = if self.chunk_bytes == usize::MAX { usize::MAX } else { CHUNK_REQUESTS };
-        while bytes < self.chunk_bytes && requests.len() < most {
+        while bytes < self.chunk_bytes && requests.len() < self.chunk_requests {
             let Some(request) = self.requests.next() else { break };
             let request: Request<'a> = request.into();
             bytes += request.bytes();
@@ -195,7 +197,7 @@ impl<'a, I: Iterator<Item: Into<Request<'a>>>, T: Value> Stream<'_, I, T> {
 
     /// Calls `take` with each result, and the position of its request, as soon as its batch is computed: in any order,
     /// on the threads that compute. Whoever stores results as they come loses the fewest that way. Requests are taken
-    /// in larger numbers than for the ordered stream, since no result waits for them: up to 8,192, or 4 MiB of text.
+    /// in larger amounts than for the ordered stream, since no result waits for them: up to 2,048, or 4 MiB of text.
     ///
     /// # Errors
     /// As the last item of the stream; [`RequestError::Cancelled`](crate::RequestError::Cancelled) too if `take` broke off.
@@ -204,7 +206,7 @@ impl<'a, I: Iterator<Item: Into<Request<'a>>>, T: Value> Stream<'_, I, T> {
         take: impl Fn(usize, Result<Output<T>>) -> ControlFlow<()> + Sync,
     ) -> Result<()> {
         let to = self.to;
-        self.chunk_bytes = *CHUNK_BYTES.end();
+        (self.chunk_bytes, self.chunk_requests) = (*CHUNK_BYTES.end(), READY_REQUESTS);
         while let Some(chunk) = self.next_chunk()? {
             let first = chunk.0;
             let take = |i, result: Result<Output<T>>| match take(

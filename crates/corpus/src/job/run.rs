@@ -89,8 +89,9 @@ impl<'j> Job<'j> {
         }
         let shared = Mutex::new(workspace);
         let vector_bytes = about.heading.row_bytes();
-        let (to_compute, windows) = sync_channel::<Result<Option<Window>>>(1);
-        let (to_write, finished) = sync_channel::<Message>(1);
+        // Handed over from hand to hand: one window is read, one computed and one written, and none waits between.
+        let (to_compute, windows) = sync_channel::<Result<Option<Window>>>(0);
+        let (to_write, finished) = sync_channel::<Message>(0);
         std::thread::scope(|scope| {
             scope.spawn(move || read_ahead(Windows::new(self.corpus, vector_bytes), &to_compute));
             let writer = scope.spawn(|| self.write_all(about, &shared, finished));
