@@ -30,8 +30,11 @@ pub(crate) fn all() -> Outcome {
     }
     if is_there("python3 -m ensurepip --version") {
         tables()?;
+        python()?;
     } else {
-        println!("Python's packages are not to be had here: tables were not opened with other programs");
+        println!(
+            "Python's packages are not to be had here: tables were not opened with other programs, and the Python package was not built"
+        );
     }
     features()?;
     wasm()?;
@@ -75,6 +78,15 @@ pub(crate) fn weights() -> Outcome {
 pub(crate) fn tables() -> Outcome {
     run(command("cargo build --release -p taskvec-cli"))?;
     run(command("python3 tests/tables/read.py target/release/taskvec"))
+}
+
+/// The Python package: built, and tested in an environment of its own.
+pub(crate) fn python() -> Outcome {
+    run(command("cargo fmt --check --manifest-path bindings/python/Cargo.toml"))?;
+    let mut clippy = command("cargo clippy -q --manifest-path bindings/python/Cargo.toml -- -D warnings");
+    clippy.env("CARGO_TARGET_DIR", crate::run::root().join("target/python"));
+    run(clippy)?;
+    run(command("python3 bindings/python/build.py"))
 }
 
 /// The library with every combination of its features.
