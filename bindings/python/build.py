@@ -17,6 +17,15 @@ HERE = pathlib.Path(__file__).resolve().parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")) / "python"
 WHEELS = TARGET / "wheels"
 WORKS_WITH = ["pytest", "scipy", "pyarrow", "pandas", "polars", "tqdm"]
+# Frameworks change their interfaces: these are the versions that it is known to work with.
+FRAMEWORKS = [
+    "langchain-core==1.8.3",
+    "llama-index-core==0.14.25",
+    "chromadb==1.5.9",
+    "haystack-ai==3.4.1",
+    "daft==0.7.26",
+    "ray[data]==2.60.0",
+]
 
 # What must work where nothing but numpy is installed: vectors, a pickle, and a start that is fast.
 ALONE = """
@@ -57,8 +66,8 @@ def main():
         user = environment(folder / "user")
         user("-m", "pip", "install", "--quiet", wheel)
         user("-c", ALONE)
-        user("-m", "pip", "install", "--quiet", *WORKS_WITH)
-        user("-m", "pytest", "-q", "-p", "no:cacheprovider", HERE / "tests", cwd=folder)
+        user("-m", "pip", "install", "--quiet", *WORKS_WITH, *FRAMEWORKS)
+        user("-m", "pytest", "-q", "-p", "no:cacheprovider", HERE / "tests", cwd=folder, timeout=900)
 
 
 if __name__ == "__main__":
