@@ -9,9 +9,10 @@ use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray2, PyUntypedAr
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
 use taskvec::{
-    CancelToken, EmbedOptions, Embedder, Fingerprint, Output, OutputType, Quantized, Ranges, Request,
+    CancelToken, EmbedOptions, Embedder, Error, Fingerprint, Output, OutputType, Quantized, Ranges, Request,
     SparseVector, TokenVectors, Value, quantize,
 };
 
@@ -69,9 +70,13 @@ impl Engine {
         py: Python<'_>,
         texts: &Call,
         progress: Option<Py<PyAny>>,
-    ) -> PyResult<Vec<Output<T>>> {
+    ) -> PyResult<Vec<T>> {
+        let mut values = Vec::with_capacity(texts.texts.len());
+        values.resize_with(texts.texts.len(), || None);
+        let values = Mutex::new(values);
         let is_short = texts.is_short() && progress.is_none();
         call(py, is_short, |cancel: &CancelToken| {
+            let failed: Mutex<Option<Error>> = Mutex::new(None);
             let stream = self.embedder.stream_of(texts.requests()).stop_at_first_error().cancel(cancel);
             let stream = stream.on_progress(|done| {
                 if let Some(progress) = &progress {
@@ -79,8 +84,24 @@ impl Engine {
                     let _ = Python::attach(|py| progress.call1(py, (done.texts,)));
                 }
             });
-            stream.collect()
-        })
+            // In any order: larger parts are taken together than where each waits for its turn.
+            let ended = stream.for_each_ready(|text, output: taskvec::Result<Output<T>>| match output {
+                Ok(output) => {
+                    values.lock().unwrap_or_else(PoisonError::into_inner)[text] = Some(output.value);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    ControlFlow::Break(())
+                }
+            });
+            match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                Some(error) => Err(error),
+                None => ended,
+            }
+        })?;
+        let values = values.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(values.into_iter().flatten().collect())
     }
 }
 
@@ -109,17 +130,17 @@ impl Engine {
         let texts = Call::read(items, titles, options)?;
         let rows = texts.texts.len();
         let space = self.embedder.space_of::<Vec<f32>>(texts.options.clone()).map_err(|e| raised(py, &e))?;
-        let outputs: Vec<Output<Vec<f32>>> = self.values(py, &texts, progress)?;
+        let vectors: Vec<Vec<f32>> = self.values(py, &texts, progress)?;
         if output_type == OutputType::F32 {
             let mut values: Vec<f32> = Vec::with_capacity(rows * space.dimensions());
-            outputs.iter().for_each(|output| values.extend(&output.value));
+            vectors.iter().for_each(|vector| values.extend(vector));
             return matrix(values.into_pyarray(py), rows, space.dimensions());
         }
         let ranges = ranges.map(|(min, max)| Ranges { min, max });
         let width = output_type.values(space.dimensions());
         let (mut halves, mut signed, mut unsigned) = (Vec::new(), Vec::new(), Vec::new());
-        for output in &outputs {
-            match quantize(&output.value, output_type, ranges.as_ref()).map_err(|e| raised(py, &e))? {
+        for vector in &vectors {
+            match quantize(vector, output_type, ranges.as_ref()).map_err(|e| raised(py, &e))? {
                 Quantized::F16(values) => halves.extend(values.iter().map(|value| value.to_bits())),
                 Quantized::Int8(values) => signed.extend(values),
                 Quantized::Uint8(values) => unsigned.extend(values),
@@ -149,9 +170,9 @@ impl Engine {
         let texts = Call::read(items, None, options)?;
         let space =
             self.embedder.space_of::<SparseVector>(texts.options.clone()).map_err(|e| raised(py, &e))?;
-        let outputs: Vec<Output<SparseVector>> = self.values(py, &texts, progress)?;
+        let vectors: Vec<SparseVector> = self.values(py, &texts, progress)?;
         let (mut values, mut indices, mut starts) = (Vec::new(), Vec::new(), vec![0i64]);
-        for Output { value, .. } in &outputs {
+        for value in &vectors {
             values.extend(&value.values);
             indices.extend(value.indices.iter().map(|index| i64::from(*index)));
             starts.push(indices.len() as i64);
@@ -169,11 +190,10 @@ impl Engine {
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let texts = Call::read(items, None, options)?;
-        let outputs: Vec<Output<TokenVectors>> = self.values(py, &texts, progress)?;
-        let array = |Output { value, .. }: Output<TokenVectors>| {
-            matrix(value.values.into_pyarray(py), value.ids.len(), value.dimensions)
-        };
-        outputs.into_iter().map(array).collect()
+        let vectors: Vec<TokenVectors> = self.values(py, &texts, progress)?;
+        let array =
+            |value: TokenVectors| matrix(value.values.into_pyarray(py), value.ids.len(), value.dimensions);
+        vectors.into_iter().map(array).collect()
     }
 
     /// What the model sees of a text, as JSON.

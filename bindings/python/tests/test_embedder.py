@@ -178,7 +178,7 @@ def test_the_lock_is_released():
 
     thread = threading.Thread(target=count)
     thread.start()
-    embedder.encode(["many words make a long text " * 20] * 200)
+    embedder.encode([f"{i} " + "many words make a long text " * 20 for i in range(400)])
     done.set()
     thread.join()
     assert counted[0] > 20, "the other thread ran meanwhile"
