@@ -11,7 +11,7 @@ use taskvec::SparseVector;
 const LENGTH: usize = 4;
 const HEAD: usize = 12;
 const SPARSE: usize = 8;
-const CHECK: usize = 8;
+const CHECK: usize = 4;
 
 /// What a text came to.
 #[derive(Clone, PartialEq, Debug)]
@@ -64,10 +64,9 @@ impl Entry {
     }
 }
 
+/// A checksum that costs nothing beside a vector: it tells what was torn, and not what someone made up.
 fn check(content: &[u8]) -> [u8; CHECK] {
-    let mut sum = [0; CHECK];
-    sum.copy_from_slice(&blake3::hash(content).as_bytes()[..CHECK]);
-    sum
+    crc32fast::hash(content).to_le_bytes()
 }
 
 /// Takes entries in.
@@ -130,7 +129,7 @@ mod tests {
         for cut in 0..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let (mut journal, found) = Journal::open(&path, 16).unwrap();
-            let sizes = [40, 40 + 48, 40 + 48 + 56];
+            let sizes = [36, 36 + 44, 36 + 44 + 52];
             let whole = sizes.into_iter().filter(|size| *size <= cut).count();
             assert_eq!(found, (0..whole as u32).map(entry).collect::<Vec<_>>());
             journal.add(&entry(7));
