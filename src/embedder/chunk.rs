@@ -78,8 +78,8 @@ impl Chunk {
         to: Recipient<'_>,
         cancel: &CancelToken,
     ) -> Result<Vec<Result<Output<T>>>> {
-        let all = Mutex::new(Vec::new());
-        all.lock().unwrap_or_else(PoisonError::into_inner).resize_with(self.len(), || None);
+        let all: Vec<Option<Result<Output<T>>>> = self.requests.iter().map(|_| None).collect();
+        let all = Mutex::new(all);
         let take = |request: usize, result| {
             all.lock().unwrap_or_else(PoisonError::into_inner)[request] = Some(result);
             Ok(())

@@ -473,10 +473,7 @@ impl Embedder {
     /// # Errors
     /// If the options do not fit the model.
     pub fn space(&self, how: impl IntoOptions) -> Result<Space> {
-        let options = how.into_options();
-        let prompt = Arc::new(self.prompt(options.clone())?);
-        let finish = value::finish(&self.engine, &options, self.main_output())?;
-        Ok(Space::new(self.recipe.clone(), prompt, options.task, finish))
+        self.space_at(self.main_output(), how)
     }
 
     /// The space in which values of one kind lie, for a model that gives several: of [`DenseAndSparse`] the dense one's.
@@ -484,9 +481,12 @@ impl Embedder {
     /// # Errors
     /// If the model does not give such values, or the options do not fit it.
     pub fn space_of<T: Value>(&self, how: impl IntoOptions) -> Result<Space> {
+        self.space_at(T::outputs(&self.engine)?[0], how)
+    }
+
+    fn space_at(&self, output: usize, how: impl IntoOptions) -> Result<Space> {
         let options = how.into_options();
         let prompt = Arc::new(self.prompt(options.clone())?);
-        let output = T::outputs(&self.engine)?[0];
         let finish = value::finish(&self.engine, &options, output)?;
         Ok(Space::new(self.recipe.clone(), prompt, options.task, finish))
     }

@@ -1,5 +1,6 @@
 //! Cosines as a picture.
 
+use crate::text::escaped;
 use std::fmt::Write;
 
 /// The side of a square, the place of the labels, and what is above the squares.
@@ -93,10 +94,6 @@ fn colours(cosine: f32) -> (String, &'static str) {
     let darkest = if cosine < 0.0 { [179.0, 84.0, 30.0] } else { [8.0, 48.0, 107.0] };
     let [red, green, blue] = darkest.map(|dark: f32| (255.0 + (dark - 255.0) * share).round() as u8);
     (format!("rgb({red},{green},{blue})"), if share > 0.55 { "white" } else { "black" })
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -9,6 +9,12 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// A text in XML, which has no control characters.
+pub(crate) fn escaped(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
 /// A model as pictures name it: of one inside the program, which goes by `<NAME in memory>`, the name.
 pub(crate) fn model_name(model: &str) -> &str {
     let inside = model.strip_prefix('<').and_then(|name| name.strip_suffix(" in memory>"));

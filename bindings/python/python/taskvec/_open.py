@@ -30,6 +30,16 @@ class Opened:
             self._open()
         return self._engine_in_use
 
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that the model sees at once, special ones included."""
+        return self._engine.max_tokens
+
+    @property
+    def device(self) -> str:
+        """What runs the model."""
+        return self._engine.device
+
     def __getstate__(self) -> dict[str, Any]:
         return self._how
 

@@ -190,16 +190,6 @@ class Embedder(Opened):
         return self._engine.dimensions
 
     @property
-    def max_tokens(self) -> int:
-        """The most tokens that a text may have, special tokens and prompt included."""
-        return self._engine.max_tokens
-
-    @property
-    def device(self) -> str:
-        """What runs the model."""
-        return self._engine.device
-
-    @property
     def similarity_function(self) -> str:
         """How vectors of this model are compared: ``cosine``, ``dot``, ``euclidean`` or ``manhattan``."""
         return self._engine.similarity_function

@@ -73,13 +73,3 @@ class Reranker(Opened):
             for entry in ranked:
                 entry["text"] = documents[entry["corpus_id"]]
         return ranked
-
-    @property
-    def max_tokens(self) -> int:
-        """The most tokens that a query and a document may have together."""
-        return self._engine.max_tokens
-
-    @property
-    def device(self) -> str:
-        """What runs the model."""
-        return self._engine.device

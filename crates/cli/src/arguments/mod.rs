@@ -91,7 +91,7 @@ pub(crate) struct EmbedArguments {
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArguments {
-    /// How to write vectors [default: as the ending of --output says, else table]
+    /// How to write vectors [default: as the ending of --output says, else table; jsonl with --flush]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
     /// Write to a file, which appears whole or not at all; of --input also to a folder of files, if it ends with / or

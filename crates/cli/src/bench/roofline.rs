@@ -4,6 +4,7 @@
 
 use super::peaks::Peaks;
 use super::point::Point;
+use crate::text::escaped;
 use std::fmt::Write;
 
 const WIDTH: f64 = 960.0;
@@ -208,8 +209,4 @@ fn color(storage: &str) -> &'static str {
         "bf16" | "matrix" => "#b3541e",
         _ => "#2e7d32",
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -91,7 +91,7 @@ fn a_model_is_measured_in_each_precision() {
         "--batch",
         "1,2",
         "--seconds",
-        "0.01",
+        "0.3",
         "--precisions",
         "f32,int8",
         "--json",

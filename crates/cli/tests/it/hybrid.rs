@@ -153,6 +153,14 @@ fn a_search_goes_by_what_the_files_have() {
                 "{file}: {row} {score} {best}"
             );
         }
+        let table =
+            taskvec(&folder).args(["search", "tea", "--device", "cpu", "--in", file]).output().unwrap();
+        let header = stdout(&table).lines().next().unwrap();
+        assert_eq!(
+            header.split_whitespace().collect::<Vec<_>>(),
+            ["score", "index", "id", "text"],
+            "no vectors"
+        );
         let some = search(&folder, &["--in", file, "--where", "id<100", "--top", "200"]);
         assert!(!some.is_empty() && some.iter().all(|(row, _)| *row < 100));
     }

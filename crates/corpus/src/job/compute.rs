@@ -15,7 +15,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use taskvec::{
-    DenseAndSparse, EmbedOptions, Error, Output, Request, RequestError, Space, SparseVector, Value, quantize,
+    DenseAndSparse, EmbedOptions, Error, Output, Request, RequestError, SparseVector, Value, quantize,
 };
 
 /// Tokens of results that wait to be written to the journal together: about a batch's.
@@ -367,15 +367,6 @@ impl Computer<'_, '_> {
         Ok(all)
     }
 
-    /// The space of a text's vector.
-    fn space(&self, text: &Text<'_>) -> Result<Space> {
-        let (embedder, options) = (self.job.embedder, text.options.clone());
-        Ok(match self.job.give {
-            Give::Sparse => embedder.space_of::<SparseVector>(options)?,
-            Give::Dense | Give::Both => embedder.space_of::<Vec<f32>>(options)?,
-        })
-    }
-
     /// The fingerprint of each text's space, if rows say theirs.
     fn fingerprints(&self, texts: &[Text<'_>]) -> Result<Vec<Arc<str>>> {
         if !self.about.shape.fingerprints {
@@ -387,7 +378,7 @@ impl Computer<'_, '_> {
             let fingerprint = match known.entry(Arc::as_ptr(&text.options)) {
                 Entry::Occupied(known) => known.get().clone(),
                 Entry::Vacant(place) => {
-                    let space = self.space(text)?;
+                    let space = self.job.space(text.options.clone())?;
                     place.insert(space.fingerprint().to_string().into()).clone()
                 }
             };

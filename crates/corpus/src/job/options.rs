@@ -11,7 +11,7 @@ use arrow_array::{Array, LargeStringArray};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use taskvec::{DenseAndSparse, EmbedOptions, SparseVector, Task};
+use taskvec::{EmbedOptions, Space, SparseVector, Task};
 
 /// Task, name of the prompt, and instruction of a row.
 type Said = [Option<String>; 3];
@@ -65,14 +65,18 @@ impl Job<'_> {
         RowOptions { base: self.options.clone(), vary, ready: Mutex::default() }
     }
 
+    /// The space of vectors with these options; of both kinds the dense one's.
+    pub(super) fn space(&self, options: Arc<EmbedOptions>) -> Result<Space> {
+        Ok(match self.give {
+            Give::Sparse => self.embedder.space_of::<SparseVector>(options)?,
+            Give::Dense | Give::Both => self.embedder.space_of::<Vec<f32>>(options)?,
+        })
+    }
+
     /// What the output says of its vectors, and its columns.
     pub(super) fn about(&self, row: &RowOptions) -> Result<About> {
         let (embedder, output) = (self.embedder, &self.output);
-        let space = match self.give {
-            Give::Dense => embedder.space_of::<Vec<f32>>(self.options.clone())?,
-            Give::Sparse => embedder.space_of::<SparseVector>(self.options.clone())?,
-            Give::Both => embedder.space_of::<DenseAndSparse>(self.options.clone())?,
-        };
+        let space = self.space(self.options.clone())?;
         let prompt = embedder.prompt(self.options.clone())?;
         let dimensions = space.dimensions();
         let width = if self.give == Give::Sparse { 0 } else { output.output_type.values(dimensions) };

@@ -4,7 +4,7 @@ use super::file::VectorFile;
 use super::hit::Hit;
 use super::stored::Source;
 use crate::error::{CorpusError, Result};
-use crate::output::record::VECTOR;
+use crate::output::record::{SPARSE, VECTOR};
 use arrow_array::{RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow_schema::Schema;
 use arrow_select::concat::concat_batches;
@@ -51,7 +51,8 @@ fn common(files: &[VectorFile]) -> Vec<String> {
             file.schema.field_with_name(field.name()).is_ok_and(|f| f.data_type() == field.data_type())
         })
     };
-    let fields = first.schema.fields().iter().filter(|field| field.name() != VECTOR);
+    let is_vector = |name: &str| name == VECTOR || (first.sparse && name == SPARSE);
+    let fields = first.schema.fields().iter().filter(|field| !is_vector(field.name()));
     fields.filter(in_all).map(|field| field.name().clone()).collect()
 }
 
