@@ -131,6 +131,20 @@ impl Reranker {
         block_on(self.score_pairs(&self.tokenize(query, documents)?, cancel))
     }
 
+    /// What [`Reranker::score`] is made of: the model's numbers before its activation, without bounds. Of models whose
+    /// activation is the identity they are the scores.
+    ///
+    /// # Errors
+    /// As [`Reranker::score_cancellable`].
+    pub fn logits<T: AsRef<str> + Sync>(
+        &self,
+        query: &str,
+        documents: &[T],
+        cancel: &CancelToken,
+    ) -> Result<Vec<Output<f32>>> {
+        block_on(self.pair_logits(&self.tokenize(query, documents)?, cancel))
+    }
+
     /// [`Reranker::score`] without a thread that waits: in a browser, where none may.
     ///
     /// # Errors
@@ -154,13 +168,19 @@ impl Reranker {
     }
 
     async fn score_pairs(&self, pairs: &[TokenizedText], cancel: &CancelToken) -> Result<Vec<Output<f32>>> {
+        let activation = self.engine.model.score_activation;
+        let logits = self.pair_logits(pairs, cancel).await?;
+        Ok(logits.into_iter().map(|logit| logit.map(|logit| activation.apply(logit))).collect())
+    }
+
+    async fn pair_logits(&self, pairs: &[TokenizedText], cancel: &CancelToken) -> Result<Vec<Output<f32>>> {
         let model = &self.engine.model;
         let texts: Vec<&TokenizedText> = pairs.iter().collect();
         let output = model.require_output(OutputKind::Labels)?;
         let scores = self.engine.run(&texts, None, &[output], cancel).await?;
         let finish = Finish { dimensions: 1, layer_norm: false, unit_length: false, cut_last: None };
         let score = |(pair, score): (&TokenizedText, f32)| Output {
-            value: model.score_activation.apply(score),
+            value: score,
             tokens: pair.ids.len(),
             untruncated_tokens: pair.untruncated,
             prompt: self.prompt.clone(),

@@ -24,6 +24,8 @@ mod progress;
 mod records;
 mod rerank;
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod similarity;
 mod sink;
 mod text;
@@ -67,6 +69,8 @@ fn run(arguments: &Arguments) -> Outcome {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Rerank(arguments) => rerank::run(arguments),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Models(arguments) => models::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),

@@ -14,6 +14,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// What went wrong, without the word for it.
+    #[cfg(feature = "serve")]
+    pub(crate) fn message(self) -> String {
+        match self {
+            Failure::Failed(problem) | Failure::Interrupted(problem) | Failure::Usage(problem) => problem,
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::Failed(_) | Failure::Interrupted(_) => 1,

@@ -5,12 +5,16 @@ mod corpus;
 mod model;
 mod parse;
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod task;
 
 pub(crate) use bench::{BenchCommand, BenchKernelsArguments, BenchModelArguments, BenchSearchArguments};
 pub(crate) use corpus::{CorpusArguments, InputArguments, ProgressKind};
 pub(crate) use model::ModelArguments;
 pub(crate) use search::{By, MapArguments, Placing, SearchArguments};
+#[cfg(feature = "serve")]
+pub(crate) use serve::{ServeArguments, TokenIds, TooLong};
 pub(crate) use task::TaskArguments;
 
 use crate::outcome::{Failure, Outcome};
@@ -48,6 +52,10 @@ pub(crate) enum Command {
         "Model folder of a reranker, or a model of the Hugging Face Hub as ORG/NAME or ORG/NAME@REVISION, which is \
          downloaded once, such as cross-encoder/ms-marco-MiniLM-L6-v2; there is no built-in one")))]
     Rerank(RerankArguments),
+    /// Answer over HTTP, in the words of OpenAI's, Cohere's, Google's, Jina's, Voyage's, Mistral's, Nomic's, Ollama's and
+    /// text-embeddings-inference's clients
+    #[cfg(feature = "serve")]
+    Serve(ServeArguments),
     /// Say whether the vectors of two files, or of a file and a model, may be compared
     Verify(VerifyArguments),
     /// Show what a model is made of and what each task does with it

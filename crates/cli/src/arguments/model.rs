@@ -9,6 +9,10 @@ use std::str::FromStr;
 use taskvec::{
     Builder, Device, Embedder, EmbedderBuilder, GpuSelector, HubModel, ModelNote, Precision, Reranker,
 };
+#[cfg(feature = "serve")]
+use taskvec::{Error, ModelError};
+#[cfg(feature = "serve")]
+use taskvec_server::Loaded;
 
 /// Which model, on what.
 #[derive(Args, Clone)]
@@ -18,6 +22,14 @@ pub(crate) struct ModelArguments {
     /// downloaded once [default: the built-in all-MiniLM-L6-v2]
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: OpenArguments,
+}
+
+/// How a model is opened.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct OpenArguments {
     /// A file of prompts that come before the model's own and the built-in ones
     #[arg(long, value_name = "FILE")]
     registry: Option<PathBuf>,
@@ -74,56 +86,56 @@ impl FromStr for CoreList {
 impl ModelArguments {
     /// The model on the CPU, to see what it is made of.
     pub(crate) fn open_on_cpu(&self) -> Outcome<Embedder> {
-        if self.device == Device::Reference || self.is_on_gpu() {
+        if self.how.device == Device::Reference || self.is_on_gpu() {
             return Err(Failure::Usage(
                 "kernels are measured on the cpu and on a gpu; bench model takes any device".to_owned(),
             ));
         }
-        open_from(&self.builder()?.device(Device::Cpu), self.folder()?)
+        open_from(&self.how.builder()?.device(Device::Cpu), self.folder()?)
     }
 
     /// Whether a GPU is asked for.
     pub(crate) fn is_on_gpu(&self) -> bool {
-        matches!(self.device, Device::Gpu(_) | Device::Gpus(_)) || !self.adapter.is_empty()
+        self.how.is_on_gpu()
     }
 
     /// The model on the CPU in f32, to hold a GPU's vectors against.
     #[cfg(feature = "gpu")]
     pub(crate) fn open_reference_of_gpu(&self) -> Outcome<Embedder> {
-        let builder = self.builder()?.device(Device::Cpu).precision(Precision::F32);
+        let builder = self.how.builder()?.device(Device::Cpu).precision(Precision::F32);
         open_from(&builder, self.folder()?)
     }
 
     /// The model in another precision.
     pub(crate) fn open_with(&self, precision: Precision) -> Outcome<Embedder> {
-        open_from(&self.builder()?.precision(precision), self.folder()?)
+        open_from(&self.how.builder()?.precision(precision), self.folder()?)
     }
 
     /// CPU threads that are asked for, or else all.
     pub(crate) fn cpu_threads(&self) -> usize {
-        let of_cores = self.cores.as_ref().map(|CoreList(cores)| cores.len());
+        let of_cores = self.how.cores.as_ref().map(|CoreList(cores)| cores.len());
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.threads.or(of_cores).unwrap_or_else(all)
+        self.how.threads.or(of_cores).unwrap_or_else(all)
     }
 
     /// The same arguments, for the model and the precision that files say, where these do not say one.
     pub(crate) fn or(&self, model: Option<String>, precision: Option<Precision>) -> ModelArguments {
         let mut arguments = self.clone();
         arguments.model = arguments.model.or(model);
-        if let (Precision::F32, Some(precision)) = (self.precision, precision) {
-            arguments.precision = precision;
+        if let (Precision::F32, Some(precision)) = (self.how.precision, precision) {
+            arguments.how.precision = precision;
         }
         arguments
     }
 
     /// These precisions, or else the one of --precision.
     pub(crate) fn precisions(&self, several: &[Precision]) -> Vec<Precision> {
-        if several.is_empty() { vec![self.precision] } else { several.to_vec() }
+        if several.is_empty() { vec![self.how.precision] } else { several.to_vec() }
     }
 
     /// Opens the model. `dimensions` chooses its projection to that size, if it has one.
     pub(crate) fn open(&self, dimensions: Option<usize>) -> Outcome<Embedder> {
-        let builder = self.builder()?;
+        let builder = self.how.builder()?;
         let builder = match dimensions {
             Some(dimensions) => builder.dimensions(dimensions),
             None => builder,
@@ -135,7 +147,7 @@ impl ModelArguments {
     pub(crate) fn open_reranker(&self) -> Outcome<Reranker> {
         match self.folder()? {
             Some(folder) => {
-                let reranker: Reranker = self.builder()?.open(folder)?;
+                let reranker: Reranker = self.how.builder()?.open(folder)?;
                 warn_of_keys(&reranker.notes());
                 Ok(reranker)
             }
@@ -156,6 +168,31 @@ impl ModelArguments {
             Some(name) if !path.exists() => hub::fetch(&name).map(Some),
             _ => Ok(Some(path)),
         }
+    }
+
+    /// Opens the model, whichever of the two kinds it is.
+    #[cfg(feature = "serve")]
+    pub(crate) fn open_any(&self) -> Outcome<Loaded> {
+        let (builder, folder) = (self.how.builder::<Embedder>()?, self.folder()?);
+        let opened = match &folder {
+            Some(folder) => builder.open(folder),
+            None => builder.builtin(),
+        };
+        match opened {
+            Ok(embedder) => {
+                warn_of_keys(&embedder.notes());
+                Ok(Loaded::Embedder(embedder))
+            }
+            Err(Error::Model(ModelError::Reranker { .. })) => Ok(Loaded::Reranker(self.open_reranker()?)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl OpenArguments {
+    /// Whether a GPU is asked for.
+    fn is_on_gpu(&self) -> bool {
+        matches!(self.device, Device::Gpu(_) | Device::Gpus(_)) || !self.adapter.is_empty()
     }
 
     fn builder<M>(&self) -> Outcome<Builder<M>> {

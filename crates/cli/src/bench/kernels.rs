@@ -20,7 +20,7 @@ const WIDENED: [(Storage, &str); 2] = [(Storage::F16Weights, "f32xf16"), (Storag
 
 pub(super) fn run(arguments: &BenchKernelsArguments) -> Outcome {
     warn_of_debug_build();
-    let isa = match &arguments.model.instruction_set {
+    let isa = match &arguments.model.how.instruction_set {
         None => Isa::best(),
         Some(name) => Isa::by_name(name).ok_or_else(|| {
             let names: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();

@@ -86,7 +86,7 @@ impl Peak {
         if !embedder.device().name.starts_with("cpu") {
             return Ok(None);
         }
-        let named = arguments.model.instruction_set.as_deref().and_then(Isa::by_name);
+        let named = arguments.model.how.instruction_set.as_deref().and_then(Isa::by_name);
         let isa = named.unwrap_or_else(Isa::best);
         let storage = match precision {
             Precision::Bf16 => isa.bf16_storage(),

@@ -1,0 +1,142 @@
+//! The thread that computes.
+
+use super::job::{Class, Content, Done, Item, Job, Value, Work, WorkKind};
+use super::queue::Slice;
+use super::{Shared, State};
+use crate::fault::Fault;
+use crate::loaded::Loaded;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use taskvec::{CancelToken, Embedder, Error, Output, Piece, Request, SparseVector, TokenVectors};
+
+/// How long a batch takes where only programs wait: long enough that its start and end do not matter.
+const LONG: Duration = Duration::from_millis(150);
+
+/// The same where a person has asked lately, and may again: whoever comes now waits for what is under way.
+const SHORT: Duration = Duration::from_millis(6);
+
+/// How long ago lately is.
+const LATELY: Duration = Duration::from_secs(2);
+
+/// Tokens of a batch at least: fewer would leave threads idle.
+const FEWEST: u64 = 384;
+
+/// Computes what comes, until the schedule ends.
+pub(super) fn serve(loaded: &Arc<Loaded>, shared: &Shared) {
+    while let Some(slices) = wait(shared) {
+        let tokens = slices.iter().map(|slice| slice.tokens).sum();
+        let begun = Instant::now();
+        compute(loaded, &slices);
+        shared.measured(tokens, begun.elapsed());
+        shared.state().running = 0;
+    }
+}
+
+/// Waits for texts; `None` when the schedule ended.
+fn wait(shared: &Shared) -> Option<Vec<Slice>> {
+    let mut state: MutexGuard<'_, State> = shared.state();
+    loop {
+        if state.ended {
+            let ended = Fault::internal("the model was closed");
+            state.queue.drain().iter().for_each(|job| job.fail(&ended));
+            return None;
+        }
+        let is_lately = state.last_interactive.is_some_and(|last| last.elapsed() < LATELY);
+        let length = match is_lately || state.queue.has(Class::Interactive) {
+            true => SHORT,
+            false => LONG,
+        };
+        let room = (length.as_secs_f64() / shared.seconds()) as u64;
+        let slices = state.queue.take(room.max(FEWEST));
+        if !slices.is_empty() {
+            state.running = slices.iter().map(|slice| slice.tokens).sum();
+            return Some(slices);
+        }
+        state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// Computes texts of several jobs together. If that fails as a whole, each job is computed by itself, so that one whose texts
+/// break the engine fails alone.
+fn compute(loaded: &Loaded, slices: &[Slice]) {
+    let Err(fault) = compute_together(loaded, slices) else { return };
+    if let [slice] = slices {
+        slice.job.fail(&fault);
+        return;
+    }
+    for slice in slices {
+        if let Err(fault) = compute_together(loaded, std::slice::from_ref(slice)) {
+            slice.job.fail(&fault);
+        }
+    }
+}
+
+fn compute_together(loaded: &Loaded, slices: &[Slice]) -> Result<(), Fault> {
+    let Some(first) = slices.first() else { return Ok(()) };
+    let computed = catch_unwind(AssertUnwindSafe(|| match (loaded, first.job.work.kind()) {
+        (Loaded::Embedder(embedder), WorkKind::Dense) => each::<Vec<f32>>(embedder, slices, Value::Dense),
+        (Loaded::Embedder(embedder), WorkKind::Sparse) => {
+            each::<SparseVector>(embedder, slices, Value::Sparse)
+        }
+        (Loaded::Embedder(embedder), WorkKind::Tokens) => {
+            each::<TokenVectors>(embedder, slices, Value::Tokens)
+        }
+        (Loaded::Embedder(embedder), WorkKind::Pieces) => each::<Vec<Piece>>(embedder, slices, Value::Pieces),
+        (Loaded::Reranker(reranker), WorkKind::Scores) => slices.iter().try_for_each(|slice| {
+            let Work::Scores { query, documents } = &slice.job.work else { return Ok(()) };
+            let cancel = CancelToken::new();
+            let scores = reranker.logits(query, &documents[slice.texts.clone()], &cancel);
+            for (text, score) in slice.texts.clone().zip(scores?) {
+                slice.job.set(text, Ok(done(score, Value::Score)));
+            }
+            Ok(())
+        }),
+        _ => Err(Error::Internal { what: "work of another kind of model was queued" }),
+    }));
+    match computed {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Fault::internal("the engine panicked; please report it")),
+    }
+}
+
+/// What each text comes to, which its job gets at once.
+fn each<T: taskvec::Value>(
+    embedder: &Embedder,
+    slices: &[Slice],
+    value: impl Fn(T) -> Value + Sync,
+) -> Result<(), Error> {
+    let texts: Vec<(&Job, usize)> =
+        slices.iter().flat_map(|slice| slice.texts.clone().map(|text| (&*slice.job, text))).collect();
+    let requests = texts.iter().map(|(job, text)| request(&job.work.items()[*text]));
+    embedder.stream_of(requests).for_each_ready(|i, output: taskvec::Result<Output<T>>| {
+        let (job, text) = texts[i];
+        job.set(
+            text,
+            match output {
+                Ok(output) => Ok(done(output, &value)),
+                Err(error) => Err(Fault::of_engine(&error, Some(text))),
+            },
+        );
+        ControlFlow::Continue(())
+    })
+}
+
+fn request(item: &Item) -> Request<'_> {
+    let request = match &item.content {
+        Content::Text(text) => Request::new(&**text),
+        Content::Ids(ids) => Request::from_ids(&**ids),
+        Content::Pieces(text, ends) => Request::new(&**text).pieces(&**ends),
+    };
+    let request = request.options(item.options.clone());
+    match &item.title {
+        Some(title) => request.title(&**title),
+        None => request,
+    }
+}
+
+fn done<T>(output: Output<T>, value: impl Fn(T) -> Value) -> Done {
+    let (tokens, untruncated_tokens) = (output.tokens, output.untruncated_tokens);
+    Done { value: value(output.value), tokens, untruncated_tokens }
+}
