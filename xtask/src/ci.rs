@@ -30,10 +30,11 @@ pub(crate) fn all() -> Outcome {
     }
     if is_there("python3 -m ensurepip --version") {
         tables()?;
+        clients()?;
         python()?;
     } else {
         println!(
-            "Python's packages are not to be had here: tables were not opened with other programs, and the Python package was not built"
+            "Python's packages are not to be had here: tables were not opened with other programs, the server was not asked by the vendors' clients, and the Python package was not built"
         );
     }
     features()?;
@@ -78,6 +79,12 @@ pub(crate) fn weights() -> Outcome {
 pub(crate) fn tables() -> Outcome {
     run(command("cargo build --release -p taskvec-cli"))?;
     run(command("python3 tests/tables/read.py target/release/taskvec"))
+}
+
+/// The server, asked by the vendors' own clients. Those are fetched, where they are not there yet.
+pub(crate) fn clients() -> Outcome {
+    run(command("cargo build --release -p taskvec-cli"))?;
+    run(command("python3 tests/clients/talk.py target/release/taskvec"))
 }
 
 /// The Python package: built, and tested in an environment of its own.

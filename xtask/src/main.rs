@@ -17,6 +17,7 @@ const TASKS: &str = "tasks:
   setup      a Vulkan driver for the GPU tests, where there is none
   weights    fetch models with real weights, and compare their vectors with the reference's
   tables     open the command's tables with DuckDB, Polars, pandas and pyarrow
+  clients    ask the server with the vendors' own clients
   python     build the Python package, and test it in an environment of its own
   features   check the library with every combination of its features
   wasm       check that the library compiles for a browser
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         "setup" => setup::setup(),
         "weights" => ci::weights(),
         "tables" => ci::tables(),
+        "clients" => ci::clients(),
         "python" => ci::python(),
         "features" => ci::features(),
         "wasm" => ci::wasm(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 const MOST_BYTES: u64 = 10_000_000;
 
 /// The crates that are published.
-const PUBLISHED: [&str; 12] = [
+const PUBLISHED: [&str; 13] = [
     "taskvec-kernels",
     "taskvec-gpu-unsafe",
     "taskvec-minilm-part-1",
@@ -19,6 +19,7 @@ const PUBLISHED: [&str; 12] = [
     "taskvec",
     "taskvec-corpus",
     "taskvec-map",
+    "taskvec-server",
     "taskvec-cli",
 ];
 

@@ -4,11 +4,10 @@ use crate::calls::call;
 use crate::errors::raised;
 use crate::open::How;
 use crate::options::Options;
-use crate::texts::{optional_texts, texts};
+use crate::texts::Texts;
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedStr;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use taskvec::{
@@ -28,16 +27,16 @@ pub(crate) struct Engine {
 
 /// The texts of a call.
 struct Call {
-    texts: Vec<PyBackedStr>,
-    titles: Vec<Option<PyBackedStr>>,
+    texts: Texts,
+    titles: Option<Texts>,
     options: Arc<EmbedOptions>,
 }
 
 impl Call {
     fn read(items: &Bound<'_, PyAny>, titles: Option<&Bound<'_, PyAny>>, options: Options) -> PyResult<Call> {
-        let texts = texts(items, "text")?;
-        let titles = titles.map_or_else(|| Ok(Vec::new()), |titles| optional_texts(titles, "title"))?;
-        if !titles.is_empty() && titles.len() != texts.len() {
+        let texts = Texts::all(items, "text")?;
+        let titles = titles.map(|titles| Texts::some(titles, "title")).transpose()?;
+        if let Some(titles) = titles.as_ref().filter(|titles| titles.len() != texts.len()) {
             return Err(PyValueError::new_err(format!(
                 "there are {} texts and {} titles; expected a title, or None, for each text",
                 texts.len(),
@@ -49,17 +48,18 @@ impl Call {
     }
 
     fn requests(&self) -> impl Iterator<Item = Request<'_>> {
-        self.texts.iter().enumerate().map(|(i, text)| {
-            let request = Request::new(&**text).options(self.options.clone());
-            match self.titles.get(i).and_then(Option::as_ref) {
-                Some(title) => request.title(&**title),
+        let titles = self.titles.iter().flat_map(Texts::iter).chain(std::iter::repeat(None));
+        self.texts.iter().flatten().zip(titles).map(|(text, title)| {
+            let request = Request::new(text).options(self.options.clone());
+            match title {
+                Some(title) => request.title(title),
                 None => request,
             }
         })
     }
 
     fn is_short(&self) -> bool {
-        self.texts.len() <= FEW && self.texts.iter().map(|text| text.len()).sum::<usize>() <= SHORT
+        self.texts.len() <= FEW && self.texts.bytes() <= SHORT
     }
 }
 

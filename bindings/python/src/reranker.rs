@@ -2,7 +2,7 @@
 
 use crate::calls::call;
 use crate::open::How;
-use crate::texts::texts;
+use crate::texts::Texts;
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use taskvec::Reranker;
@@ -29,7 +29,8 @@ impl RerankerEngine {
         query: &str,
         documents: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray1<f32>>> {
-        let documents = texts(documents, "document")?;
+        let documents = Texts::all(documents, "document")?;
+        let documents: Vec<&str> = documents.iter().flatten().collect();
         let scores = call(py, false, |cancel| self.reranker.score_cancellable(query, &documents, cancel))?;
         Ok(scores.into_iter().map(|score| score.value).collect::<Vec<f32>>().into_pyarray(py))
     }

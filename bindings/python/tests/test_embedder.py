@@ -69,6 +69,36 @@ def test_containers_of_texts(fixture):
     assert (embedder.encode(polars.Series(TEXTS)) == want).all()
 
 
+def test_columns_of_arrow(fixture):
+    """Read where they lie, whoever made them, and with what is wrong with them."""
+    pyarrow, polars = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
+    embedder = Embedder(fixture("bert-e5"), device="cpu")
+    texts = ["a", "", "größer 日本語 🙂", "and a longer one, so that a view is no copy"]
+    want = embedder.encode(texts)
+    for kind in [pyarrow.string(), pyarrow.large_string(), pyarrow.string_view()]:
+        column = pyarrow.array(texts, kind)
+        assert (embedder.encode(column) == want).all(), kind
+        assert (embedder.encode(column[1:3]) == want[1:3]).all(), kind
+        chunks = pyarrow.chunked_array([column[:1], column[1:1], column[1:]])
+        assert (embedder.encode(chunks, titles=pyarrow.array([None] * 4)) == want).all(), kind
+        assert embedder.encode(column[:0]).shape == (0, want.shape[1])
+        assert embedder.encode(pyarrow.chunked_array([], kind)).shape == (0, want.shape[1])
+    assert (embedder.encode(polars.Series(texts)) == want).all()
+    assert (embedder.encode(polars.DataFrame({"t": texts})["t"][1:]) == want[1:]).all()
+    broken = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, *pyarrow.array([b"a\xff"]).buffers()[1:]])
+    for column, error, words in [
+        (pyarrow.array(["a", None]), TypeError, "text 1 is NoneType"),
+        (pyarrow.array([None, None]), TypeError, "text 0 is NoneType"),
+        (pyarrow.array([1, 2]), TypeError, "Int64.*expected one of strings"),
+        (pyarrow.array(["a", "a"]).dictionary_encode(), TypeError, "cast it"),
+        (pyarrow.table({"t": ["a"]}), TypeError, "texts are a table"),
+        (polars.DataFrame({"t": ["a"]}), TypeError, "texts are a table"),
+        (broken, ValueError, "not valid"),
+    ]:
+        with pytest.raises(error, match=words):
+            embedder.encode(column)
+
+
 @pytest.mark.parametrize(
     "texts, error, words",
     [

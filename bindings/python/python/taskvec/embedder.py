@@ -91,7 +91,8 @@ class Embedder(Opened):
         """The vectors of texts, ``[texts, values]``; of a single ``str``, ``[values]``.
 
         Args:
-            texts: A ``str``, or any iterable of them.
+            texts: A ``str``, any iterable of them, or a column of strings with Arrow's C interface (of pyarrow, Polars and others),
+                which is read where it lies.
             task: What the vectors are for: ``retrieval-query``, ``retrieval-document``, ``question-answering``,
                 ``fact-verification``, ``code-retrieval-query``, ``semantic-similarity``, ``classification`` or ``clustering``;
                 vendors' own names are known too. See :meth:`tasks`.
@@ -240,7 +241,7 @@ class _bar:
                 from tqdm.auto import tqdm
             except ImportError:
                 return
-            self._bar = tqdm(total=len(items), unit="text")
+            self._bar = tqdm(total=len(items) if hasattr(items, "__len__") else None, unit="text")
 
     def __enter__(self) -> Callable[[int], None] | None:
         if self._bar is None:

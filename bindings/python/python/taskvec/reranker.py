@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _taskvec
 from ._open import Opened
-from ._texts import listed
+from ._texts import listed, strings
 
 
 class Reranker(Opened):
@@ -65,7 +65,7 @@ class Reranker(Opened):
         self, query: str, documents: Iterable[str], top_k: int | None = None, return_documents: bool = False
     ) -> list[dict[str, Any]]:
         """The documents by relevance, the best first, as ``corpus_id``, ``score`` and, if asked for, ``text``."""
-        documents = list(listed(documents, "documents")[0])
+        documents = strings(documents, "documents")
         scores = self.score(query, documents)
         order = np.argsort(-scores, kind="stable")[:top_k]
         ranked = [{"corpus_id": int(i), "score": float(scores[i])} for i in order]
