@@ -16,5 +16,7 @@ mod pieces;
 mod readme;
 mod results;
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(unix)]
 mod signals;

@@ -16,8 +16,12 @@ fn lines(readme: &str) -> Vec<&str> {
     blocks.flat_map(str::lines).collect()
 }
 
-/// A command line in a folder, as a shell runs it.
+/// A command line in a folder, as a shell runs it. A server is told to end when it listens, at any port that is free.
 fn shell(folder: &TempDir, line: &str) -> Output {
+    let ended = "kill $! && wait $! && exit 0; sleep 0.1; done; exit 1";
+    let until = format!("while kill -0 $!; do grep -q listening said && {ended}");
+    let served = line.starts_with("taskvec serve").then(|| format!("{line} --port 0 2>said & {until}"));
+    let line = served.as_deref().unwrap_or(line);
     let path = std::path::Path::new(env!("CARGO_BIN_EXE_taskvec")).parent().unwrap();
     let mut command = Command::new("sh");
     command.current_dir(folder.path()).args(["-c", line]);

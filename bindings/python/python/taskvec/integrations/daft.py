@@ -12,8 +12,10 @@ The model is opened once in each process that embeds, with all threads that it i
 
 from __future__ import annotations
 
+import os
+import pathlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daft import DataType
 from daft.ai.protocols import TextEmbedder, TextEmbedderDescriptor
@@ -22,6 +24,9 @@ from daft.ai.typing import EmbeddingDimensions, Options, UDFOptions
 
 from ..embedder import Embedder
 
+if TYPE_CHECKING:
+    from daft import CheckpointStore
+
 # Rows of a batch: a call's last batches are filled less well, so there should be many in it.
 _ROWS = 2048
 
@@ -29,6 +34,21 @@ _ROWS = 2048
 def provider(**how: Any) -> TaskvecProvider:
     """A provider whose models are opened so: the arguments are those of :class:`taskvec.Embedder`."""
     return TaskvecProvider(how)
+
+
+def remove_unfinished(store: CheckpointStore, folder: str | os.PathLike[str]) -> list[str]:
+    """Removes the Parquet files of a local folder that a killed job wrote in part, or whole without having said so to the store,
+    before the same job is run again with its ``CheckpointStore``: their rows are embedded again. Gives the paths."""
+    from daft.recordbatch import MicroPartition
+
+    finished: set[str] = set()
+    for file in store.get_checkpointed_files():
+        paths = MicroPartition.from_ipc_stream(file.data).to_pydict()["path"]
+        finished |= {os.path.realpath(path.removeprefix("file://")) for path in paths}
+    unfinished = [str(path) for path in pathlib.Path(folder).rglob("*.parquet") if os.path.realpath(path) not in finished]
+    for path in unfinished:
+        os.remove(path)
+    return unfinished
 
 
 class TaskvecProvider(Provider):
