@@ -12,6 +12,9 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Requests that are tokenised one after the other.
+const FEW: usize = 8;
+
 /// What computes a chunk, and what all its results have in common.
 #[derive(Clone, Copy)]
 pub(super) struct Recipient<'e> {
@@ -25,7 +28,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Tokenises requests, on all threads if there are several.
+    /// Tokenises requests, on all threads if there are many: a few are not worth waking others, or waiting for those that are busy.
     pub(super) fn new<T: Value>(
         engine: &Engine,
         prompts: &mut ReadyPrompts,
@@ -41,10 +44,10 @@ impl Chunk {
             tokenized.map_err(|error| error.of_text(i))
         };
         let requests = match requests.len() {
-            0 | 1 => requests.iter().zip(ready).enumerate().map(read).collect(),
+            0..=FEW => requests.iter().zip(ready).enumerate().map(read).collect(),
             _ => engine
                 .threads
-                .install(|| requests.par_iter().zip(ready).enumerate().with_min_len(8).map(read).collect()),
+                .install(|| requests.par_iter().zip(ready).enumerate().with_min_len(FEW).map(read).collect()),
         };
         Chunk { requests }
     }

@@ -1,9 +1,10 @@
 //! The CPU backend: each step on the SIMD kernels of `taskvec-kernels`, with threads.
 //!
 //! Two ways to use the cores. Many batches, or calls from many threads: each thread carries a batch of its
-//! own through the whole network, with nothing to wait for inside. Fewer batches than threads: one after the
-//! other, led by the caller's thread, the columns of each linear layer and the heads of each attention shared
-//! with threads that stay awake from the first layer to the last (`workers.rs`).
+//! own through the whole network, with nothing to wait for inside; a short call beside others stays on its
+//! caller's thread. Fewer batches than threads: one after the other, led by the caller's thread, the columns of
+//! each linear layer and the heads of each attention shared with threads that stay awake from the first layer to
+//! the last (`workers.rs`).
 
 mod attention;
 mod embed;
@@ -49,8 +50,9 @@ pub(crate) struct Cpu {
     threads: Arc<Threads>,
     /// The weights of each step, in the kernels' layout.
     weights: Vec<StepWeights>,
-    /// How many calls of `run` are under way.
+    /// How many calls of `run` are under way, and how many of them run on their callers' threads.
     calls: AtomicUsize,
+    guests: AtomicUsize,
     /// Memory of finished batches, kept for the next.
     workspaces: Mutex<Vec<Workspace>>,
 }
@@ -92,6 +94,7 @@ impl Cpu {
             threads,
             weights,
             calls: AtomicUsize::new(0),
+            guests: AtomicUsize::new(0),
             workspaces: Mutex::default(),
         })
     }
@@ -276,12 +279,21 @@ impl Cpu {
         let Job { batches, outputs, cancel, take } = *job;
         let threads = self.threads.count();
         let call = Call::start(&self.calls);
+        let tokens: usize = batches.iter().map(RaggedBatch::tokens).sum();
         let run_batch = |(i, batch): (usize, &RaggedBatch), workers: &Workers| {
             cancel.check()?;
             take(i, self.run_batch(batch, outputs, workers))
         };
+        let alone = |batch| run_batch(batch, &Workers::default());
+        if call.others > 0 && tokens <= BATCH_TOKENS {
+            // The pool's threads take up a batch when all of an earlier call are done. A query does not wait for those of a
+            // corpus: its caller's thread, which the system lets run beside the others, carries it.
+            let guest = Call::start(&self.guests);
+            if guest.others < threads {
+                return batches.iter().enumerate().try_for_each(alone);
+            }
+        }
         if batches.len() + call.others >= threads {
-            let alone = |batch| run_batch(batch, &Workers::default());
             self.threads.install(|| batches.par_iter().enumerate().with_max_len(1).try_for_each(alone))
         } else {
             let work = batches.iter().map(|batch| batch.tokens() * self.plan.macs_per_token()).max();

@@ -1,5 +1,6 @@
-//! When what is computed. A model has a thread that takes texts from its queue whenever the device is free: no timer makes a batch
-//! wait for more, and what came meanwhile shares the next one, whatever its tasks, prompts and sizes.
+//! When what is computed. A model has a thread for each class that takes texts from its queue whenever it is free: no timer makes a
+//! batch wait for more, and what came meanwhile shares the next one, whatever its tasks, prompts and sizes. The engine lets a short
+//! call run beside a long one, and the system shares the cores between them: so nobody waits for a batch of a large request.
 
 mod job;
 mod queue;
@@ -30,7 +31,7 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
 }
 
-/// A model's queue and the thread that serves it.
+/// A model's queue and the threads that serve it.
 pub(crate) struct Schedule {
     shared: Arc<Shared>,
     limits: Limits,
@@ -40,18 +41,17 @@ pub(crate) struct Schedule {
 /// What requests and the thread share.
 struct Shared {
     state: Mutex<State>,
-    wake: Condvar,
-    /// Seconds of a token, as f64's bits: what was measured last counts most.
-    seconds: AtomicU64,
+    /// A thread of each class waits on its own.
+    wake: [Condvar; 2],
+    /// Seconds of a token of each class, as f64's bits: what was measured last counts most.
+    seconds: [AtomicU64; 2],
 }
 
 struct State {
     queue: Queue,
-    /// Tokens that are being computed.
-    running: u64,
+    /// Tokens of each class that are being computed.
+    running: [u64; 2],
     ended: bool,
-    /// When a person last asked: batches are short for a while then.
-    last_interactive: Option<Instant>,
 }
 
 /// A job's results, to be waited for. Who stops waiting abandons the job.
@@ -75,19 +75,21 @@ impl Pending {
 }
 
 impl Schedule {
-    /// Starts a model's thread.
+    /// Starts a model's threads.
     pub(crate) fn start(loaded: Arc<Loaded>, limits: Limits) -> std::io::Result<Schedule> {
         let most = loaded.max_tokens();
-        let state = State { queue: Queue::new(most), running: 0, ended: false, last_interactive: None };
+        let state = State { queue: Queue::new(most), running: [0; 2], ended: false };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
-            wake: Condvar::new(),
-            seconds: AtomicU64::new(FIRST_GUESS.to_bits()),
+            wake: std::array::from_fn(|_| Condvar::new()),
+            seconds: std::array::from_fn(|_| AtomicU64::new(FIRST_GUESS.to_bits())),
         });
-        let of_thread = shared.clone();
-        std::thread::Builder::new()
-            .name("taskvec-schedule".to_owned())
-            .spawn(move || worker::serve(&loaded, &of_thread))?;
+        for class in [Class::Interactive, Class::Bulk] {
+            let (loaded, shared) = (loaded.clone(), shared.clone());
+            std::thread::Builder::new()
+                .name(format!("taskvec-{class:?}").to_lowercase())
+                .spawn(move || worker::serve(&loaded, &shared, class))?;
+        }
         Ok(Schedule { shared, limits, most })
     }
 
@@ -96,15 +98,15 @@ impl Schedule {
     /// # Errors
     /// [`FaultKind::Overloaded`] if it would wait too long, with the time after which it would not.
     pub(crate) fn submit(&self, work: Work, key: usize, deadline: Option<Instant>) -> Result<Pending, Fault> {
-        let seconds = self.shared.seconds();
+        let seconds = self.shared.seconds(Class::Bulk).min(self.shared.seconds(Class::Interactive));
         let tokens: u64 = (0..work.len()).map(|i| work.tokens(i, self.most)).sum();
         let class = match tokens as f64 * seconds <= INTERACTIVE.as_secs_f64() {
             true => Class::Interactive,
             false => Class::Bulk,
         };
         let mut state = self.shared.state();
-        let before = state.queue.before(class) + state.running;
-        let wait = Duration::from_secs_f64((before as f64 * seconds).min(1e9));
+        let before = state.queue.waiting(class) + state.running[class as usize];
+        let wait = Duration::from_secs_f64((before as f64 * self.shared.seconds(class)).min(1e9));
         let longest = match deadline {
             Some(deadline) => {
                 self.limits.longest_wait.min(deadline.saturating_duration_since(Instant::now()))
@@ -124,26 +126,23 @@ impl Schedule {
             ));
         }
         let (job, finished) = Job::new(work, class, key, deadline);
-        if class == Class::Interactive {
-            state.last_interactive = Some(Instant::now());
-        }
         state.queue.push(job.clone());
         drop(state);
-        self.shared.wake.notify_one();
+        self.shared.wake[class as usize].notify_one();
         Ok(Pending { job, finished })
     }
 
     /// Tokens that wait, and those under way, about.
     pub(crate) fn tokens(&self) -> u64 {
         let state = self.shared.state();
-        state.queue.tokens() + state.running
+        state.queue.tokens() + state.running.iter().sum::<u64>()
     }
 }
 
 impl Drop for Schedule {
     fn drop(&mut self) {
         self.shared.state().ended = true;
-        self.shared.wake.notify_all();
+        self.shared.wake.iter().for_each(Condvar::notify_all);
     }
 }
 
@@ -152,20 +151,20 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seconds(&self) -> f64 {
-        f64::from_bits(self.seconds.load(Ordering::Relaxed))
+    fn seconds(&self, class: Class) -> f64 {
+        f64::from_bits(self.seconds[class as usize].load(Ordering::Relaxed))
     }
 
     /// So many tokens took so long.
-    fn measured(&self, tokens: u64, taken: Duration) {
+    fn measured(&self, class: Class, tokens: u64, taken: Duration) {
         if tokens == 0 {
             return;
         }
         let each = taken.as_secs_f64() / tokens as f64;
-        let seconds = self.seconds();
+        let seconds = self.seconds(class);
         // A large batch says more.
         let weight = (tokens as f64 / 4096.0).clamp(0.02, 0.5);
         let seconds = if seconds == FIRST_GUESS { each } else { seconds + weight * (each - seconds) };
-        self.seconds.store(seconds.to_bits(), Ordering::Relaxed);
+        self.seconds[class as usize].store(seconds.to_bits(), Ordering::Relaxed);
     }
 }

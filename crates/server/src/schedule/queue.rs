@@ -1,11 +1,8 @@
-//! Who is served next: people before programs, and of each those of the key that has had least.
+//! Who is served next: of the people, and of the programs, those of the key that has had least.
 
 use super::job::{Class, Job, WorkKind, late};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-/// Of what is computed while both classes wait, programs get this share.
-const BULK_SHARE: u64 = 4;
 
 /// Some texts of a job that are computed together.
 pub(crate) struct Slice {
@@ -19,8 +16,6 @@ pub(crate) struct Slice {
 pub(crate) struct Queue {
     interactive: Lanes,
     bulk: Lanes,
-    /// Tokens given to each class since both last had work.
-    given: [u64; 2],
     /// The most tokens of a text.
     most: usize,
 }
@@ -66,30 +61,29 @@ impl Queue {
         lane.jobs.push_back(Waiting { job, next: 0 });
     }
 
-    /// Texts to compute together: of one kind, and about so many tokens, but at least one text.
-    pub(crate) fn take(&mut self, tokens: u64) -> Vec<Slice> {
+    /// Texts of a class to compute together: of one kind, and about so many tokens, but at least one text.
+    pub(crate) fn take(&mut self, class: Class, tokens: u64) -> Vec<Slice> {
+        let most = self.most;
         let mut slices: Vec<Slice> = Vec::new();
         let mut room = tokens;
         while room > 0 {
             let kind = slices.first().map(|slice| slice.job.work.kind());
-            let Some(slice) = self.next(kind, room) else { break };
-            room = room.saturating_sub(slice.tokens.max(1));
-            slices.push(slice);
             // A cross-encoder takes one query at a time.
-            if kind == Some(WorkKind::Scores) || slices[0].job.work.kind() == WorkKind::Scores {
+            if kind == Some(WorkKind::Scores) {
                 break;
             }
+            let Some(slice) = self.lanes(class).next(kind, room, most) else { break };
+            room = room.saturating_sub(slice.tokens.max(1));
+            slices.push(slice);
         }
         slices
     }
 
-    /// Tokens that would be computed before a new job of this class, about.
-    pub(crate) fn before(&self, class: Class) -> u64 {
+    /// Tokens of a class that wait, about.
+    pub(crate) fn waiting(&self, class: Class) -> u64 {
         match class {
-            Class::Interactive => {
-                self.interactive.tokens + (self.interactive.tokens / (BULK_SHARE - 1)).min(self.bulk.tokens)
-            }
-            Class::Bulk => self.interactive.tokens + self.bulk.tokens,
+            Class::Interactive => self.interactive.tokens,
+            Class::Bulk => self.bulk.tokens,
         }
     }
 
@@ -100,14 +94,6 @@ impl Queue {
     /// Bytes of texts that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.interactive.bytes + self.bulk.bytes
-    }
-
-    /// Whether a class has work.
-    pub(crate) fn has(&self, class: Class) -> bool {
-        match class {
-            Class::Interactive => !self.interactive.is_empty(),
-            Class::Bulk => !self.bulk.is_empty(),
-        }
     }
 
     /// All jobs, which are not to be done.
@@ -127,35 +113,9 @@ impl Queue {
             Class::Bulk => &mut self.bulk,
         }
     }
-
-    fn next(&mut self, kind: Option<WorkKind>, room: u64) -> Option<Slice> {
-        let both = self.has(Class::Interactive) && self.has(Class::Bulk);
-        if !both {
-            self.given = [0, 0];
-        }
-        let [interactive, bulk] = self.given;
-        let is_bulks_turn = both && bulk * (BULK_SHARE - 1) < interactive;
-        let order = match is_bulks_turn {
-            true => [Class::Bulk, Class::Interactive],
-            false => [Class::Interactive, Class::Bulk],
-        };
-        let most = self.most;
-        for class in order {
-            // What is left of a batch is filled by programs only as far as their turn allows.
-            if let Some(slice) = self.lanes(class).next(kind, room, most) {
-                self.given[class as usize] += slice.tokens;
-                return Some(slice);
-            }
-        }
-        None
-    }
 }
 
 impl Lanes {
-    fn is_empty(&self) -> bool {
-        self.lanes.values().all(|lane| lane.jobs.is_empty())
-    }
-
     /// The next texts of the key that has had least.
     fn next(&mut self, kind: Option<WorkKind>, room: u64, most: usize) -> Option<Slice> {
         loop {

@@ -11,31 +11,29 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use taskvec::{CancelToken, Embedder, Error, Output, Piece, Request, SparseVector, TokenVectors};
 
-/// How long a batch takes where only programs wait: long enough that its start and end do not matter.
-const LONG: Duration = Duration::from_millis(150);
+/// How long a batch of programs takes: long enough that its start and end do not matter.
+const LONG: Duration = Duration::from_millis(200);
 
-/// The same where a person has asked lately, and may again: whoever comes now waits for what is under way.
+/// The same of people: whoever comes now waits for what is under way. Where many wait, batches are longer, since that is faster in all.
 const SHORT: Duration = Duration::from_millis(6);
 
-/// How long ago lately is.
-const LATELY: Duration = Duration::from_secs(2);
+/// Tokens of a batch at least: fewer would not use the device well.
+const FEWEST: [u64; 2] = [64, 384];
 
-/// Tokens of a batch at least: fewer would leave threads idle.
-const FEWEST: u64 = 384;
-
-/// Computes what comes, until the schedule ends.
-pub(super) fn serve(loaded: &Arc<Loaded>, shared: &Shared) {
-    while let Some(slices) = wait(shared) {
+/// Computes what comes of a class, until the schedule ends.
+pub(super) fn serve(loaded: &Arc<Loaded>, shared: &Shared, class: Class) {
+    while let Some(slices) = wait(shared, class) {
         let tokens = slices.iter().map(|slice| slice.tokens).sum();
         let begun = Instant::now();
         compute(loaded, &slices);
-        shared.measured(tokens, begun.elapsed());
-        shared.state().running = 0;
+        drop(slices);
+        shared.measured(class, tokens, begun.elapsed());
+        shared.state().running[class as usize] = 0;
     }
 }
 
-/// Waits for texts; `None` when the schedule ended.
-fn wait(shared: &Shared) -> Option<Vec<Slice>> {
+/// Waits for texts of a class; `None` when the schedule ended.
+fn wait(shared: &Shared, class: Class) -> Option<Vec<Slice>> {
     let mut state: MutexGuard<'_, State> = shared.state();
     loop {
         if state.ended {
@@ -43,18 +41,17 @@ fn wait(shared: &Shared) -> Option<Vec<Slice>> {
             state.queue.drain().iter().for_each(|job| job.fail(&ended));
             return None;
         }
-        let is_lately = state.last_interactive.is_some_and(|last| last.elapsed() < LATELY);
-        let length = match is_lately || state.queue.has(Class::Interactive) {
-            true => SHORT,
-            false => LONG,
+        let tokens = |time: Duration| (time.as_secs_f64() / shared.seconds(class)) as u64;
+        let room = match class {
+            Class::Interactive => tokens(SHORT).max((state.queue.waiting(class) / 2).min(tokens(LONG))),
+            Class::Bulk => tokens(LONG),
         };
-        let room = (length.as_secs_f64() / shared.seconds()) as u64;
-        let slices = state.queue.take(room.max(FEWEST));
+        let slices = state.queue.take(class, room.max(FEWEST[class as usize]));
         if !slices.is_empty() {
-            state.running = slices.iter().map(|slice| slice.tokens).sum();
+            state.running[class as usize] = slices.iter().map(|slice| slice.tokens).sum();
             return Some(slices);
         }
-        state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state = shared.wake[class as usize].wait(state).unwrap_or_else(PoisonError::into_inner);
     }
 }
 
