@@ -29,7 +29,7 @@ PACKAGES = [
 ]
 NODE_PACKAGES = [
     "openai@6.49.0", "cohere-ai@8.1.0", "@google/genai@2.32.0", "ollama@0.6.4", "@mistralai/mistralai@2.7.0",
-    "@huggingface/inference@4.13.30", "voyageai@0.4.0",
+    "@huggingface/inference@4.13.30", "voyageai@0.4.0", "playwright-core@1.64.1",
 ]
 HERE = pathlib.Path(__file__).resolve().parent
 FIXTURES = HERE.parents[1] / "tests" / "fixtures"
@@ -335,6 +335,19 @@ def node_clients(url, want, scores):
     subprocess.run(["node", script], input=json.dumps(cases), text=True, check=True, cwd=folder, timeout=300)
 
 
+def the_page(url, *_):
+    """In Chromium, if there is one; the pictures are kept where TASKVEC_PICTURES says."""
+    chromium = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    folder = cache() / "taskvec-test-clients-node"
+    if chromium is None or not (folder / "node_modules" / "playwright-core").exists():
+        print("there is no Chromium, or no npm: the page was not looked at")
+        return
+    script = folder / "page.mjs"
+    script.write_text((HERE / "page.mjs").read_text())
+    words = ["node", script, f"{url}/?key={KEY}", os.environ.get("TASKVEC_PICTURES", "")]
+    subprocess.run(words, check=True, cwd=folder, timeout=300, env={**os.environ, "CHROMIUM": chromium})
+
+
 def every_route_asks_for_the_key(url):
     paths = [line.split('"')[1] for line in (HERE.parents[1] / "crates/server/src/routes.rs").read_text().split("\n")
              if line.strip().startswith(("post(\"", "get(\""))]
@@ -380,7 +393,7 @@ def odd_requests(url):
 CLIENTS = {
     "openai and azure": openai_client, "cohere": cohere_client, "voyageai": voyage_client, "google-genai": google_client,
     "mistralai": mistral_client, "ollama": ollama_client, "huggingface_hub": hugging_face_client, "nomic": nomic_client,
-    "Jina's form": jina_form, "Vertex's form": vertex_form, "Node's clients": node_clients,
+    "Jina's form": jina_form, "Vertex's form": vertex_form, "Node's clients": node_clients, "the page": the_page,
 }
 
 
@@ -406,7 +419,7 @@ def main():
             start = time.time()
             try:
                 client(served.url, reference.vectors, scores)
-                print(f"{name}: as the command ({time.time() - start:.1f} s)", flush=True)
+                print(f"{name}: well ({time.time() - start:.1f} s)", flush=True)
             except Exception as error:
                 import traceback
 

@@ -81,8 +81,9 @@ pub(crate) fn tables() -> Outcome {
     run(command("python3 tests/tables/read.py target/release/taskvec"))
 }
 
-/// The server, asked by the vendors' own clients. Those are fetched, where they are not there yet.
+/// The server, asked by the vendors' own clients, and its page in a browser. Those are fetched, where they are not there yet.
 pub(crate) fn clients() -> Outcome {
+    setup::browser()?;
     run(command("cargo build --release -p taskvec-cli"))?;
     run(command("python3 tests/clients/talk.py target/release/taskvec"))
 }

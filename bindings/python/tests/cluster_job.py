@@ -12,7 +12,7 @@ def main(engine, source, out, store=None):
     cluster.add_node(num_cpus=3)
     ray.init(address=cluster.address, log_to_driver=False)
     assert sum(node["Alive"] for node in ray.nodes()) == 2
-    how = {"device": "cpu", "precision": "int8", "threads": 1}
+    how = {"device": "cpu", "precision": "int8"}
     if engine == "ray":
         from taskvec.integrations.ray import EmbedBatches
 

@@ -123,7 +123,8 @@ def test_ray_data(fixture):
     try:
         texts = [f"text {i}" for i in range(3000)]
         rows = ray.data.from_items([{"id": i, "text": text} for i, text in enumerate(texts)]).repartition(8)
-        how = {"model": fixture("bert-e5"), "task": "retrieval-document", "device": "cpu", "threads": 1}
+        how = {"model": fixture("bert-e5"), "task": "retrieval-document", "device": "cpu"}
+        assert "1 threads" in ray.get(ray.remote(num_cpus=1)(lambda: EmbedBatches(**how).embedder.device).remote())
         embedded = rows.map_batches(EmbedBatches, fn_constructor_kwargs=how, concurrency=1, batch_size=512)
         found = sorted(embedded.take_all(), key=lambda row: row["id"])
     finally:

@@ -68,7 +68,8 @@ impl Served {
 
     /// Bytes that the process holds in memory.
     fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10
     }
@@ -97,7 +98,8 @@ impl Client {
     /// Sends texts; gives the status, when the whole answer is read.
     async fn embed(&mut self, texts: &[&str]) -> Result<u16, Failure> {
         let body = serde_json::json!({"input": texts, "encoding_format": "base64"}).to_string();
-        let head = format!("POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head =
+            format!("POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
         self.stream.write_all(format!("{head}{body}").as_bytes()).await?;
         self.read.clear();
         let mut part = vec![0; 64 << 10];
@@ -136,7 +138,10 @@ impl Came {
         let (count, refused) = (self.answered.len(), self.refused.len());
         let (p50, p99) = (quantile(&mut self.answered, 0.5) * 1e3, quantile(&mut self.answered, 0.99) * 1e3);
         let refused_p99 = quantile(&mut self.refused, 0.99) * 1e3;
-        println!("{what}: {count} answered, p50 {p50:.2} ms, p99 {p99:.2} ms; {refused} refused, p99 {refused_p99:.2} ms; {} failed", self.failed);
+        println!(
+            "{what}: {count} answered, p50 {p50:.2} ms, p99 {p99:.2} ms; {refused} refused, p99 {refused_p99:.2} ms; {} failed",
+            self.failed
+        );
         serde_json::json!({"answered": count, "p50_ms": p50, "p99_ms": p99, "refused": refused, "refused_p99_ms": refused_p99, "failed": self.failed})
     }
 }
@@ -157,7 +162,8 @@ async fn open_loop(address: &str, queries: &Arc<Vec<String>>, rate: f64, seconds
         if due > Instant::now() + Duration::from_micros(500) {
             tokio::time::sleep_until((due - Duration::from_micros(500)).into()).await;
         }
-        let (came, free, under_way, queries) = (came.clone(), free.clone(), under_way.clone(), queries.clone());
+        let (came, free, under_way, queries) =
+            (came.clone(), free.clone(), under_way.clone(), queries.clone());
         let address = address.to_owned();
         if under_way.fetch_add(1, Ordering::Relaxed) > 2000 {
             under_way.fetch_sub(1, Ordering::Relaxed);
@@ -207,7 +213,12 @@ async fn open_loop(address: &str, queries: &Arc<Vec<String>>, rate: f64, seconds
 }
 
 /// Many clients, each with a request of some texts under way: texts a second.
-async fn closed_loop(address: &str, texts: &Arc<Vec<String>>, clients: usize, each: usize) -> Result<f64, Failure> {
+async fn closed_loop(
+    address: &str,
+    texts: &Arc<Vec<String>>,
+    clients: usize,
+    each: usize,
+) -> Result<f64, Failure> {
     let next = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
     let mut tasks = Vec::new();
@@ -219,7 +230,8 @@ async fn closed_loop(address: &str, texts: &Arc<Vec<String>>, clients: usize, ea
                 if from >= texts.len() {
                     return Ok::<(), Failure>(());
                 }
-                let part: Vec<&str> = texts[from..(from + each).min(texts.len())].iter().map(String::as_str).collect();
+                let part: Vec<&str> =
+                    texts[from..(from + each).min(texts.len())].iter().map(String::as_str).collect();
                 while client.embed(&part).await? == 429 {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -237,7 +249,8 @@ async fn main() -> Result<(), Failure> {
     let options = options()?;
     let texts: Vec<String> = std::fs::read_to_string(&options.texts)?.lines().map(str::to_owned).collect();
     let texts = Arc::new(texts);
-    let queries: Vec<String> = texts.iter().map(|text| text.split_whitespace().take(10).collect::<Vec<_>>().join(" ")).collect();
+    let queries: Vec<String> =
+        texts.iter().map(|text| text.split_whitespace().take(10).collect::<Vec<_>>().join(" ")).collect();
     let queries = Arc::new(queries);
     let served = Served::start(&options.taskvec)?;
     let address = served.address.clone();
@@ -259,7 +272,10 @@ async fn main() -> Result<(), Failure> {
     let (library, request) = (quantile(&mut alone, 0.5) * 1e3, quantile(&mut asked, 0.5) * 1e3);
     let unloaded = quantile(&mut asked, 0.99) * 1e3;
     println!("one query: library {library:.3} ms, request {request:.3} ms (p99 {unloaded:.3})");
-    results.insert("one_query_ms".into(), serde_json::json!({"library": library, "request": request, "request_p99": unloaded}));
+    results.insert(
+        "one_query_ms".into(),
+        serde_json::json!({"library": library, "request": request, "request_p99": unloaded}),
+    );
 
     let mut rates = (Vec::new(), Vec::new());
     for _ in 0..3 {
@@ -270,7 +286,8 @@ async fn main() -> Result<(), Failure> {
     }
     let (library, server) = (quantile(&mut rates.0, 0.5), quantile(&mut rates.1, 0.5));
     println!("corpus: library {library:.0} texts/s, server {server:.0} texts/s: {:.3}", server / library);
-    results.insert("corpus_texts_per_second".into(), serde_json::json!({"library": library, "server": server}));
+    results
+        .insert("corpus_texts_per_second".into(), serde_json::json!({"library": library, "server": server}));
     drop(embedder);
 
     let capacity = closed_loop(&address, &queries, 32, 1).await?;
@@ -291,8 +308,12 @@ async fn main() -> Result<(), Failure> {
     };
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut beside = open_loop(&address, &queries, 20.0, options.seconds).await;
-    results.insert("beside_bulk".into(), beside.print("20 queries a second beside a request of 100,000 texts"));
-    println!("the large request was {}", if bulk.is_finished() { "over too early" } else { "under way all the time" });
+    results
+        .insert("beside_bulk".into(), beside.print("20 queries a second beside a request of 100,000 texts"));
+    println!(
+        "the large request was {}",
+        if bulk.is_finished() { "over too early" } else { "under way all the time" }
+    );
     bulk.abort();
     tokio::time::sleep(Duration::from_secs(1)).await;
 

@@ -26,6 +26,9 @@ const BODY_TIME: Duration = Duration::from_secs(120);
 /// How long a client waits for an answer, as it says: openai's in seconds, and our own.
 const TIMEOUTS: [(&str, f64); 2] = [("x-stainless-read-timeout", 1.0), ("x-timeout-ms", 1e-3)];
 
+/// The page asks this server and nobody else.
+const PAGE_MAY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:";
+
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) models: Models,
@@ -149,13 +152,19 @@ async fn health(app: &App, path: &str) -> Option<Result<Answer, Fault>> {
 }
 
 /// What the server says of itself.
-fn of_server(app: &App, path: &str, _headers: &HeaderMap) -> Option<Answer> {
+fn of_server(app: &App, path: &str, headers: &HeaderMap) -> Option<Answer> {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match path {
         "/metrics" => {
             let tokens = app.models.open().map(|open| open.schedule.tokens()).sum();
             let text = app.metrics.text(tokens);
             Some(Answer { body: text, content_type: "text/plain; version=0.0.4; charset=utf-8", facts: None })
         }
+        "/" if accepted.contains("text/html") => {
+            let body = include_bytes!("page.html").to_vec();
+            Some(Answer { body, content_type: "text/html; charset=utf-8", facts: None })
+        }
+        "/openapi.json" => Some(Answer::json(&crate::openapi::document())),
         // Ollama's clients look for these words, and TEI's for a success.
         "/" | "/ollama" | "/ollama/" => Some(Answer::text("Ollama is running")),
         _ => None,
@@ -212,6 +221,9 @@ fn accepted(answer: Answer, begun: Instant) -> Response {
     let mut response = Response::new(Body::from(answer.body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    if answer.content_type.starts_with("text/html") {
+        set(headers, "content-security-policy", PAGE_MAY);
+    }
     if let Some(Facts { tokens, truncated, waited, computed, mended, .. }) = answer.facts {
         let milliseconds = |time: Duration| format!("{:.3}", time.as_secs_f64() * 1e3);
         set(headers, "x-compute-tokens", &tokens.to_string());

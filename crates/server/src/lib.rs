@@ -31,6 +31,7 @@ mod loaded;
 mod metrics;
 mod models;
 mod numbers;
+mod openapi;
 mod routes;
 mod schedule;
 mod serve;

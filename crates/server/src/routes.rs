@@ -96,6 +96,8 @@ pub(crate) const ROUTES: &[Route] = &[
     get("/api/ps", Ollama, &[Ollama], Operation::OllamaPs),
     post("/api/pull", Ollama, &[Ollama], Operation::OllamaPull),
     get("/api/version", Ollama, &[Ollama], Operation::OllamaVersion),
+    post("/explain", Shared, &[], Operation::Explain),
+    get("/playground.json", Shared, &[], Operation::Playground),
 ];
 
 /// What a path leads to: at the root, or under a dialect's prefix, where nothing else is understood.

@@ -54,6 +54,11 @@ impl Server {
         Ok(Server { app: Arc::new(app) })
     }
 
+    /// All routes, to be mounted in another program's server. A model is opened when it is first asked for.
+    pub fn router(&self) -> axum::Router {
+        router(&self.app)
+    }
+
     /// Serves until `end`, on threads of its own, and returns when requests under way are answered. All models are opened before
     /// `ready` is told where clients find it.
     ///

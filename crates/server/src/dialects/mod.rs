@@ -9,6 +9,7 @@ mod mistral;
 mod nomic;
 mod ollama;
 mod openai;
+mod playground;
 mod rerank;
 mod tei;
 mod vertex;
@@ -87,6 +88,8 @@ pub(crate) enum Operation {
     OllamaPs,
     OllamaPull,
     OllamaVersion,
+    Explain,
+    Playground,
 }
 
 /// A request that has found its route.
@@ -148,6 +151,8 @@ pub(crate) async fn answer(operation: Operation, call: &Call<'_>) -> Result<Answ
         Operation::OllamaShow => ollama::show(call).await,
         Operation::OllamaPs => Ok(Answer::json(&json!({"models": []}))),
         Operation::OllamaPull => ollama::pull(call).await,
+        Operation::Explain => playground::explain(call).await,
+        Operation::Playground => Ok(playground::facts(call)),
         Operation::OllamaVersion => Ok(Answer::json(&json!({"version": env!("CARGO_PKG_VERSION")}))),
     }
 }

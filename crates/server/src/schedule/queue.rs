@@ -163,3 +163,118 @@ impl Lanes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::job::{Content, Done, Item, Value, Work};
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    const TOKENS: u64 = 18; // of 40 bytes, with what stands around them
+
+    fn items(count: usize) -> Vec<Item> {
+        let item = Item { content: Content::Text("x".repeat(40)), title: None, options: Default::default() };
+        vec![item; count]
+    }
+
+    fn job(
+        count: usize,
+        key: usize,
+    ) -> (Arc<Job>, tokio::sync::oneshot::Receiver<super::super::job::Finished>) {
+        Job::new(Work::Dense(items(count)), Class::Bulk, key, None)
+    }
+
+    fn taken(slices: &[Slice]) -> Vec<(usize, std::ops::Range<usize>)> {
+        slices.iter().map(|slice| (slice.job.key, slice.texts.clone())).collect()
+    }
+
+    #[test]
+    fn keys_share_by_tokens_and_each_keeps_its_order() {
+        let mut queue = Queue::new(512);
+        let jobs = [job(100, 1), job(100, 1), job(10, 2), job(10, 3)];
+        jobs.iter().for_each(|(job, _)| queue.push(job.clone()));
+        assert_eq!(queue.waiting(Class::Bulk), 220 * TOKENS);
+        assert_eq!(taken(&queue.take(Class::Bulk, 5 * TOKENS)), [(1, 0..5)]);
+        // Those that have had nothing come first, and then all take turns.
+        assert_eq!(taken(&queue.take(Class::Bulk, 5 * TOKENS)), [(2, 0..5)]);
+        assert_eq!(taken(&queue.take(Class::Bulk, 5 * TOKENS)), [(3, 0..5)]);
+        let mut had = [0; 4];
+        for _ in 0..6 {
+            queue
+                .take(Class::Bulk, 5 * TOKENS)
+                .iter()
+                .for_each(|slice| had[slice.job.key] += slice.texts.len());
+        }
+        assert_eq!(had, [0, 20, 5, 5], "the small ones are done, the large one has the rest");
+        // One that comes later begins where the others are, and not with all that it did not use.
+        let late = job(50, 2);
+        queue.push(late.0.clone());
+        let mut had = [0; 4];
+        for _ in 0..6 {
+            queue
+                .take(Class::Bulk, 5 * TOKENS)
+                .iter()
+                .for_each(|slice| had[slice.job.key] += slice.texts.len());
+        }
+        assert!(had[1] >= 10 && had[2] >= 10, "{had:?}");
+        while !queue.take(Class::Bulk, 1000).is_empty() {}
+        assert_eq!((queue.tokens(), queue.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_batch_has_one_kind_and_at_least_one_text() {
+        let mut queue = Queue::new(512);
+        let dense = Job::new(Work::Dense(items(2)), Class::Interactive, 0, None);
+        let sparse = Job::new(Work::Sparse(items(2)), Class::Interactive, 0, None);
+        let scores = |query: &str| {
+            let work = Work::Scores { query: query.into(), documents: vec!["a".into(), "b".into()] };
+            Job::new(work, Class::Interactive, 0, None)
+        };
+        let jobs = [dense, sparse, scores("one"), scores("two")];
+        jobs.iter().for_each(|(job, _)| queue.push(job.clone()));
+        assert_eq!(taken(&queue.take(Class::Bulk, 1000)), []);
+        assert_eq!(taken(&queue.take(Class::Interactive, 1)), [(0, 0..1)]);
+        for (texts, kind) in [
+            (1..2, WorkKind::Dense),
+            (0..2, WorkKind::Sparse),
+            (0..2, WorkKind::Scores),
+            (0..2, WorkKind::Scores),
+        ] {
+            let slices = queue.take(Class::Interactive, 1000);
+            assert_eq!((slices.len(), slices[0].texts.clone(), slices[0].job.work.kind()), (1, texts, kind));
+        }
+        assert!(queue.take(Class::Interactive, 1000).is_empty());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_left_out() {
+        let mut queue = Queue::new(512);
+        let abandoned = job(10, 0);
+        let late =
+            Job::new(Work::Dense(items(10)), Class::Bulk, 0, Some(Instant::now() - Duration::from_millis(1)));
+        let mut last = job(1, 0);
+        for (job, _) in [&abandoned, &late, &last] {
+            queue.push(job.clone());
+        }
+        abandoned.0.abandon();
+        let slices = queue.take(Class::Bulk, 1000);
+        assert_eq!(taken(&slices), [(0, 0..1)]);
+        assert_eq!((queue.tokens(), queue.bytes()), (0, 0));
+        let mut of_late = late.1;
+        let told = of_late.try_recv().unwrap().results;
+        assert!(told.iter().all(|result| result.is_err()) && told.len() == 10);
+        assert!(last.1.try_recv().is_err(), "it is not done yet");
+        slices[0].job.set(0, Ok(Done { value: Value::Score(1.0), tokens: 1, untruncated_tokens: 1 }));
+        assert!(last.1.try_recv().unwrap().results[0].is_ok());
+    }
+
+    #[test]
+    fn many_keys_cost_nothing_when_they_are_gone() {
+        let mut queue = Queue::new(512);
+        for key in 0..10_000 {
+            queue.push(job(1, key).0);
+            queue.take(Class::Bulk, 1000);
+        }
+        assert!(queue.bulk.lanes.len() < 200, "{}", queue.bulk.lanes.len());
+    }
+}

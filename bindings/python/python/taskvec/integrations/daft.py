@@ -6,8 +6,8 @@
     >>> frame = daft.from_pydict({"text": ["tea is made of leaves"]})
     >>> frame = frame.with_column("embedding", embed_text(frame["text"], provider=provider(), task="retrieval-document"))
 
-The model is opened once in each process that embeds, with all threads that it is given, so that one instance is enough
-(``concurrency=1``); processes of one machine share the mapped file. A null text has a null vector.
+The model is opened once in each process that embeds, with all threads, so that one instance is enough on a machine
+(``concurrency=1``); of several each has its share, and they share the mapped file. A null text has a null vector.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from daft.ai.provider import Provider
 from daft.ai.typing import EmbeddingDimensions, Options, UDFOptions
 
 from ..embedder import Embedder
+from ._share import threads_of_worker
 
 if TYPE_CHECKING:
     from daft import CheckpointStore
@@ -103,7 +104,8 @@ class TaskvecDescriptor(TextEmbedderDescriptor):
 
     def instantiate(self) -> TaskvecTextEmbedder:
         """Opens the model, in the process that embeds."""
-        return TaskvecTextEmbedder(Embedder(self.model, **self.how), self.encode_options)
+        how = {"threads": threads_of_worker(self.udf_options.get("concurrency")), **self.how}
+        return TaskvecTextEmbedder(Embedder(self.model, **how), self.encode_options)
 
 
 class TaskvecTextEmbedder(TextEmbedder):

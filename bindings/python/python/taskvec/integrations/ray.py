@@ -1,10 +1,10 @@
 """A class for Ray Data's ``map_batches``. It does not import Ray: it is called with batches of arrays by name.
 
     >>> from taskvec.integrations.ray import EmbedBatches
-    >>> how = {"model": "intfloat/e5-small-v2", "task": "retrieval-document", "threads": 4}
+    >>> how = {"model": "intfloat/e5-small-v2", "task": "retrieval-document"}
     >>> # rows.map_batches(EmbedBatches, fn_constructor_kwargs=how, concurrency=2, num_cpus=4, batch_size=2048)
 
-Give each actor as many ``threads`` as ``num_cpus``, and leave a CPU for Ray's own tasks.
+Each actor has as many threads as ``num_cpus`` says, unless ``threads`` does. Leave a CPU for Ray's own tasks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..embedder import Embedder
+from ._share import threads_of_worker
 
 
 class EmbedBatches:
@@ -37,6 +38,7 @@ class EmbedBatches:
         encode_options: dict[str, Any] | None = None,
         **how: Any,
     ) -> None:
+        how.setdefault("threads", threads_of_worker())
         self.embedder = Embedder(model, **how)
         self.text, self.output = text, output
         self.encode_options = {"task": task, **(encode_options or {})}
