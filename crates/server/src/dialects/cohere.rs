@@ -1,6 +1,7 @@
 //! Cohere's words, v1 and v2.
 
-use super::{Call, rerank};
+use super::request::Call;
+use super::rerank;
 use crate::answer::{Answer, write_list, write_string};
 use crate::call::{Asked, Embedded, Give, Text, TooLong, embedder};
 use crate::fault::Fault;

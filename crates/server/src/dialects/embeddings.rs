@@ -1,6 +1,7 @@
 //! `/v1/embeddings`: one path of OpenAI, Jina, Voyage, Mistral and others. The body says whose words it is in.
 
-use super::{Call, Dialect, jina, mistral, openai, voyage};
+use super::request::{Call, Dialect};
+use super::{jina, mistral, openai, voyage};
 use crate::answer::{Answer, write_list, write_string};
 use crate::call::{Asked, Embedded, Give, Text, embed, joined};
 use crate::fault::{Fault, FaultKind};

@@ -1,6 +1,6 @@
 //! Gemini's words.
 
-use super::Call;
+use super::request::Call;
 use crate::answer::{Answer, write_list};
 use crate::call::{Asked, Embedded, Give, Text, TooLong, embed, embedder};
 use crate::fault::{Fault, FaultKind};

@@ -1,7 +1,8 @@
 //! Jina's words.
 
 use super::embeddings::Read;
-use super::{Call, openai};
+use super::openai;
+use super::request::Call;
 use crate::call::{Asked, Give, TooLong};
 use crate::fault::{Fault, FaultKind};
 use crate::json::Fields;

@@ -1,7 +1,7 @@
 //! Mistral's words.
 
-use super::Call;
 use super::embeddings::Read;
+use super::request::Call;
 use crate::call::{Asked, Give, TooLong};
 use crate::fault::Fault;
 use crate::json::Fields;

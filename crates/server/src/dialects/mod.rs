@@ -10,114 +10,17 @@ mod nomic;
 mod ollama;
 mod openai;
 mod playground;
+mod request;
 mod rerank;
 mod tei;
 mod vertex;
 mod voyage;
 
+pub(crate) use request::{Call, Dialect, Operation, PREFIXES};
+
 use crate::answer::Answer;
-use crate::call::Caller;
-use crate::fault::{Fault, FaultKind};
-use crate::models::Models;
-use crate::settings::Settings;
-use serde_json::{Map, Value, json};
-
-/// Whose words a request is in.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Dialect {
-    /// A path that several vendors share, answered so that each client finds what it needs.
-    Shared,
-    OpenAi,
-    Azure,
-    Tei,
-    Gemini,
-    Vertex,
-    Cohere,
-    Jina,
-    Voyage,
-    Mistral,
-    Nomic,
-    Ollama,
-}
-
-/// The dialects that have a prefix of their own, where nothing else is understood.
-pub(crate) const PREFIXES: &[(&str, Dialect)] = &[
-    ("openai", Dialect::OpenAi),
-    ("azure", Dialect::Azure),
-    ("tei", Dialect::Tei),
-    ("gemini", Dialect::Gemini),
-    ("vertex", Dialect::Vertex),
-    ("cohere", Dialect::Cohere),
-    ("jina", Dialect::Jina),
-    ("voyage", Dialect::Voyage),
-    ("mistral", Dialect::Mistral),
-    ("nomic", Dialect::Nomic),
-    ("ollama", Dialect::Ollama),
-];
-
-/// What a route does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Operation {
-    Embeddings,
-    Models,
-    Model,
-    Rerank,
-    CohereEmbed,
-    CohereEmbedV1,
-    CohereRerankV2,
-    CohereTokenize,
-    VoyageContextualized,
-    Gemini,
-    Vertex,
-    TeiEmbed,
-    TeiEmbedAll,
-    TeiEmbedSparse,
-    TeiRerank,
-    TeiPredict,
-    TeiSimilarity,
-    TeiTokenize,
-    TeiVertex,
-    TeiAny,
-    TeiInfo,
-    NomicEmbed,
-    NomicUser,
-    OllamaEmbed,
-    OllamaEmbedOld,
-    OllamaTags,
-    OllamaShow,
-    OllamaPs,
-    OllamaPull,
-    OllamaVersion,
-    Explain,
-    Playground,
-}
-
-/// A request that has found its route.
-pub(crate) struct Call<'a> {
-    pub(crate) models: &'a Models,
-    pub(crate) settings: &'a Settings,
-    pub(crate) caller: Caller,
-    pub(crate) dialect: Dialect,
-    /// The request's id, which answers repeat.
-    pub(crate) id: &'a str,
-    /// What the path's wildcard stands for.
-    pub(crate) rest: &'a str,
-    /// Whether Google's own client asks.
-    pub(crate) is_google: bool,
-    pub(crate) body: &'a [u8],
-}
-
-impl Call<'_> {
-    /// The body's fields, and how many characters were replaced in it.
-    fn fields(&self) -> Result<(Map<String, Value>, usize), Fault> {
-        crate::json::parse_object(self.body)
-    }
-
-    /// What an answer calls the model: what the request did, or else the name of the first one.
-    fn model_name(&self, asked: Option<&str>) -> String {
-        asked.or_else(|| self.models.names().next()).unwrap_or_default().to_owned()
-    }
-}
+use crate::fault::Fault;
+use serde_json::{Value, json};
 
 /// Does what a route does.
 pub(crate) async fn answer(operation: Operation, call: &Call<'_>) -> Result<Answer, Fault> {
@@ -181,15 +84,4 @@ fn shared_refusal(fault: &Fault, id: &str) -> Value {
         body[key] = value.into();
     }
     body
-}
-
-/// `true`: a code that programs may look for.
-fn code(fault: &Fault) -> Option<&'static str> {
-    match fault.kind {
-        FaultKind::TooLong => Some("context_length_exceeded"),
-        FaultKind::Unauthorized => Some("invalid_api_key"),
-        FaultKind::UnknownModel => Some("model_not_found"),
-        FaultKind::Overloaded(_) => Some("rate_limit_exceeded"),
-        _ => None,
-    }
 }

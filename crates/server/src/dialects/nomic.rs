@@ -1,6 +1,6 @@
 //! Nomic's words.
 
-use super::Call;
+use super::request::Call;
 use crate::answer::{Answer, write_list, write_string};
 use crate::call::{Asked, Give, Text, TooLong, embed};
 use crate::fault::Fault;

@@ -1,6 +1,6 @@
 //! Ollama's words.
 
-use super::Call;
+use super::request::Call;
 use crate::answer::{Answer, write_list, write_string};
 use crate::call::{Asked, Embedded, Give, Text, TooLong, embed as embed_texts};
 use crate::fault::{Fault, FaultKind};

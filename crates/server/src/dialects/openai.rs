@@ -1,6 +1,6 @@
 //! OpenAI's and Azure's words, and what others took from them.
 
-use super::{Call, Dialect, code};
+use super::request::{Call, Dialect};
 use crate::answer::Answer;
 use crate::call::{Asked, TooLong};
 use crate::fault::{Fault, FaultKind};
@@ -86,4 +86,15 @@ pub(super) fn refusal(fault: &Fault) -> Value {
         _ => "invalid_request_error",
     };
     json!({"error": {"message": fault.message, "type": kind, "param": fault.field, "code": code(fault)}})
+}
+
+/// A code that programs look for.
+fn code(fault: &Fault) -> Option<&'static str> {
+    match fault.kind {
+        FaultKind::TooLong => Some("context_length_exceeded"),
+        FaultKind::Unauthorized => Some("invalid_api_key"),
+        FaultKind::UnknownModel => Some("model_not_found"),
+        FaultKind::Overloaded(_) => Some("rate_limit_exceeded"),
+        _ => None,
+    }
 }

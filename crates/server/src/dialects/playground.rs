@@ -1,6 +1,7 @@
 //! Our own words: what a model sees of a text, and what the page needs to know.
 
-use super::{Call, openai};
+use super::openai;
+use super::request::Call;
 use crate::answer::Answer;
 use crate::call::embedder;
 use crate::fault::Fault;

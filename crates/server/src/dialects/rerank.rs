@@ -1,6 +1,6 @@
 //! `/v1/rerank`: one path of Cohere (v1), Jina and Voyage. The answer has each one's list.
 
-use super::{Call, Dialect};
+use super::request::{Call, Dialect};
 use crate::answer::Answer;
 use crate::call::{Facts, score, sigmoid};
 use crate::fault::Fault;

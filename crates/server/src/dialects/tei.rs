@@ -1,6 +1,6 @@
 //! text-embeddings-inference's words, which Hugging Face's InferenceClient speaks too.
 
-use super::Call;
+use super::request::Call;
 use crate::answer::{Answer, write_list};
 use crate::call::{Asked, Embedded, Give, Text, TooLong, embed as embed_texts, embedder, score, sigmoid};
 use crate::fault::{Fault, FaultKind};

@@ -1,6 +1,7 @@
 //! Vertex AI's words: instances, and for newer models Gemini's.
 
-use super::{Call, gemini, tei};
+use super::request::Call;
+use super::{gemini, tei};
 use crate::answer::{Answer, write_list};
 use crate::call::{Asked, Give, Text, TooLong, embed};
 use crate::fault::{Fault, FaultKind};

@@ -1,7 +1,7 @@
 //! Voyage's words.
 
-use super::Call;
 use super::embeddings::Read;
+use super::request::Call;
 use crate::answer::{Answer, write_list, write_string};
 use crate::call::{Asked, Give, TooLong, embed, joined};
 use crate::fault::Fault;
