@@ -80,6 +80,7 @@ fn settings(arguments: &ServeArguments) -> Settings {
         })
         .strict(arguments.strict)
         .cors(arguments.cors)
+        .log(arguments.log)
         .longest_wait(Duration::from_secs(arguments.longest_wait))
         .largest_body(arguments.largest_body)
         .connections(arguments.connections)

@@ -1,6 +1,5 @@
 //! What is wrong with a request. Each dialect has its own words for it.
 
-use crate::json::kind;
 use serde_json::Value;
 use std::time::Duration;
 use taskvec::{Error, ErrorKind, RequestError};
@@ -125,5 +124,17 @@ impl From<Error> for Fault {
             ErrorKind::Request => Fault::of_engine(&error, error.text()),
             _ => Fault::of_engine(&error, None),
         }
+    }
+}
+
+/// What a value is, in words.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }

@@ -15,10 +15,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::Response;
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Value, json};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a body may take to come.
 const BODY_TIME: Duration = Duration::from_secs(120);
@@ -48,11 +49,15 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, request: Request) -> Res
     app.metrics.in_flight.inc();
     let _in_flight = Leaving(&app);
     let wants_body = request.method() != Method::HEAD;
+    let line =
+        app.settings.log.then(|| json!({"method": request.method().as_str(), "path": request.uri().path()}));
     let mut dialect = Dialect::Shared;
     // A panic of the server's own code is this request's alone.
     let result = AssertUnwindSafe(respond(&app, request, &id, &mut dialect)).catch_unwind().await;
     let result = result.unwrap_or_else(|_| Err(Fault::internal("the server panicked; please report it")));
     let name = format!("{dialect:?}").to_lowercase();
+    let facts = result.as_ref().ok().and_then(|answer| answer.facts);
+    let problem = result.as_ref().err().map(|fault| fault.message.clone());
     let mut response = match result {
         Ok(answer) => {
             app.metrics.answered(&name, answer.facts.as_ref(), begun.elapsed());
@@ -64,10 +69,32 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, request: Request) -> Res
         }
     };
     set(response.headers_mut(), "x-request-id", &id);
+    if let Some(mut line) = line {
+        line["id"] = id.into();
+        line["dialect"] = name.into();
+        line["status"] = response.status().as_u16().into();
+        line["seconds"] = begun.elapsed().as_secs_f64().into();
+        log(line, facts, problem);
+    }
     if !wants_body {
         *response.body_mut() = Body::empty();
     }
     response
+}
+
+/// Writes a request's line.
+fn log(mut line: Value, facts: Option<Facts>, problem: Option<String>) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    line["time"] = since.as_secs_f64().into();
+    if let Some(facts) = facts {
+        line["texts"] = facts.texts.into();
+        line["tokens"] = facts.tokens.into();
+        line["truncated"] = facts.truncated.into();
+    }
+    if let Some(problem) = problem {
+        line["problem"] = problem.into();
+    }
+    eprintln!("{line}");
 }
 
 /// Counts a request that ends, however it does.

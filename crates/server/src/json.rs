@@ -1,6 +1,8 @@
 //! Reading JSON that clients send: text that is not valid Unicode is mended and counted, `null` is absent, and an error says which
 //! value is wrong.
 
+pub(crate) use crate::fault::kind;
+
 use crate::fault::Fault;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -64,18 +66,6 @@ fn mend_surrogates(text: &str) -> (Cow<'_, str>, usize) {
 /// The next backslash.
 fn memchr(bytes: &[u8], from: usize) -> Option<usize> {
     bytes.get(from..)?.iter().position(|byte| *byte == b'\\').map(|i| from + i)
-}
-
-/// What a value is, in words.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 /// The fields of an object by name: one that is `null` is not there.

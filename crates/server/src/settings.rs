@@ -21,6 +21,7 @@ pub struct Settings {
     pub(crate) too_long: Option<TooLong>,
     pub(crate) token_ids: TokenIds,
     pub(crate) cors: bool,
+    pub(crate) log: bool,
     pub(crate) largest_body: usize,
     pub(crate) longest_wait: Duration,
     pub(crate) queue_bytes: usize,
@@ -36,6 +37,7 @@ impl Default for Settings {
             too_long: None,
             token_ids: TokenIds::Refuse,
             cors: false,
+            log: false,
             largest_body: 64 << 20,
             longest_wait: Duration::from_secs(30),
             queue_bytes: 1 << 30,
@@ -68,6 +70,12 @@ impl Settings {
     /// Whether pages of other origins may ask.
     pub fn cors(mut self, allow: bool) -> Self {
         self.cors = allow;
+        self
+    }
+
+    /// Whether each request is a line of JSON on standard error: its id, path, status, tokens and times, and never its texts.
+    pub fn log(mut self, log: bool) -> Self {
+        self.log = log;
         self
     }
 

@@ -170,6 +170,13 @@ fn whatever_a_body_is_the_answer_is_in_form() {
     });
     let mut random = Random(7);
     let bodies = bodies();
+    for (path, body) in &bodies {
+        let content = &described["paths"][path]["post"]["requestBody"]["content"];
+        let fields = &content["application/json"]["schema"]["properties"];
+        for name in body.as_object().unwrap().keys().filter(|_| fields.is_object()) {
+            assert!(fields[name].is_object(), "{name} of {path} is not described");
+        }
+    }
     let right =
         bodies.iter().filter(|(path, body)| ask(path, body.to_string().into_bytes()).0 == 200).count();
     assert!(right >= 20, "{right} are answered as they are");

@@ -41,6 +41,9 @@ pub(crate) struct ServeArguments {
     /// Let pages of other origins ask
     #[arg(long)]
     pub(crate) cors: bool,
+    /// Write a line of JSON for each request to standard error: id, path, status, tokens, times; never a text
+    #[arg(long)]
+    pub(crate) log: bool,
     /// Seconds that a request may wait before it is begun; those that would wait longer are refused at once
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) longest_wait: u64,

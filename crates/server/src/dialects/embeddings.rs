@@ -1,6 +1,6 @@
 //! `/v1/embeddings`: one path of OpenAI, Jina, Voyage, Mistral and others. The body says whose words it is in.
 
-use super::request::{Call, Dialect};
+use super::request::{Call, Dialect, Read};
 use super::{jina, mistral, openai, voyage};
 use crate::answer::{Answer, write_list, write_string};
 use crate::call::{Asked, Embedded, Give, Text, embed, joined};
@@ -11,13 +11,6 @@ use crate::schedule::{Content, Value as Made};
 use crate::settings::TokenIds;
 use serde_json::{Map, Value};
 use std::sync::Arc;
-
-/// What is asked of all texts of a body.
-pub(super) struct Read {
-    pub(super) asked: Asked,
-    pub(super) form: Form,
-    pub(super) give: Give,
-}
 
 pub(super) async fn embeddings(call: &Call<'_>) -> Result<Answer, Fault> {
     let (fields, mended) = call.fields()?;

@@ -1,8 +1,7 @@
 //! Jina's words.
 
-use super::embeddings::Read;
 use super::openai;
-use super::request::Call;
+use super::request::{Call, Read};
 use crate::call::{Asked, Give, TooLong};
 use crate::fault::{Fault, FaultKind};
 use crate::json::Fields;

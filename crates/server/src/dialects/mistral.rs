@@ -1,7 +1,6 @@
 //! Mistral's words.
 
-use super::embeddings::Read;
-use super::request::Call;
+use super::request::{Call, Read};
 use crate::call::{Asked, Give, TooLong};
 use crate::fault::Fault;
 use crate::json::Fields;

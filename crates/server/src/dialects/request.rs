@@ -1,8 +1,9 @@
 //! A request that has found its route: what every dialect gets.
 
-use crate::call::Caller;
+use crate::call::{Asked, Caller, Give};
 use crate::fault::Fault;
 use crate::models::Models;
+use crate::numbers::Form;
 use crate::settings::Settings;
 use serde_json::{Map, Value};
 
@@ -101,4 +102,11 @@ impl Call<'_> {
     pub(super) fn model_name(&self, asked: Option<&str>) -> String {
         asked.or_else(|| self.models.names().next()).unwrap_or_default().to_owned()
     }
+}
+
+/// What is asked of all texts of a body.
+pub(super) struct Read {
+    pub(super) asked: Asked,
+    pub(super) form: Form,
+    pub(super) give: Give,
 }

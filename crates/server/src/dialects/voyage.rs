@@ -1,7 +1,6 @@
 //! Voyage's words.
 
-use super::embeddings::Read;
-use super::request::Call;
+use super::request::{Call, Read};
 use crate::answer::{Answer, write_list, write_string};
 use crate::call::{Asked, Give, TooLong, embed, joined};
 use crate::fault::Fault;

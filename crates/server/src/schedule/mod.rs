@@ -4,6 +4,7 @@
 
 mod job;
 mod queue;
+mod shared;
 mod worker;
 
 pub(crate) use job::{Content, Done, Finished, Item, Value, Work};
@@ -11,16 +12,12 @@ pub(crate) use job::{Content, Done, Finished, Item, Value, Work};
 use crate::fault::{Fault, FaultKind};
 use crate::loaded::Loaded;
 use job::{Class, Job};
-use queue::Queue;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use shared::Shared;
+use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 
 /// Work that takes about as long as this, or less, is a person's.
 const INTERACTIVE: Duration = Duration::from_millis(100);
-
-/// Seconds a token is thought to take before any was measured.
-const FIRST_GUESS: f64 = 2e-5;
 
 /// What a queue may hold.
 #[derive(Clone, Copy, Debug)]
@@ -36,22 +33,6 @@ pub(crate) struct Schedule {
     shared: Arc<Shared>,
     limits: Limits,
     most: usize,
-}
-
-/// What requests and the thread share.
-struct Shared {
-    state: Mutex<State>,
-    /// A thread of each class waits on its own.
-    wake: [Condvar; 2],
-    /// Seconds of a token of each class, as f64's bits: what was measured last counts most.
-    seconds: [AtomicU64; 2],
-}
-
-struct State {
-    queue: Queue,
-    /// Tokens of each class that are being computed.
-    running: [u64; 2],
-    ended: bool,
 }
 
 /// A job's results, to be waited for. Who stops waiting abandons the job.
@@ -78,12 +59,7 @@ impl Schedule {
     /// Starts a model's threads.
     pub(crate) fn start(loaded: Arc<Loaded>, limits: Limits) -> std::io::Result<Schedule> {
         let most = loaded.max_tokens();
-        let state = State { queue: Queue::new(most), running: [0; 2], ended: false };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            wake: std::array::from_fn(|_| Condvar::new()),
-            seconds: std::array::from_fn(|_| AtomicU64::new(FIRST_GUESS.to_bits())),
-        });
+        let shared = Arc::new(Shared::new(most));
         for class in [Class::Interactive, Class::Bulk] {
             let (loaded, shared) = (loaded.clone(), shared.clone());
             std::thread::Builder::new()
@@ -143,28 +119,5 @@ impl Drop for Schedule {
     fn drop(&mut self) {
         self.shared.state().ended = true;
         self.shared.wake.iter().for_each(Condvar::notify_all);
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn seconds(&self, class: Class) -> f64 {
-        f64::from_bits(self.seconds[class as usize].load(Ordering::Relaxed))
-    }
-
-    /// So many tokens took so long.
-    fn measured(&self, class: Class, tokens: u64, taken: Duration) {
-        if tokens == 0 {
-            return;
-        }
-        let each = taken.as_secs_f64() / tokens as f64;
-        let seconds = self.seconds(class);
-        // A large batch says more.
-        let weight = (tokens as f64 / 4096.0).clamp(0.02, 0.5);
-        let seconds = if seconds == FIRST_GUESS { each } else { seconds + weight * (each - seconds) };
-        self.seconds[class as usize].store(seconds.to_bits(), Ordering::Relaxed);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::job::{Class, Content, Done, Item, Job, Value, Work, WorkKind};
 use super::queue::Slice;
-use super::{Shared, State};
+use super::shared::{Shared, State};
 use crate::fault::Fault;
 use crate::loaded::Loaded;
 use std::ops::ControlFlow;
