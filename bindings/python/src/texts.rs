@@ -98,9 +98,9 @@ fn of_python(items: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<Option<PyBack
             return Err(PyTypeError::new_err(format!("{what} {i} is {found}, expected str")));
         };
         let text = PyBackedStr::try_from(string.clone());
-        texts.push(Some(text.map_err(|e| {
-            PyValueError::new_err(format!("{what} {i} is not valid Unicode: {e}"))
-        })?));
+        texts.push(Some(
+            text.map_err(|e| PyValueError::new_err(format!("{what} {i} is not valid Unicode: {e}")))?,
+        ));
     }
     Ok(texts)
 }
