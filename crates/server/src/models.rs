@@ -114,6 +114,13 @@ impl Models {
             };
             return Ok((open, Some(task)));
         }
+        // A misspelt task must not pass for a name that any model answers to.
+        if let Some((name, task)) = asked.rsplit_once('@').filter(|(name, _)| self.named(name).is_some()) {
+            let known = Task::ALL.map(Task::name).join(", ");
+            let message =
+                format!("model '{asked}' not found: '{name}' is, but '{task}' is no task; tasks are {known}");
+            return Err(Fault { kind: FaultKind::UnknownModel, message, field: Some("model".to_owned()) });
+        }
         Ok((self.only(purpose, Some(asked)).await?, None))
     }
 
@@ -121,16 +128,13 @@ impl Models {
     fn named(&self, asked: &str) -> Option<&Slot> {
         let asked = asked.strip_suffix(":latest").unwrap_or(asked);
         let asked = asked.strip_prefix("models/").unwrap_or(asked);
-        let names = |slot: &'_ Slot| -> Vec<String> {
+        let any = |slot: &Slot, fits: &dyn Fn(&str) -> bool| {
             let ServedModel { name, aliases, .. } = &slot.model;
-            std::iter::once(name).chain(aliases).cloned().collect()
+            std::iter::once(name).chain(aliases).any(|name| fits(name))
         };
-        let is = |slot: &&Slot| names(slot).iter().any(|name| name.eq_ignore_ascii_case(asked));
+        let is = |slot: &&Slot| any(slot, &|name| name.eq_ignore_ascii_case(asked));
         let ends = |slot: &&Slot| {
-            names(slot).iter().any(|name| {
-                let last = name.rsplit('/').next().unwrap_or(name);
-                last.eq_ignore_ascii_case(asked)
-            })
+            any(slot, &|name| name.rsplit('/').next().is_some_and(|last| last.eq_ignore_ascii_case(asked)))
         };
         self.slots.iter().find(is).or_else(|| self.slots.iter().find(ends))
     }
@@ -145,7 +149,7 @@ impl Models {
             }
         }
         let known = || self.names().collect::<Vec<_>>().join(", ");
-        match (fitting.into_iter().collect::<Vec<_>>().as_slice(), asked) {
+        match (fitting.as_slice(), asked) {
             ([first, ..], None) => Ok(first.clone()),
             ([only], Some(_)) if !self.strict => Ok(only.clone()),
             ([], None) => Err(Fault::new(

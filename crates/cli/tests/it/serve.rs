@@ -402,6 +402,12 @@ fn names_of_models() {
     assert_eq!(of(json!("no such model")).0, 404);
     assert_eq!(of(json!("bert-e5@poetry")).0, 404);
     drop(served);
+    let alone = Served::start(&[]);
+    let status = |name: &str| alone.post("/v1/embeddings", &json!({"input": "a", "model": name}));
+    assert_eq!(status("any name").0, 200, "one model answers to any name");
+    let (misspelt, _, answer) = status("bert-e5@qurey");
+    assert_eq!(misspelt, 404, "but a misspelt task is none");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("retrieval-query"), "{answer}");
     let strict = Served::start(&["--strict"]);
     assert_eq!(strict.post("/v1/embeddings", &json!({"input": "a", "model": "other"})).0, 404);
 }

@@ -112,7 +112,7 @@ fn asked(
     }))
 }
 
-/// The texts' vectors. A model that is not there is told in Ollama's words.
+/// The vectors of texts. The message about an unknown model is Ollama's own.
 async fn embedded(
     call: &Call<'_>,
     named: Option<&str>,

@@ -206,12 +206,19 @@ impl Job {
     /// Takes what a text came to.
     pub(crate) fn set(&self, text: usize, result: Result<Done, Fault>) {
         let mut state = self.state();
-        if state.results[text].replace(result).is_none() {
+        // A job that is finished, or given up, has handed its results on.
+        let Some(place) = state.results.get_mut(text) else { return };
+        if place.replace(result).is_none() {
             state.left -= 1;
         }
         if state.left == 0 {
             self.finish(&mut state);
         }
+    }
+
+    /// Whether all results are handed on.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.state().finished.is_none()
     }
 
     /// Gives up what is left.

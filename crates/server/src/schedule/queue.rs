@@ -266,6 +266,10 @@ mod tests {
         assert!(last.1.try_recv().is_err(), "it is not done yet");
         slices[0].job.set(0, Ok(Done { value: Value::Score(1.0), tokens: 1, untruncated_tokens: 1 }));
         assert!(last.1.try_recv().unwrap().results[0].is_ok());
+        // A batch that failed is computed again: what was finished in it stays as it was handed on.
+        assert!(last.0.is_finished());
+        last.0.set(0, Ok(Done { value: Value::Score(2.0), tokens: 1, untruncated_tokens: 1 }));
+        last.0.fail(&super::late());
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn compute(loaded: &Loaded, slices: &[Slice]) {
         slice.job.fail(&fault);
         return;
     }
-    for slice in slices {
+    for slice in slices.iter().filter(|slice| !slice.job.is_finished()) {
         if let Err(fault) = compute_together(loaded, std::slice::from_ref(slice)) {
             slice.job.fail(&fault);
         }
