@@ -14,8 +14,9 @@ import tempfile
 import venv
 
 HERE = pathlib.Path(__file__).resolve().parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")) / "python"
-WHEELS = TARGET / "wheels"
+# The workspace's own, so that dependencies are compiled once.
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target"))
+WHEELS = TARGET / "python" / "wheels"
 WORKS_WITH = ["pytest", "scipy", "pyarrow", "pandas", "polars", "tqdm"]
 # Frameworks change their interfaces: these are the versions that it is known to work with.
 FRAMEWORKS = [

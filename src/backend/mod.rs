@@ -62,6 +62,9 @@ pub(crate) trait Backend: Send + Sync {
     /// batch by itself.
     fn batch_tokens(&self, total: usize) -> usize;
 
+    /// Takes the device away, as a driver does that resets. For tests of what comes then; nothing happens on a CPU.
+    fn lose(&self) {}
+
     /// Bytes of memory that it holds for weights.
     fn weight_bytes(&self) -> usize;
 

@@ -27,6 +27,8 @@ pub struct ExplainedToken {
     pub id: u32,
     /// Its piece of the vocabulary.
     pub piece: String,
+    /// Whether it is a special token, such as those around a text.
+    pub special: bool,
     /// Whether pooling takes its state. For a model that pools one token it is that one.
     pub pooled: bool,
 }
@@ -48,6 +50,7 @@ impl Embedder {
         let token = |(place, &id): (usize, &u32)| ExplainedToken {
             id,
             piece: self.engine.tokenizer.token(id),
+            special: self.engine.tokenizer.is_special(id),
             pooled: taken(place),
         };
         Ok(Explanation {

@@ -393,6 +393,15 @@ impl Embedder {
         Ok(tokenized.parts.into_iter().next().map(|part| part.ids).unwrap_or_default())
     }
 
+    /// The text of tokens, as near as the vocabulary keeps it: one that folds case gives it in lower case. With
+    /// `skip_special` without special tokens, such as those around a text.
+    ///
+    /// # Errors
+    /// If an id is outside of the vocabulary.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        Ok(self.engine.tokenizer.decode(ids, skip_special)?)
+    }
+
     /// Tokens that a text has with its prompt and the special tokens, whatever the limit is.
     ///
     /// # Errors
@@ -498,6 +507,17 @@ impl Embedder {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn inspect(&self) -> Result<Inspection> {
         Inspection::of(&self.engine)
+    }
+
+    /// Takes the GPU away, as a driver does that resets: for tests of programs that must go on then.
+    ///
+    /// # Errors
+    /// If the device fails otherwise.
+    #[doc(hidden)]
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn lose_device(&self) -> Result<()> {
+        crate::wait::block_on(self.engine.backend(None))?.lose();
+        Ok(())
     }
 
     /// What the GPU does at best, and how the model's kernels do beside it for these texts as one batch: what

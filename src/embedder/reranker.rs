@@ -212,6 +212,15 @@ impl Reranker {
         Ok(self.engine.tokenizer.pair(&self.prompt.around(query), document, self.engine.max_tokens)?.ids)
     }
 
+    /// What the model is and does, from its files; see [`Embedder::inspect`](crate::Embedder::inspect).
+    ///
+    /// # Errors
+    /// If the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn inspect(&self) -> Result<crate::Inspection> {
+        crate::Inspection::of(&self.engine)
+    }
+
     /// What to know about the model's files: keys that taskvec does not know, and what was taken from the model's name.
     pub fn notes(&self) -> Vec<ModelNote> {
         self.engine.notes()

@@ -369,6 +369,23 @@ impl TextTokenizer {
         self.pipeline.token(id)
     }
 
+    /// The text of tokens, as near as the vocabulary keeps it.
+    pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> RequestResult<String> {
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.vocabulary) {
+            return Err(RequestError::InvalidOption {
+                option: "a token id",
+                found: id.to_string(),
+                expected: format!("less than {}, the size of the vocabulary", self.vocabulary),
+            });
+        }
+        self.pipeline.decode(ids, skip_special).map_err(|problem| RequestError::Tokenize { problem })
+    }
+
+    /// Whether a token is a special one, such as those around a text.
+    pub(crate) fn is_special(&self, id: u32) -> bool {
+        self.special.contains(&id) || self.around.prefix.contains(&id) || self.around.suffix.contains(&id)
+    }
+
     /// The ids of prompt and content, which are one string where the content is a text.
     fn joined(&self, prompt: &TokenizedPrompt, content: Content<'_>) -> RequestResult<Vec<u32>> {
         let tokens = match content {

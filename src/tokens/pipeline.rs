@@ -5,6 +5,7 @@ use super::file::TokenizerFile;
 use super::wordpiece::WordPiece;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
+use tokenizers::Decoder;
 use tokenizers::pipeline::{
     EncodeOptions, Override, PipelinePostProcessor, PipelineTokenizer, PreTokenizer, PreTokenizerScratch,
     Segment, SpecialSegmentIterator, normalize_all,
@@ -71,6 +72,20 @@ impl Pipeline {
         match &self.words {
             Some(words) => words.token(id).unwrap_or_default().to_owned(),
             None => self.library.decode_tokens(&[id], false).pop().unwrap_or_default(),
+        }
+    }
+
+    /// The text of tokens, as near as the vocabulary keeps it.
+    pub(super) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, String> {
+        let Some(words) = &self.words else {
+            return self.library.decode(ids, skip_special).map_err(|e| e.to_string());
+        };
+        let special = if skip_special { self.special() } else { HashSet::new() };
+        let tokens = ids.iter().filter(|id| !special.contains(id));
+        let tokens: Vec<String> = tokens.filter_map(|&id| words.token(id).map(str::to_owned)).collect();
+        match self.library.get_decoder() {
+            Some(decoder) => decoder.decode(tokens).map_err(|e| e.to_string()),
+            None => Ok(tokens.join(" ")),
         }
     }
 

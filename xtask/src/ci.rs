@@ -1,6 +1,6 @@
 //! Everything that must hold before a change lands.
 
-use crate::run::{Outcome, command, is_there, output, run};
+use crate::run::{Outcome, command, is_there, output, run, target};
 use crate::{deps, package, setup};
 
 /// The oldest Rust that compiles the project: `rust-version` in Cargo.toml.
@@ -92,7 +92,7 @@ pub(crate) fn clients() -> Outcome {
 pub(crate) fn python() -> Outcome {
     run(command("cargo fmt --check --manifest-path bindings/python/Cargo.toml"))?;
     let mut clippy = command("cargo clippy -q --manifest-path bindings/python/Cargo.toml -- -D warnings");
-    clippy.env("CARGO_TARGET_DIR", crate::run::root().join("target/python"));
+    clippy.env("CARGO_TARGET_DIR", target());
     run(clippy)?;
     run(command("python3 bindings/python/build.py"))
 }
@@ -135,17 +135,13 @@ pub(crate) fn oldest_rust() -> Outcome {
 
 /// What is not in the workspace compiles too: fuzz targets and the comparison's programs.
 pub(crate) fn others_compile() -> Outcome {
-    let folder = crate::run::root().join("target");
-    for (line, target) in [
-        ("cargo check --manifest-path fuzz/Cargo.toml", "fuzz"),
-        (
-            "cargo check --manifest-path benches/peers/rust/Cargo.toml --features candle,fastembed,rten",
-            "peers-check",
-        ),
-        ("cargo check --manifest-path benches/peers/hold/Cargo.toml", "peers-check"),
+    for line in [
+        "cargo check --manifest-path fuzz/Cargo.toml",
+        "cargo check --manifest-path benches/peers/rust/Cargo.toml --features candle,fastembed,rten",
+        "cargo check --manifest-path benches/peers/hold/Cargo.toml",
     ] {
         let mut check = command(line);
-        check.env("CARGO_TARGET_DIR", folder.join(target));
+        check.env("CARGO_TARGET_DIR", target());
         run(check)?;
     }
     Ok(())
@@ -155,7 +151,7 @@ pub(crate) fn others_compile() -> Outcome {
 /// `cargo deny check advisories`, where there is a network for it.)
 pub(crate) fn licences() -> Outcome {
     if !is_there("cargo deny --version") {
-        run(command("cargo install cargo-deny --locked --quiet"))?;
+        run(command("cargo install cargo-deny --locked --quiet --debug"))?;
     }
     run(command("cargo deny --offline check licenses bans sources"))
 }

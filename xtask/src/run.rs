@@ -1,6 +1,6 @@
 //! Running other programs from the root of the repository.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -11,6 +11,11 @@ pub(crate) type Outcome<T = ()> = Result<T, String>;
 pub(crate) fn root() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own)
+}
+
+/// The folder of what cargo builds. All workspaces share it, so that a dependency is compiled once.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
 }
 
 /// A program with its arguments, separated by spaces.

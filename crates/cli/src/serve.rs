@@ -4,7 +4,7 @@ use crate::arguments::{ModelArguments, ServeArguments, TokenIds, TooLong};
 use crate::outcome::{Failure, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
-use taskvec_server::{Listen, ServedModel, Server, Settings};
+use taskvec_server::{Key, Listen, ServedModel, Server, Settings};
 
 /// The built-in model's name.
 const BUILTIN: &str = "all-MiniLM-L6-v2";
@@ -13,7 +13,7 @@ const BUILTIN: &str = "all-MiniLM-L6-v2";
 const KEYS: &str = "TASKVEC_API_KEY";
 
 pub(crate) fn run(arguments: &ServeArguments) -> Outcome {
-    let server = Server::new(models(arguments)?, settings(arguments)).map_err(failed)?;
+    let server = Server::new(models(arguments)?, settings(arguments)?).map_err(failed)?;
     #[cfg(unix)]
     let listen = match &arguments.unix {
         Some(path) => Listen::Unix(path.clone()),
@@ -64,11 +64,52 @@ fn shown(model: &str) -> String {
     model.split('@').next().unwrap_or(model).to_owned()
 }
 
-fn settings(arguments: &ServeArguments) -> Settings {
+/// The keys of the command, of the environment and of a file.
+fn keys(arguments: &ServeArguments) -> Outcome<Vec<Key>> {
     let of_environment = std::env::var(KEYS).unwrap_or_default();
-    let of_environment = of_environment.split(',').filter(|key| !key.is_empty()).map(str::to_owned);
-    Settings::default()
-        .keys(arguments.api_key.iter().cloned().chain(of_environment))
+    let of_environment = of_environment.split(',').filter(|key| !key.is_empty());
+    let mut keys: Vec<Key> =
+        arguments.api_key.iter().map(String::as_str).chain(of_environment).map(Key::new).collect();
+    let Some(path) = &arguments.api_keys else { return Ok(keys) };
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?;
+    let before = keys.len();
+    for (i, line) in text.lines().enumerate() {
+        let mut words = line.split_whitespace();
+        let Some(secret) = words.next().filter(|word| !word.starts_with('#')) else { continue };
+        let wrong = || {
+            Failure::Usage(format!(
+                "{}, line {}: expected a key, and behind it nothing or the tokens a minute that it may have",
+                path.display(),
+                i + 1
+            ))
+        };
+        let key = match words.next() {
+            None => Key::new(secret),
+            Some(tokens) => {
+                let tokens = tokens.parse::<u64>().ok().filter(|tokens| *tokens > 0).ok_or_else(wrong)?;
+                Key::new(secret).tokens_per_minute(tokens)
+            }
+        };
+        if words.next().is_some() {
+            return Err(wrong());
+        }
+        keys.push(key);
+    }
+    // An empty file must not open the server to everybody.
+    if keys.len() == before {
+        return Err(Failure::Usage(format!("{} has no key", path.display())));
+    }
+    Ok(keys)
+}
+
+fn settings(arguments: &ServeArguments) -> Outcome<Settings> {
+    let settings = Settings::default()
+        .keys(keys(arguments)?)
+        .tokens_per_minute(arguments.tokens_per_minute)
+        .lazy(arguments.lazy)
+        .max_memory(arguments.max_memory.map(|megabytes| megabytes.saturating_mul(1_000_000)))
+        .cache(arguments.cache)
         .truncate(match arguments.too_long {
             TooLong::Vendor => None,
             TooLong::Cut => Some(true),
@@ -84,7 +125,12 @@ fn settings(arguments: &ServeArguments) -> Settings {
         .longest_wait(Duration::from_secs(arguments.longest_wait))
         .largest_body(arguments.largest_body)
         .connections(arguments.connections)
-        .grace(Duration::from_secs(arguments.grace))
+        .grace(Duration::from_secs(arguments.grace));
+    #[cfg(feature = "tls")]
+    if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
+        return Ok(settings.tls(certificate, key));
+    }
+    Ok(settings)
 }
 
 /// Ctrl-C, or the signal by which systems end services.

@@ -1,5 +1,6 @@
 //! Who may ask.
 
+use crate::settings::Key;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
@@ -8,7 +9,7 @@ use subtle::ConstantTimeEq;
 const KEY_HEADERS: [&str; 3] = ["api-key", "x-goog-api-key", "x-api-key"];
 
 /// Whose key a request has: its number among the keys, from 1 on; 0 where none is needed. `None`: it may not ask.
-pub(crate) fn key(keys: &[String], headers: &HeaderMap, query: Option<&str>) -> Option<usize> {
+pub(crate) fn key(keys: &[Key], headers: &HeaderMap, query: Option<&str>) -> Option<usize> {
     if keys.is_empty() {
         return Some(0);
     }
@@ -27,7 +28,7 @@ pub(crate) fn key(keys: &[String], headers: &HeaderMap, query: Option<&str>) -> 
     for given in given {
         // All are compared, and each in whole, so that the time says nothing.
         for (i, key) in keys.iter().enumerate() {
-            if bool::from(given.as_bytes().ct_eq(key.as_bytes())) {
+            if bool::from(given.as_bytes().ct_eq(key.secret.as_bytes())) {
                 found = Some(i + 1);
             }
         }
@@ -41,7 +42,7 @@ mod tests {
 
     #[test]
     fn keys_are_found_wherever_clients_put_them() {
-        let keys = ["one".to_owned(), "two two".to_owned()];
+        let keys = [Key::new("one"), Key::new("two two")];
         let of = |name: &'static str, value: &str, query: Option<&str>| {
             let mut headers = HeaderMap::new();
             if !name.is_empty() {

@@ -41,13 +41,27 @@ pub(crate) fn write_list<E>(
     out: &mut Vec<u8>,
     mut element: impl FnMut(usize, &mut Vec<u8>) -> Result<(), E>,
 ) -> Result<(), E> {
-    out.push(b'[');
-    for i in 0..count {
-        if i > 0 {
-            out.push(b',');
+    aside(count > LONG_LIST, || {
+        out.push(b'[');
+        for i in 0..count {
+            if i > 0 {
+                out.push(b',');
+            }
+            element(i, out)?;
         }
-        element(i, out)?;
-    }
-    out.push(b']');
-    Ok(())
+        out.push(b']');
+        Ok(())
+    })
+}
+
+/// Elements of a list that takes long to write.
+const LONG_LIST: usize = 256;
+
+/// Runs what takes long so that it holds up no other connection: another thread serves those meanwhile, where there can be one.
+pub(crate) fn aside<T>(is_long: bool, work: impl FnOnce() -> T) -> T {
+    let has_others = || {
+        let runtime = tokio::runtime::Handle::try_current();
+        runtime.is_ok_and(|runtime| runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread)
+    };
+    if is_long && has_others() { tokio::task::block_in_place(work) } else { work() }
 }

@@ -1,21 +1,16 @@
 //! From what a dialect has read to what its answer needs: the one way in which all dialects reach a model.
 
+use crate::caller::Caller;
 use crate::fault::{Fault, FaultKind};
 use crate::loaded::Loaded;
-use crate::models::{Models, Open, Purpose};
+use crate::models::Models;
 use crate::numbers::Form;
-use crate::schedule::{Content, Done, Item, Value, Work};
+use crate::schedule::{Content, Done, Finished, Item, Value, Work};
+use crate::served_model::Purpose;
+use crate::slot::Open;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use taskvec::{EmbedOptions, Embedder, Task, Truncation};
-
-/// Who asks, and how long they wait.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Caller {
-    /// Whose key it is.
-    pub(crate) key: usize,
-    pub(crate) deadline: Option<Instant>,
-}
 
 /// What happens to texts that are longer than the model takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -187,13 +182,22 @@ pub(crate) async fn embed(
             Item { content, title, options }
         })
         .collect();
+    let mut items: Vec<Item> = items;
+    if give == Give::Dense
+        && items.len() == 1
+        && let Some(item) = items.pop()
+    {
+        let result = open.recent.vector(&open.schedule, caller, item).await.and_then(counted);
+        let (done, facts) = result.inspect_err(|fault| models.failed(&open, fault))?;
+        return Ok(Embedded { done, facts });
+    }
     let work = match give {
         Give::Dense => Work::Dense(items),
         Give::Sparse => Work::Sparse(items),
         Give::Tokens => Work::Tokens(items),
         Give::Pieces => Work::Pieces(items),
     };
-    let (done, facts) = run(&open, caller, work).await?;
+    let (done, facts) = run(models, &open, caller, work).await?;
     Ok(Embedded { done, facts })
 }
 
@@ -214,7 +218,7 @@ pub(crate) async fn score(
         return Err(Fault::new(FaultKind::Empty, "there is no document: give at least one"));
     }
     let (open, _) = models.find(model, Purpose::Rank).await?;
-    let (done, facts) = run(&open, caller, Work::Scores { query, documents }).await?;
+    let (done, facts) = run(models, &open, caller, Work::Scores { query, documents }).await?;
     let score = |done: Done| match done.value {
         Value::Score(score) if score.is_finite() => Ok(score),
         _ => Err(Fault::internal("a document has no score")),
@@ -242,8 +246,19 @@ fn check(embedder: &Embedder, texts: &[Text]) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn run(open: &Open, caller: Caller, work: Work) -> Result<(Vec<Done>, Facts), Fault> {
-    let finished = open.schedule.submit(work, caller.key, caller.deadline)?.wait().await?;
+async fn run(
+    models: &Models,
+    open: &Arc<Open>,
+    caller: Caller,
+    work: Work,
+) -> Result<(Vec<Done>, Facts), Fault> {
+    let pending = open.schedule.submit(work, caller.key, caller.deadline)?;
+    let result = pending.wait(caller.deadline).await.and_then(counted);
+    result.inspect_err(|fault| models.failed(open, fault))
+}
+
+/// All results, or the fault of the first text that has one.
+fn counted(finished: Finished) -> Result<(Vec<Done>, Facts), Fault> {
     let done = finished.results.into_iter().collect::<Result<Vec<Done>, Fault>>()?;
     let facts = Facts {
         texts: done.len(),

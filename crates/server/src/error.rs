@@ -23,6 +23,15 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file of certificates or of their key is no such thing.
+    #[cfg(feature = "tls")]
+    #[error("{}: {problem}", path.display())]
+    Certificate {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The system did not give threads, or what else a server needs.
     #[error("the server could not be set up: {0}")]
     SetUp(String),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::time::Duration;
-use taskvec::{Error, ErrorKind, RequestError};
+use taskvec::{DeviceError, Error, ErrorKind, RequestError};
 
 /// What is wrong with a request, for its sender.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub(crate) enum FaultKind {
     Overloaded(Duration),
     /// The time that the client gave is over.
     Late,
+    /// The GPU is gone: its model has to be opened again.
+    Lost,
     /// The engine or the device failed.
     Internal,
 }
@@ -84,6 +86,7 @@ impl Fault {
                 RequestError::NonFiniteResult { .. } | RequestError::Cancelled => FaultKind::Internal,
                 _ => FaultKind::Invalid,
             },
+            Error::Device(DeviceError::Lost { .. }) => FaultKind::Lost,
             _ => FaultKind::Internal,
         };
         Fault::new(kind, message)
@@ -93,7 +96,11 @@ impl Fault {
     pub(crate) fn is_permanent(&self) -> bool {
         !matches!(
             self.kind,
-            FaultKind::Overloaded(_) | FaultKind::Internal | FaultKind::Late | FaultKind::NotReady
+            FaultKind::Overloaded(_)
+                | FaultKind::Lost
+                | FaultKind::Internal
+                | FaultKind::Late
+                | FaultKind::NotReady
         )
     }
 
@@ -113,7 +120,7 @@ impl Fault {
             FaultKind::NotReady => 503,
             FaultKind::Overloaded(_) => 429,
             FaultKind::Late => 408,
-            FaultKind::Internal => 500,
+            FaultKind::Lost | FaultKind::Internal => 500,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::access;
 use crate::answer::Answer;
-use crate::call::{Caller, Facts};
+use crate::budget::Budget;
+use crate::call::Facts;
+use crate::caller::Caller;
 use crate::dialects::{self, Call, Dialect};
 use crate::fault::{Fault, FaultKind};
 use crate::metrics::Metrics;
@@ -24,6 +26,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How long a body may take to come.
 const BODY_TIME: Duration = Duration::from_secs(120);
 
+/// Bytes of a body to a token, about.
+const BYTES_PER_TOKEN: f64 = 4.0;
+
 /// How long a client waits for an answer, as it says: openai's in seconds, and our own.
 const TIMEOUTS: [(&str, f64); 2] = [("x-stainless-read-timeout", 1.0), ("x-timeout-ms", 1e-3)];
 
@@ -35,6 +40,10 @@ pub(crate) struct App {
     pub(crate) models: Models,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
+    #[cfg(feature = "otel")]
+    pub(crate) traces: Option<crate::traces::Traces>,
+    /// What each key may still have; `None` where there is no limit.
+    pub(crate) budgets: Vec<Option<Budget>>,
     /// Whether the server ends: nothing new is begun.
     pub(crate) draining: AtomicBool,
     pub(crate) next_id: AtomicU64,
@@ -51,6 +60,10 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, request: Request) -> Res
     let wants_body = request.method() != Method::HEAD;
     let line =
         app.settings.log.then(|| json!({"method": request.method().as_str(), "path": request.uri().path()}));
+    #[cfg(feature = "otel")]
+    let of_trace = app.traces.as_ref().map(|traces| {
+        (traces, request.method().clone(), request.uri().path().to_owned(), request.headers().clone())
+    });
     let mut dialect = Dialect::Shared;
     // A panic of the server's own code is this request's alone.
     let result = AssertUnwindSafe(respond(&app, request, &id, &mut dialect)).catch_unwind().await;
@@ -69,6 +82,20 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, request: Request) -> Res
         }
     };
     set(response.headers_mut(), "x-request-id", &id);
+    #[cfg(feature = "otel")]
+    if let Some((traces, method, path, headers)) = of_trace.filter(|_| facts.is_some() || problem.is_some()) {
+        traces.record(&crate::traces::Answered {
+            method: method.as_str(),
+            path: &path,
+            headers: &headers,
+            dialect: &name,
+            id: &id,
+            status: response.status().as_u16(),
+            facts,
+            problem: problem.as_deref(),
+            taken: begun.elapsed(),
+        });
+    }
     if let Some(mut line) = line {
         line["id"] = id.into();
         line["dialect"] = name.into();
@@ -146,7 +173,19 @@ async fn respond(app: &App, request: Request, id: &str, dialect: &mut Dialect) -
         let soon = Duration::from_secs(1);
         return Err(Fault::new(FaultKind::Overloaded(soon), "the server is ending: try again soon"));
     }
+    // The number of a key counts from 1, and is 0 where there are none.
+    let budget = app.budgets.get(key.saturating_sub(1)).and_then(Option::as_ref).filter(|_| !is_get);
+    if let Some(wait) = budget.and_then(Budget::wait) {
+        let message = format!(
+            "the key has had its tokens of a minute; try again in {:.0} s",
+            wait.as_secs_f64().ceil()
+        );
+        return Err(Fault::new(FaultKind::Overloaded(wait), message));
+    }
     let body = read(body, &parts.headers, app.settings.largest_body).await?;
+    // What it will take is guessed, so that many at once do not pass for one.
+    let mut charge = Charge { budget, tokens: body.len() as f64 / BYTES_PER_TOKEN };
+    charge.take();
     let call = Call {
         models: &app.models,
         settings: &app.settings,
@@ -157,7 +196,36 @@ async fn respond(app: &App, request: Request, id: &str, dialect: &mut Dialect) -
         is_google: parts.headers.contains_key("x-goog-api-client"),
         body: &body,
     };
-    dialects::answer(operation, &call).await
+    let answer = dialects::answer(operation, &call).await;
+    charge.correct(answer.as_ref().ok().and_then(|answer| answer.facts).map_or(0, |facts| facts.tokens));
+    answer
+}
+
+/// What a request takes of its key's budget. It is given back if the request ends without an answer.
+struct Charge<'b> {
+    budget: Option<&'b Budget>,
+    tokens: f64,
+}
+
+impl Charge<'_> {
+    fn take(&self) {
+        if let Some(budget) = self.budget {
+            budget.take(self.tokens);
+        }
+    }
+
+    /// It was so many in truth.
+    fn correct(&mut self, tokens: usize) {
+        if let Some(budget) = self.budget.take() {
+            budget.take(tokens as f64 - self.tokens);
+        }
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.correct(0);
+    }
 }
 
 /// Whether the process lives, and whether it can serve.

@@ -21,7 +21,9 @@
 
 mod access;
 mod answer;
+mod budget;
 mod call;
+mod caller;
 mod dialects;
 mod error;
 mod fault;
@@ -32,15 +34,23 @@ mod metrics;
 mod models;
 mod numbers;
 mod openapi;
+mod recent;
 mod routes;
 mod schedule;
 mod serve;
+mod served_model;
 mod server;
 mod settings;
+mod slot;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "otel")]
+mod traces;
 
 pub use error::ServerError;
 pub use loaded::Loaded;
-pub use models::{Opener, ServedModel};
+
 pub use serve::{Address, Listen};
+pub use served_model::{Opener, ServedModel};
 pub use server::Server;
-pub use settings::{Settings, TokenIds};
+pub use settings::{Key, Settings, TokenIds};

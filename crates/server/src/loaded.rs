@@ -12,6 +12,16 @@ pub enum Loaded {
 }
 
 impl Loaded {
+    /// Memory that the model takes, about: its weights, and what a batch needs.
+    pub fn bytes(&self) -> u64 {
+        let inspection = match self {
+            Loaded::Embedder(embedder) => embedder.inspect(),
+            Loaded::Reranker(reranker) => reranker.inspect(),
+        };
+        // A model that cannot be looked at cannot be used either, which its first text says.
+        inspection.map_or(0, |inspection| (inspection.weight_bytes + inspection.batch_bytes) as u64)
+    }
+
     /// The most tokens of a text.
     pub fn max_tokens(&self) -> usize {
         match self {

@@ -106,7 +106,7 @@ impl Metrics {
         self.by_dialect.with_label_values(&[dialect]).inc();
         let failure = match fault.kind {
             FaultKind::Overloaded(_) => "overloaded",
-            FaultKind::Internal => "inference",
+            FaultKind::Lost | FaultKind::Internal => "inference",
             FaultKind::Unsupported => "model_type",
             FaultKind::Late => "dropped",
             _ => "validation",

@@ -1,75 +1,38 @@
 //! The models that are served, by their names.
 
 use crate::fault::{Fault, FaultKind};
-use crate::loaded::Loaded;
-use crate::schedule::{Limits, Schedule};
+use crate::schedule::Limits;
+use crate::served_model::{Purpose, ServedModel};
+use crate::slot::{Known, Open, Slot};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use taskvec::Task;
-use tokio::sync::OnceCell;
-
-/// Opens a model, or says why it cannot be.
-pub type Opener = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
-
-/// A model to serve: its name, and how it is opened.
-#[derive(Clone)]
-pub struct ServedModel {
-    /// The name that answers and lists show.
-    pub name: String,
-    /// Other names that clients may use for it, such as `text-embedding-3-small`.
-    pub aliases: Vec<String>,
-    /// Opens it, once.
-    pub open: Opener,
-}
-
-impl std::fmt::Debug for ServedModel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServedModel")
-            .field("name", &self.name)
-            .field("aliases", &self.aliases)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a request needs a model for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Purpose {
-    Embed,
-    Rank,
-}
-
-/// A model that is open, with its queue.
-pub(crate) struct Open {
-    pub(crate) name: String,
-    pub(crate) loaded: Arc<Loaded>,
-    pub(crate) schedule: Schedule,
-}
-
-impl Open {
-    pub(crate) fn purpose(&self) -> Purpose {
-        match &*self.loaded {
-            Loaded::Embedder(_) => Purpose::Embed,
-            Loaded::Reranker(_) => Purpose::Rank,
-        }
-    }
-}
 
 /// All models.
 pub(crate) struct Models {
     slots: Vec<Slot>,
-    limits: Limits,
-    /// Whether a name that no model has is an error even if there is one model alone.
-    strict: bool,
+    how: Keeping,
+    /// Counts requests, so that it is known which model was asked for last.
+    requests: AtomicU64,
 }
 
-struct Slot {
-    model: ServedModel,
-    open: OnceCell<Arc<Open>>,
+/// How models are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeping {
+    pub(crate) limits: Limits,
+    /// Whether a name that no model has is an error even if there is one model alone.
+    pub(crate) strict: bool,
+    /// Whether a model is opened when it is first asked for, and not at the start.
+    pub(crate) lazy: bool,
+    /// Bytes that open models may take together, about.
+    pub(crate) max_memory: Option<u64>,
+    /// Vectors of queries that each model keeps.
+    pub(crate) cache: usize,
 }
 
 impl Models {
-    pub(crate) fn new(models: Vec<ServedModel>, limits: Limits, strict: bool) -> Models {
-        let slots = models.into_iter().map(|model| Slot { model, open: OnceCell::new() }).collect();
-        Models { slots, limits, strict }
+    pub(crate) fn new(models: Vec<ServedModel>, how: Keeping) -> Models {
+        Models { slots: models.into_iter().map(Slot::new).collect(), how, requests: AtomicU64::new(1) }
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
@@ -77,17 +40,26 @@ impl Models {
     }
 
     /// The models that are open.
-    pub(crate) fn open(&self) -> impl Iterator<Item = &Arc<Open>> {
-        self.slots.iter().filter_map(|slot| slot.open.get())
+    pub(crate) fn open(&self) -> impl Iterator<Item = Arc<Open>> {
+        self.slots.iter().filter_map(Slot::get)
     }
 
-    /// Whether all are open.
+    /// The names of all models, with what is known of those that have been open.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (&str, Option<Known>)> {
+        self.slots.iter().map(|slot| (slot.model.name.as_str(), slot.known()))
+    }
+
+    /// Whether requests can be answered: each model was open once, unless models are opened when they are asked for.
     pub(crate) fn are_ready(&self) -> bool {
-        self.slots.iter().all(|slot| slot.open.get().is_some())
+        self.how.lazy || self.slots.iter().all(|slot| slot.known().is_some())
     }
 
-    /// Opens all of them.
-    pub(crate) async fn open_all(&self) -> Result<(), Fault> {
+    /// Opens all of them, as far as memory allows, so that one that is broken is found; none if they are to be opened when they are
+    /// asked for.
+    pub(crate) async fn open_at_start(&self) -> Result<(), Fault> {
+        if self.how.lazy {
+            return Ok(());
+        }
         for slot in &self.slots {
             self.open_slot(slot).await?;
         }
@@ -143,15 +115,17 @@ impl Models {
     async fn only(&self, purpose: Purpose, asked: Option<&str>) -> Result<Arc<Open>, Fault> {
         let mut fitting = Vec::new();
         for slot in &self.slots {
-            let open = self.open_slot(slot).await?;
-            if open.purpose() == purpose {
-                fitting.push(open);
+            if self.purpose(slot).await? == purpose {
+                fitting.push(slot);
+            }
+            if asked.is_none() && !fitting.is_empty() {
+                break;
             }
         }
         let known = || self.names().collect::<Vec<_>>().join(", ");
         match (fitting.as_slice(), asked) {
-            ([first, ..], None) => Ok(first.clone()),
-            ([only], Some(_)) if !self.strict => Ok(only.clone()),
+            ([first, ..], None) => self.open_slot(first).await,
+            ([only], Some(_)) if !self.how.strict => self.open_slot(only).await,
             ([], None) => Err(Fault::new(
                 FaultKind::Unsupported,
                 match purpose {
@@ -171,29 +145,61 @@ impl Models {
     }
 
     async fn of_purpose(&self, slot: &Slot, purpose: Purpose) -> Result<Arc<Open>, Fault> {
-        let open = self.open_slot(slot).await?;
-        if open.purpose() == purpose {
-            return Ok(open);
+        if self.purpose(slot).await? == purpose {
+            return self.open_slot(slot).await;
         }
         let what = match purpose {
             Purpose::Embed => "a reranker; it gives no vectors",
             Purpose::Rank => "an embedding model; name a reranker",
         };
-        Err(Fault::new(FaultKind::Unsupported, format!("model '{}' is {what}", open.name)))
+        Err(Fault::new(FaultKind::Unsupported, format!("model '{}' is {what}", slot.model.name)))
+    }
+
+    /// What a model is for: to know that it must have been open once.
+    async fn purpose(&self, slot: &Slot) -> Result<Purpose, Fault> {
+        if let Some(known) = slot.known() {
+            return Ok(known.purpose);
+        }
+        self.open_slot(slot).await?;
+        let known = slot.known().ok_or_else(|| Fault::internal("a model that was opened is not known"))?;
+        Ok(known.purpose)
     }
 
     /// Opens a model, if it is not: whoever else asks meanwhile waits for the same.
     async fn open_slot(&self, slot: &Slot) -> Result<Arc<Open>, Fault> {
-        let open = || async {
-            let opener = slot.model.open.clone();
-            let loaded = tokio::task::spawn_blocking(move || opener()).await;
-            let loaded = loaded.map_err(|e| Fault::internal(format!("opening a model failed: {e}")))?;
-            let loaded = loaded.map_err(Fault::internal)?;
-            let loaded = Arc::new(loaded);
-            let schedule = Schedule::start(loaded.clone(), self.limits)
-                .map_err(|e| Fault::internal(format!("no thread could be started: {e}")))?;
-            Ok::<_, Fault>(Arc::new(Open { name: slot.model.name.clone(), loaded, schedule }))
-        };
-        slot.open.get_or_try_init(open).await.cloned()
+        slot.use_at(self.requests.fetch_add(1, Ordering::Relaxed));
+        if let Some(open) = slot.get() {
+            return Ok(open);
+        }
+        let _opening = slot.opening.lock().await;
+        if let Some(open) = slot.get() {
+            return Ok(open);
+        }
+        self.make_room(slot, slot.known().map_or(0, |known| known.bytes));
+        let open = slot.open(self.how.limits, self.how.cache).await?;
+        self.make_room(slot, 0); // what it takes is known now
+        Ok(open)
+    }
+
+    /// A model failed so. One whose GPU is gone is closed, so that the next request opens it again, on a device that is there.
+    pub(crate) fn failed(&self, open: &Arc<Open>, fault: &Fault) {
+        if fault.kind == FaultKind::Lost {
+            let has_it = |slot: &&Slot| slot.get().is_some_and(|it| Arc::ptr_eq(&it, open));
+            self.slots.iter().filter(has_it).for_each(Slot::close);
+        }
+    }
+
+    /// Closes models, those first that were asked for longest ago, until the others and `more` fit into memory. `keep` stays open.
+    fn make_room(&self, keep: &Slot, more: u64) {
+        let Some(most) = self.how.max_memory else { return };
+        loop {
+            let taken: u64 = self.slots.iter().map(Slot::bytes).sum();
+            let others = self.slots.iter().filter(|slot| !std::ptr::eq(*slot, keep) && slot.get().is_some());
+            let Some(oldest) = others.min_by_key(|slot| slot.last_used()) else { return };
+            if taken + more <= most {
+                return;
+            }
+            oldest.close();
+        }
     }
 }

@@ -65,6 +65,7 @@ fn about(operation: Operation) -> (&'static str, &'static [(&'static str, &'stat
             &[("model", "string"), ("query", "string"), ("documents", "[string"), ("top_n", "integer")],
         ),
         Operation::CohereTokenize => ("Tokens of a text", &[("text", "string"), ("model", "string")]),
+        Operation::CohereDetokenize => ("The text of tokens", &[("tokens", "[integer"), ("model", "string")]),
         Operation::VoyageContextualized => (
             "Vectors of pieces that know their document",
             &[
@@ -115,7 +116,13 @@ fn about(operation: Operation) -> (&'static str, &'static [(&'static str, &'stat
         Operation::TeiSimilarity => {
             ("Cosines of a text with others", &[("inputs", "object"), ("parameters", "object")])
         }
-        Operation::TeiTokenize => ("Tokens of texts", &[("inputs", "any"), ("prompt_name", "string")]),
+        Operation::TeiTokenize => (
+            "Tokens of texts",
+            &[("inputs", "any"), ("prompt_name", "string"), ("add_special_tokens", "boolean")],
+        ),
+        Operation::TeiDecode => {
+            ("Texts of tokens", &[("ids", "[any"), ("skip_special_tokens", "boolean"), ("model", "string")])
+        }
         Operation::TeiVertex => ("Several of these requests", &[("instances", "[object")]),
         Operation::TeiAny => (
             "One of these requests, by its form",

@@ -40,7 +40,14 @@ pub enum Listen {
 }
 
 /// A socket that is listened on.
-pub(crate) enum Listener {
+pub(crate) struct Listener {
+    socket: Socket,
+    /// How its connections are encrypted, if they are.
+    #[cfg(feature = "tls")]
+    tls: Option<tokio_rustls::TlsAcceptor>,
+}
+
+enum Socket {
     Tcp(tokio::net::TcpListener),
     #[cfg(unix)]
     Unix(tokio::net::UnixListener, PathBuf),
@@ -52,6 +59,8 @@ pub(crate) enum Listener {
 pub enum Address {
     /// An address of the network.
     Tcp(SocketAddr),
+    /// An address of the network, for encrypted connections.
+    Tls(SocketAddr),
     /// A socket in the file system.
     Unix(PathBuf),
 }
@@ -60,6 +69,7 @@ impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Address::Tcp(address) => write!(f, "http://{address}"),
+            Address::Tls(address) => write!(f, "https://{address}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -67,26 +77,57 @@ impl std::fmt::Display for Address {
 
 impl Listener {
     pub(crate) async fn bind(listen: &Listen) -> io::Result<Listener> {
-        match listen {
-            Listen::Tcp(host, port) => {
-                Ok(Listener::Tcp(tokio::net::TcpListener::bind((&**host, *port)).await?))
-            }
+        let socket = match listen {
+            Listen::Tcp(host, port) => Socket::Tcp(tokio::net::TcpListener::bind((&**host, *port)).await?),
             #[cfg(unix)]
             Listen::Unix(path) => {
                 // A socket that nobody listens on is what an earlier process left.
                 if path.exists() && tokio::net::UnixStream::connect(path).await.is_err() {
                     std::fs::remove_file(path)?;
                 }
-                Ok(Listener::Unix(tokio::net::UnixListener::bind(path)?, path.clone()))
+                Socket::Unix(tokio::net::UnixListener::bind(path)?, path.clone())
             }
-        }
+        };
+        Ok(Listener {
+            socket,
+            #[cfg(feature = "tls")]
+            tls: None,
+        })
+    }
+
+    /// The same, with encrypted connections.
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_tls(mut self, tls: tokio_rustls::TlsAcceptor) -> Listener {
+        self.tls = Some(tls);
+        self
     }
 
     pub(crate) fn address(&self) -> io::Result<Address> {
-        match self {
-            Listener::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
+        match &self.socket {
+            #[cfg(feature = "tls")]
+            Socket::Tcp(listener) if self.tls.is_some() => Ok(Address::Tls(listener.local_addr()?)),
+            Socket::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
             #[cfg(unix)]
-            Listener::Unix(_, path) => Ok(Address::Unix(path.clone())),
+            Socket::Unix(_, path) => Ok(Address::Unix(path.clone())),
+        }
+    }
+
+    /// The next connection; `None` if there is none just now, as when the process has no more files.
+    async fn accept(&self) -> Option<Box<dyn Connection>> {
+        let accepted: io::Result<Box<dyn Connection>> = match &self.socket {
+            Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                let _ = stream.set_nodelay(true); // slower without, and not wrong
+                Box::new(stream) as Box<dyn Connection>
+            }),
+            #[cfg(unix)]
+            Socket::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Box::new(stream) as _),
+        };
+        match accepted {
+            Ok(connection) => Some(connection),
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                None
+            }
         }
     }
 }
@@ -94,7 +135,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         #[cfg(unix)]
-        if let Listener::Unix(_, path) = self {
+        if let Socket::Unix(_, path) = &self.socket {
             let _ = std::fs::remove_file(path); // the next one would take it away
         }
     }
@@ -126,7 +167,7 @@ pub(crate) async fn serve(app: Arc<App>, router: Router, listener: Listener, end
     loop {
         let accepted = async {
             let place = places.clone().acquire_owned().await.ok()?;
-            let connection = accept(&listener).await?;
+            let connection = listener.accept().await?;
             Some((place, connection))
         };
         let next = tokio::select! {
@@ -141,7 +182,11 @@ pub(crate) async fn serve(app: Arc<App>, router: Router, listener: Listener, end
         let Some((place, connection)) = next else { continue };
         let service = TowerToHyperService::new(router.clone());
         let (builder, watcher) = (builder.clone(), graceful.watcher());
+        #[cfg(feature = "tls")]
+        let tls = listener.tls.clone();
         tokio::spawn(async move {
+            #[cfg(feature = "tls")]
+            let Some(connection) = encrypted(connection, tls).await else { return };
             let connection = builder.serve_connection(TokioIo::new(connection), service);
             let _ = watcher.watch(connection).await; // who hung up needs no answer
             drop(place);
@@ -151,21 +196,17 @@ pub(crate) async fn serve(app: Arc<App>, router: Router, listener: Listener, end
     let _ = tokio::time::timeout(app.settings.grace, graceful.shutdown()).await;
 }
 
-/// The next connection; `None` if there is none just now, as when the process has no more files.
-async fn accept(listener: &Listener) -> Option<Box<dyn Connection>> {
-    let accepted: io::Result<Box<dyn Connection>> = match listener {
-        Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-            let _ = stream.set_nodelay(true); // slower without, and not wrong
-            Box::new(stream) as Box<dyn Connection>
-        }),
-        #[cfg(unix)]
-        Listener::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Box::new(stream) as _),
-    };
-    match accepted {
-        Ok(connection) => Some(connection),
-        Err(_) => {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            None
+/// A connection, encrypted where that is wanted; `None` if the client does not shake hands in time.
+#[cfg(feature = "tls")]
+async fn encrypted(
+    connection: Box<dyn Connection>,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+) -> Option<Box<dyn Connection>> {
+    match tls {
+        None => Some(connection),
+        Some(tls) => {
+            let shaken = tokio::time::timeout(HEADER_TIME, tls.accept(connection)).await;
+            Some(Box::new(shaken.ok()?.ok()?))
         }
     }
 }

@@ -1,12 +1,14 @@
 //! A server, as programs have it.
 
+use crate::budget::Budget;
 use crate::error::ServerError;
 use crate::http::App;
 use crate::metrics::Metrics;
-use crate::models::{Models, ServedModel};
+use crate::models::{Keeping, Models};
 use crate::schedule::Limits;
 use crate::serve::{Address, Listen, Listener, router, serve};
-use crate::settings::Settings;
+use crate::served_model::ServedModel;
+use crate::settings::{Key, Settings};
 use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -41,12 +43,27 @@ impl Server {
             }
         }
         let limits = Limits { longest_wait: settings.longest_wait, bytes: settings.queue_bytes };
+        let how = Keeping {
+            limits,
+            strict: settings.strict,
+            lazy: settings.lazy,
+            max_memory: settings.max_memory,
+            cache: settings.cache,
+        };
+        // Of all clients together without keys, and of each key.
+        let unlimited = [Key::new("")];
+        let keys = if settings.keys.is_empty() { &unlimited[..] } else { &settings.keys };
+        let budget = |key: &Key| key.tokens_per_minute.or(settings.tokens_per_minute).map(Budget::new);
+        let budgets = keys.iter().map(budget).collect();
         let metrics = Metrics::new().map_err(|e| ServerError::SetUp(e.to_string()))?;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let app = App {
-            models: Models::new(models, limits, settings.strict),
+            models: Models::new(models, how),
+            budgets,
             settings,
             metrics,
+            #[cfg(feature = "otel")]
+            traces: crate::traces::Traces::of_environment()?,
             draining: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
             id_prefix: format!("{:x}", started.as_millis() ^ (u128::from(std::process::id()) << 20)),
@@ -60,7 +77,7 @@ impl Server {
     }
 
     /// Serves until `end`, on threads of its own, and returns when requests under way are answered. All models are opened before
-    /// `ready` is told where clients find it.
+    /// `ready` is told where clients find it, unless [`Settings::lazy`] is set.
     ///
     /// # Errors
     /// If it cannot be listened there, or a model cannot be opened.
@@ -86,7 +103,12 @@ impl Server {
             let listener =
                 Listener::bind(listen).await.map_err(|source| ServerError::Listen { address: at, source })?;
             let address = listener.address().map_err(set_up)?;
-            self.app.models.open_all().await.map_err(|fault| ServerError::Model(fault.message))?;
+            #[cfg(feature = "tls")]
+            let listener = match &self.app.settings.tls {
+                None => listener,
+                Some((certificates, key)) => listener.with_tls(crate::tls::acceptor(certificates, key)?),
+            };
+            self.app.models.open_at_start().await.map_err(|fault| ServerError::Model(fault.message))?;
             ready(&address);
             serve(self.app.clone(), router(&self.app), listener, end).await;
             Ok(())

@@ -365,6 +365,10 @@ impl Backend for Gpu {
         BATCH_TOKENS.min(most).max(1)
     }
 
+    fn lose(&self) {
+        self.gpu.device.destroy();
+    }
+
     fn weight_bytes(&self) -> usize {
         self.weight_bytes
     }

@@ -29,6 +29,30 @@ pub(crate) struct ServeArguments {
     /// Requests need this key, or another one that is given; as TASKVEC_API_KEY it is not seen in lists of processes
     #[arg(long, value_name = "KEY")]
     pub(crate) api_key: Vec<String>,
+    /// A file of keys, one a line, each with the tokens a minute that it may have behind it, or nothing; lines that begin with #
+    /// are comments
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_keys: Option<PathBuf>,
+    /// Tokens a minute that a key may have, unless the file of keys says otherwise; without keys: all clients together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) tokens_per_minute: Option<u64>,
+    /// Encrypted connections: the file of the certificates, in PEM, the server's own first
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The file of the certificate's key, in PEM
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Open a model when it is first asked for, and not before clients are let in
+    #[arg(long)]
+    pub(crate) lazy: bool,
+    /// Megabytes that open models may take together, about; those that were asked for longest ago are closed for others
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_memory: Option<u64>,
+    /// Vectors of single texts that each model keeps, those that were asked for last
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) cache: usize,
     /// Texts that are too long, of requests that do not say: cut, refused, or as each vendor has it
     #[arg(long, value_enum, default_value_t = TooLong::Vendor)]
     pub(crate) too_long: TooLong,

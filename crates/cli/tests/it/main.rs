@@ -18,5 +18,9 @@ mod results;
 mod search;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "serve")]
+mod serve_settings;
+#[cfg(feature = "serve")]
+mod served;
 #[cfg(unix)]
 mod signals;

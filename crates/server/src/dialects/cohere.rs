@@ -6,8 +6,8 @@ use crate::answer::{Answer, write_list, write_string};
 use crate::call::{Asked, Embedded, Give, Text, TooLong, embedder};
 use crate::fault::Fault;
 use crate::json::Fields;
-use crate::models::Purpose;
 use crate::numbers::{Element, Form};
+use crate::served_model::Purpose;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use taskvec::{EmbedOptions, Task};
@@ -94,6 +94,16 @@ pub(super) async fn tokenize(call: &Call<'_>) -> Result<Answer, Fault> {
     Ok(Answer::json(
         &json!({"tokens": tokens, "token_strings": pieces, "meta": {"api_version": {"version": "1"}}}),
     ))
+}
+
+/// `/v1/detokenize`
+pub(super) async fn detokenize(call: &Call<'_>) -> Result<Answer, Fault> {
+    let (fields, _) = call.fields()?;
+    let tokens = fields.list("tokens")?.ok_or_else(|| Fault::invalid("tokens", "tokens is missing"))?;
+    let ids = super::tei::token_ids("tokens", tokens)?;
+    let (open, _) = call.models.find(fields.string("model")?, Purpose::Embed).await?;
+    let text = embedder(&open)?.decode(&ids, true)?;
+    Ok(Answer::json(&json!({"text": text, "meta": {"api_version": {"version": "1"}}})))
 }
 
 fn types(fields: &Map<String, Value>) -> Result<Option<Vec<(&'static str, Form)>>, Fault> {

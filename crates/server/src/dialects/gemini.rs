@@ -5,9 +5,9 @@ use crate::answer::{Answer, write_list};
 use crate::call::{Asked, Embedded, Give, Text, TooLong, embed, embedder};
 use crate::fault::{Fault, FaultKind};
 use crate::json::Fields;
-use crate::models::Purpose;
 use crate::numbers::Form;
 use crate::schedule::Content;
+use crate::served_model::Purpose;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use taskvec::{EmbedOptions, Task};
@@ -150,7 +150,7 @@ pub(super) fn refusal(fault: &Fault) -> Value {
         FaultKind::UnknownModel | FaultKind::NoSuchRoute => "NOT_FOUND",
         FaultKind::Overloaded(_) => "RESOURCE_EXHAUSTED",
         FaultKind::Late => "DEADLINE_EXCEEDED",
-        FaultKind::Internal => "INTERNAL",
+        FaultKind::Lost | FaultKind::Internal => "INTERNAL",
         _ => "INVALID_ARGUMENT",
     };
     json!({"error": {"code": fault.status(), "message": fault.message, "status": status, "details": []}})

@@ -6,8 +6,9 @@ use crate::call::{Asked, Embedded, Give, Text, TooLong, embed as embed_texts};
 use crate::fault::{Fault, FaultKind};
 use crate::json::Fields;
 use crate::loaded::Loaded;
-use crate::models::Purpose;
 use crate::numbers::Form;
+use crate::served_model::Purpose;
+use crate::slot::Known;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -60,6 +61,19 @@ pub(super) fn tags(call: &Call<'_>) -> Answer {
         json!({"name": name, "model": name, "size": 0, "digest": "", "details": details()})
     };
     Answer::json(&json!({"models": call.models.names().map(model).collect::<Vec<Value>>()}))
+}
+
+/// `/api/ps`: the models that are open, and the memory that they take, about.
+pub(super) fn open(call: &Call<'_>) -> Answer {
+    let model = |(name, known): (&str, Option<Known>)| {
+        call.models.open().any(|open| open.name == name).then(|| {
+            let bytes = known.map_or(0, |known| known.bytes);
+            let name = if name.contains(':') { name.to_owned() } else { format!("{name}:latest") };
+            json!({"name": name, "model": name, "size": bytes, "size_vram": 0, "digest": "", "details": details(),
+                "expires_at": "9999-12-31T23:59:59Z"})
+        })
+    };
+    Answer::json(&json!({"models": call.models.known().filter_map(model).collect::<Vec<Value>>()}))
 }
 
 /// `/api/show`

@@ -45,8 +45,10 @@ pub(super) fn task(fields: &Map<String, Value>, names: &[&str]) -> Result<Option
 pub(super) fn models(call: &Call<'_>) -> Answer {
     let names: Vec<&str> = call.models.names().collect();
     let is_google = call.is_google || call.dialect == Dialect::Gemini;
-    let most =
-        |name: &str| call.models.open().find(|open| open.name == name).map(|open| open.loaded.max_tokens());
+    let most = |name: &str| {
+        let known = call.models.known().find(|(known, _)| *known == name).and_then(|(_, known)| known);
+        known.map(|known| known.max_tokens)
+    };
     let data: Vec<Value> = names.iter().map(|name| entry(name, most(name))).collect();
     let models: Vec<Value> = names
         .iter()
@@ -80,7 +82,7 @@ fn entry(name: &str, most: Option<usize>) -> Value {
 /// A fault, in OpenAI's words.
 pub(super) fn refusal(fault: &Fault) -> Value {
     let kind = match fault.kind {
-        FaultKind::Internal => "server_error",
+        FaultKind::Lost | FaultKind::Internal => "server_error",
         FaultKind::Overloaded(_) => "rate_limit_error",
         FaultKind::Unauthorized => "authentication_error",
         _ => "invalid_request_error",

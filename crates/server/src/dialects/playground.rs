@@ -6,14 +6,17 @@ use crate::answer::Answer;
 use crate::call::embedder;
 use crate::fault::Fault;
 use crate::json::Fields;
-use crate::models::Purpose;
+use crate::served_model::Purpose;
 use serde_json::{Value, json};
 use taskvec::{EmbedOptions, Task};
 
 /// `/playground.json`: models that give vectors, and all tasks.
 pub(super) fn facts(call: &Call<'_>) -> Answer {
-    let embeds = |open: &&std::sync::Arc<crate::models::Open>| open.purpose() == Purpose::Embed;
-    let models: Vec<&str> = call.models.open().filter(embeds).map(|open| open.name.as_str()).collect();
+    // One that was never open may be either: its name is offered, and a request says what it is.
+    let embeds =
+        |known: Option<crate::slot::Known>| known.is_none_or(|known| known.purpose == Purpose::Embed);
+    let models: Vec<&str> =
+        call.models.known().filter(|(_, known)| embeds(*known)).map(|(name, _)| name).collect();
     let tasks: Vec<&str> = Task::ALL.iter().map(|task| task.name()).collect();
     Answer::json(&json!({"models": models, "tasks": tasks}))
 }

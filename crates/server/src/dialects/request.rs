@@ -1,6 +1,8 @@
 //! A request that has found its route: what every dialect gets.
 
-use crate::call::{Asked, Caller, Give};
+use crate::answer::aside;
+use crate::call::{Asked, Give};
+use crate::caller::Caller;
 use crate::fault::Fault;
 use crate::models::Models;
 use crate::numbers::Form;
@@ -51,6 +53,7 @@ pub(crate) enum Operation {
     CohereEmbedV1,
     CohereRerankV2,
     CohereTokenize,
+    CohereDetokenize,
     VoyageContextualized,
     Gemini,
     Vertex,
@@ -61,6 +64,7 @@ pub(crate) enum Operation {
     TeiPredict,
     TeiSimilarity,
     TeiTokenize,
+    TeiDecode,
     TeiVertex,
     TeiAny,
     TeiInfo,
@@ -76,6 +80,9 @@ pub(crate) enum Operation {
     Explain,
     Playground,
 }
+
+/// Bytes of a body that takes long to read.
+const LONG_BODY: usize = 128 << 10;
 
 /// A request that has found its route.
 pub(crate) struct Call<'a> {
@@ -95,7 +102,7 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// The body's fields, and how many characters were replaced in it.
     pub(super) fn fields(&self) -> Result<(Map<String, Value>, usize), Fault> {
-        crate::json::parse_object(self.body)
+        aside(self.body.len() > LONG_BODY, || crate::json::parse_object(self.body))
     }
 
     /// What an answer calls the model: what the request did, or else the name of the first one.

@@ -5,9 +5,9 @@ use crate::answer::{Answer, write_list};
 use crate::call::{Asked, Embedded, Give, Text, TooLong, embed as embed_texts, embedder, score, sigmoid};
 use crate::fault::{Fault, FaultKind};
 use crate::json::{Fields, kind};
-use crate::models::Purpose;
 use crate::numbers::Form;
 use crate::schedule::{Content, Value as Made};
+use crate::served_model::Purpose;
 use serde_json::{Map, Value, json};
 use std::future::Future;
 use std::pin::Pin;
@@ -173,13 +173,37 @@ pub(super) async fn tokenize(call: &Call<'_>) -> Result<Answer, Fault> {
         Some(name) => EmbedOptions::new().prompt_name(name),
         None => EmbedOptions::new().prompt(""),
     };
+    let with_special = fields.boolean("add_special_tokens")? != Some(false);
     let mut all = Vec::new();
     for text in inputs {
         let explanation = embedder(&open)?.explain(text, options.clone())?;
-        let token = |token: &taskvec::ExplainedToken| json!({"id": token.id, "text": token.piece});
-        all.push(Value::from(explanation.tokens.iter().map(token).collect::<Vec<Value>>()));
+        let tokens = explanation.tokens.iter().filter(|token| with_special || !token.special);
+        // Where a token stands in the text is not known: tokenizers here give ids alone.
+        let token = |token: &taskvec::ExplainedToken| json!({"id": token.id, "text": token.piece, "special": token.special, "start": null, "stop": null});
+        all.push(Value::from(tokens.map(token).collect::<Vec<Value>>()));
     }
     Ok(Answer::json(&all.into()))
+}
+
+/// `/decode`: texts of tokens.
+pub(super) async fn decode(call: &Call<'_>) -> Result<Answer, Fault> {
+    let (fields, _) = call.fields()?;
+    let ids = fields.list("ids")?.ok_or_else(|| Fault::invalid("ids", "ids is missing"))?;
+    let skip_special = fields.boolean("skip_special_tokens")? != Some(false);
+    let lists = match ids.first() {
+        Some(Value::Array(_)) => ids
+            .iter()
+            .enumerate()
+            .map(|(i, list)| {
+                let place = format!("ids[{i}]");
+                token_ids(&place, list.as_array().ok_or_else(|| Fault::field(&place, list, "a list"))?)
+            })
+            .collect::<Result<Vec<_>, Fault>>()?,
+        _ => vec![token_ids("ids", ids)?],
+    };
+    let (open, _) = call.models.find(fields.string("model")?, Purpose::Embed).await?;
+    let texts = lists.iter().map(|ids| Ok(embedder(&open)?.decode(ids, skip_special)?));
+    Ok(Answer::json(&texts.collect::<Result<Vec<String>, Fault>>()?.into()))
 }
 
 /// `/vertex`: any of the other requests, in a list.
@@ -293,12 +317,7 @@ fn inputs(inputs: &Value, asked: &Arc<Asked>) -> Result<Vec<Text>, Fault> {
     let one = |place: &str, value: &Value| match value {
         Value::String(text) => Ok(Text::new(text, asked)),
         Value::Array(ids) => {
-            let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-            let ids = ids.iter().map(id).collect::<Option<Vec<u32>>>();
-            let ids = ids.ok_or_else(|| {
-                Fault::invalid("inputs", format!("{place} has something that is no token id"))
-            })?;
-            Ok(Text { content: Content::Ids(ids), title: None, asked: asked.clone() })
+            Ok(Text { content: Content::Ids(token_ids(place, ids)?), title: None, asked: asked.clone() })
         }
         other => Err(Fault::invalid("inputs", format!("{place} is {}; expected a string", kind(other)))),
     };
@@ -311,6 +330,14 @@ fn inputs(inputs: &Value, asked: &Arc<Asked>) -> Result<Vec<Text>, Fault> {
     }
 }
 
+/// Ids of tokens.
+pub(super) fn token_ids(place: &str, list: &[Value]) -> Result<Vec<u32>, Fault> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids = list.iter().map(id).collect::<Option<Vec<u32>>>();
+    let field = place.split('[').next().unwrap_or(place);
+    ids.ok_or_else(|| Fault::invalid(field, format!("{place} has something that is no token id")))
+}
+
 /// A fault, in TEI's words. Its statuses differ from everybody's.
 pub(super) fn refusal(fault: &Fault) -> (u16, Value) {
     let (status, kind) = match fault.kind {
@@ -318,7 +345,7 @@ pub(super) fn refusal(fault: &Fault) -> (u16, Value) {
         FaultKind::Body | FaultKind::Invalid | FaultKind::TooLong => (422, "Validation"),
         FaultKind::Unsupported => (424, "Backend"),
         FaultKind::Overloaded(_) => (429, "Overloaded"),
-        FaultKind::Internal => (500, "Backend"),
+        FaultKind::Lost | FaultKind::Internal => (500, "Backend"),
         _ => (fault.status(), "Validation"),
     };
     (status, json!({"error": fault.message, "error_type": kind}))

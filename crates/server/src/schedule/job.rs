@@ -14,7 +14,7 @@ const BYTES_PER_TOKEN: usize = 4;
 const AROUND: u64 = 8;
 
 /// A text, or the ids of its tokens in the model's own vocabulary.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Content {
     Text(String),
     Ids(Vec<u32>),
@@ -23,7 +23,7 @@ pub(crate) enum Content {
 }
 
 /// A text, and what is wanted of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Item {
     pub(crate) content: Content,
     pub(crate) title: Option<String>,
@@ -148,7 +148,6 @@ pub(crate) struct Job {
     pub(crate) class: Class,
     /// Whose it is: requests of one key share what that key has a right to.
     pub(crate) key: usize,
-    pub(crate) deadline: Option<Instant>,
     submitted: Instant,
     abandoned: AtomicBool,
     state: Mutex<State>,
@@ -163,12 +162,7 @@ struct State {
 
 impl Job {
     /// A job, and where its results will come.
-    pub(crate) fn new(
-        work: Work,
-        class: Class,
-        key: usize,
-        deadline: Option<Instant>,
-    ) -> (Arc<Job>, oneshot::Receiver<Finished>) {
+    pub(crate) fn new(work: Work, class: Class, key: usize) -> (Arc<Job>, oneshot::Receiver<Finished>) {
         let (send, receive) = oneshot::channel();
         let left = work.len();
         let state = State { results: vec![None; left], left, begun: None, finished: Some(send) };
@@ -176,7 +170,6 @@ impl Job {
             work,
             class,
             key,
-            deadline,
             submitted: Instant::now(),
             abandoned: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -191,11 +184,6 @@ impl Job {
 
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Relaxed)
-    }
-
-    /// Whether its time is over.
-    pub(crate) fn is_late(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() > deadline)
     }
 
     /// Its first text is begun, if none was.

@@ -7,7 +7,7 @@ mod queue;
 mod shared;
 mod worker;
 
-pub(crate) use job::{Content, Done, Finished, Item, Value, Work};
+pub(crate) use job::{Content, Done, Finished, Item, Value, Work, late};
 
 use crate::fault::{Fault, FaultKind};
 use crate::loaded::Loaded;
@@ -48,10 +48,18 @@ impl Drop for Pending {
 }
 
 impl Pending {
-    /// Waits for all results.
-    pub(crate) async fn wait(mut self) -> Result<Finished, Fault> {
-        let ended = || Fault::internal("the thread that computes has ended");
-        (&mut self.finished).await.map_err(|_| ended())
+    /// Waits for all results, until the deadline.
+    ///
+    /// # Errors
+    /// [`FaultKind::Late`] if that is over: what has not begun then never will be.
+    pub(crate) async fn wait(mut self, deadline: Option<Instant>) -> Result<Finished, Fault> {
+        let finished = match deadline {
+            None => (&mut self.finished).await,
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline.into(), &mut self.finished).await.map_err(|_| late())?
+            }
+        };
+        finished.map_err(|_| Fault::internal("the thread that computes has ended"))
     }
 }
 
@@ -69,7 +77,7 @@ impl Schedule {
         Ok(Schedule { shared, limits, most })
     }
 
-    /// Puts work into the queue.
+    /// Puts work into the queue, of a key and for one who waits until a deadline.
     ///
     /// # Errors
     /// [`FaultKind::Overloaded`] if it would wait too long, with the time after which it would not.
@@ -101,7 +109,7 @@ impl Schedule {
                 ),
             ));
         }
-        let (job, finished) = Job::new(work, class, key, deadline);
+        let (job, finished) = Job::new(work, class, key);
         state.queue.push(job.clone());
         drop(state);
         self.shared.wake[class as usize].notify_one();

@@ -128,7 +128,7 @@ impl Lanes {
             let job = waiting.job.clone();
             let from = waiting.next;
             let cost = |i: usize| job.work.tokens(i, most);
-            if job.is_abandoned() || job.is_late() {
+            if job.is_abandoned() {
                 let left: u64 = (from..job.work.len()).map(cost).sum();
                 lane.jobs.pop_front();
                 self.tokens = self.tokens.saturating_sub(left);
@@ -168,7 +168,6 @@ impl Lanes {
 mod tests {
     use super::super::job::{Content, Done, Item, Value, Work};
     use super::*;
-    use std::time::{Duration, Instant};
 
     const TOKENS: u64 = 18; // of 40 bytes, with what stands around them
 
@@ -181,7 +180,7 @@ mod tests {
         count: usize,
         key: usize,
     ) -> (Arc<Job>, tokio::sync::oneshot::Receiver<super::super::job::Finished>) {
-        Job::new(Work::Dense(items(count)), Class::Bulk, key, None)
+        Job::new(Work::Dense(items(count)), Class::Bulk, key)
     }
 
     fn taken(slices: &[Slice]) -> Vec<(usize, std::ops::Range<usize>)> {
@@ -224,11 +223,11 @@ mod tests {
     #[test]
     fn a_batch_has_one_kind_and_at_least_one_text() {
         let mut queue = Queue::new(512);
-        let dense = Job::new(Work::Dense(items(2)), Class::Interactive, 0, None);
-        let sparse = Job::new(Work::Sparse(items(2)), Class::Interactive, 0, None);
+        let dense = Job::new(Work::Dense(items(2)), Class::Interactive, 0);
+        let sparse = Job::new(Work::Sparse(items(2)), Class::Interactive, 0);
         let scores = |query: &str| {
             let work = Work::Scores { query: query.into(), documents: vec!["a".into(), "b".into()] };
-            Job::new(work, Class::Interactive, 0, None)
+            Job::new(work, Class::Interactive, 0)
         };
         let jobs = [dense, sparse, scores("one"), scores("two")];
         jobs.iter().for_each(|(job, _)| queue.push(job.clone()));
@@ -250,18 +249,16 @@ mod tests {
     fn what_nobody_waits_for_is_left_out() {
         let mut queue = Queue::new(512);
         let abandoned = job(10, 0);
-        let late =
-            Job::new(Work::Dense(items(10)), Class::Bulk, 0, Some(Instant::now() - Duration::from_millis(1)));
         let mut last = job(1, 0);
-        for (job, _) in [&abandoned, &late, &last] {
+        for (job, _) in [&abandoned, &last] {
             queue.push(job.clone());
         }
         abandoned.0.abandon();
         let slices = queue.take(Class::Bulk, 1000);
         assert_eq!(taken(&slices), [(0, 0..1)]);
         assert_eq!((queue.tokens(), queue.bytes()), (0, 0));
-        let mut of_late = late.1;
-        let told = of_late.try_recv().unwrap().results;
+        let mut of_abandoned = abandoned.1;
+        let told = of_abandoned.try_recv().unwrap().results;
         assert!(told.iter().all(|result| result.is_err()) && told.len() == 10);
         assert!(last.1.try_recv().is_err(), "it is not done yet");
         slices[0].job.set(0, Ok(Done { value: Value::Score(1.0), tokens: 1, untruncated_tokens: 1 }));
@@ -269,7 +266,7 @@ mod tests {
         // A batch that failed is computed again: what was finished in it stays as it was handed on.
         assert!(last.0.is_finished());
         last.0.set(0, Ok(Done { value: Value::Score(2.0), tokens: 1, untruncated_tokens: 1 }));
-        last.0.fail(&super::late());
+        last.0.fail(&late());
     }
 
     #[test]
