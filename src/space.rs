@@ -113,8 +113,11 @@ impl Space {
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hasher = Hasher::new();
         hasher.update(&self.recipe.hash());
-        let Finish { dimensions, layer_norm, unit_length, cut_last } = self.finish;
+        let Finish { dimensions, whole, layer_norm, unit_length, cut_last } = self.finish;
         hasher.update(format!("{dimensions} {layer_norm} {unit_length} {cut_last:?}").as_bytes());
+        if whole {
+            hasher.update(b" whole");
+        }
         let space = short(&hasher);
         let mut hasher = Hasher::new();
         for part in

@@ -158,8 +158,8 @@ pub(crate) fn prompt_request<'o>(options: &'o EmbedOptions, title: Option<&'o st
 fn limit(engine: &Engine, is_query: bool) -> usize {
     let late = engine.model.late_interaction.as_ref();
     let own_limit = late.and_then(|late| match (is_query, &late.expansion) {
-        (true, Some(expansion)) => Some(expansion.length),
-        (true, None) => late.query_length,
+        (true, Some(expansion)) if !expansion.only_fewest => Some(expansion.length),
+        (true, _) => late.query_length,
         (false, _) => late.document_length,
     });
     own_limit.map_or(engine.max_tokens, |own| own.min(engine.plan_tokens()))

@@ -1,8 +1,11 @@
 //! Cross-encoders: a score for a query and a document that are read together.
 
 use super::builder::Builder;
+use super::explain::{ExplainedToken, Explanation};
 use super::open_model::{Open, OpenModel};
 use super::outputs::Output;
+use super::request::IntoOptions;
+use super::request::prompt_request;
 use crate::batch::TokenizedText;
 use crate::cancel::CancelToken;
 use crate::device::DeviceReport;
@@ -20,8 +23,8 @@ use rayon::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A cross-encoder on a device: BERT's, RoBERTa's, XLM-RoBERTa's, DistilBERT's, ModernBERT's or gte's
-/// architecture for sequence classification with one label.
+/// A cross-encoder on a device: an encoder or a decoder with one label, a language model that is asked for yes or no
+/// (Qwen3-Reranker), or a chain of modules that ends in a score (ettin-reranker).
 ///
 /// ```no_run
 /// # fn main() -> taskvec::Result<()> {
@@ -128,7 +131,72 @@ impl Reranker {
         documents: &[T],
         cancel: &CancelToken,
     ) -> Result<Vec<Output<f32>>> {
-        block_on(self.score_pairs(&self.tokenize(query, documents)?, cancel))
+        let pairs = self.tokenize(&self.prompt, query, documents)?;
+        block_on(self.score_pairs(&self.prompt, &pairs, cancel))
+    }
+
+    /// [`Reranker::score_cancellable`] with a prompt or an instruction, for models that take one: Qwen3-Reranker and its
+    /// kind have it in their system message, others in front of the query.
+    ///
+    /// ```no_run
+    /// # fn main() -> taskvec::Result<()> {
+    /// # let reranker = taskvec::Reranker::open("path/to/Qwen3-Reranker-0.6B")?;
+    /// use taskvec::{CancelToken, EmbedOptions};
+    ///
+    /// let how = EmbedOptions::new().instruction("Find recipes that need no oven");
+    /// let scores = reranker.score_with("bread", &["Flatbread from a pan."], how, &CancelToken::new())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Reranker::score_cancellable`], and if the options ask for a prompt that the model does not have.
+    pub fn score_with<T: AsRef<str> + Sync>(
+        &self,
+        query: &str,
+        documents: &[T],
+        how: impl IntoOptions,
+        cancel: &CancelToken,
+    ) -> Result<Vec<Output<f32>>> {
+        let prompt = self.prompt_of(how)?;
+        let pairs = self.tokenize(&prompt, query, documents)?;
+        block_on(self.score_pairs(&prompt, &pairs, cancel))
+    }
+
+    /// An instruction is all of a reranker's prompt.
+    fn prompt_of(&self, how: impl IntoOptions) -> Result<Arc<Prompt>> {
+        let options = how.into_options();
+        let mut request = prompt_request(&options, None);
+        if let (None, Some(instruction)) = (request.explicit, request.instruction.take()) {
+            request.explicit = Some(instruction);
+        }
+        Ok(Arc::new(self.engine.model.prompts.resolve(&request)?))
+    }
+
+    /// What the model sees of a pair: prompt and tokens, and which of them the score is read from.
+    ///
+    /// # Errors
+    /// As [`Reranker::score_with`].
+    pub fn explain(&self, query: &str, document: &str, how: impl IntoOptions) -> Result<Explanation> {
+        let prompt = self.prompt_of(how)?;
+        let Engine { tokenizer, max_tokens, model, .. } = &self.engine;
+        let pair = tokenizer.pair([&prompt.text, &prompt.suffix], query, document, *max_tokens)?;
+        let pooling = model.outputs.iter().find_map(|head| head.pooling.as_ref());
+        let span = pair.pools.first().cloned().unwrap_or_default();
+        let taken =
+            |place| pooling.is_none_or(|pooling| pooling.modes.iter().any(|mode| mode.takes(place, &span)));
+        let token = |(place, &id): (usize, &u32)| ExplainedToken {
+            id,
+            piece: tokenizer.token(id),
+            special: tokenizer.is_special(id),
+            pooled: taken(place),
+        };
+        Ok(Explanation {
+            assembled: tokenizer.decode(&pair.ids, false)?,
+            prompt,
+            tokens: pair.ids.iter().enumerate().map(token).collect(),
+            untruncated_tokens: pair.untruncated,
+        })
     }
 
     /// What [`Reranker::score`] is made of: the model's numbers before its activation, without bounds. Of models whose
@@ -142,7 +210,8 @@ impl Reranker {
         documents: &[T],
         cancel: &CancelToken,
     ) -> Result<Vec<Output<f32>>> {
-        block_on(self.pair_logits(&self.tokenize(query, documents)?, cancel))
+        let pairs = self.tokenize(&self.prompt, query, documents)?;
+        block_on(self.pair_logits(&self.prompt, &pairs, cancel))
     }
 
     /// [`Reranker::score`] without a thread that waits: in a browser, where none may.
@@ -154,37 +223,54 @@ impl Reranker {
         query: &str,
         documents: &[T],
     ) -> Result<Vec<Output<f32>>> {
-        self.score_pairs(&self.tokenize(query, documents)?, &CancelToken::new()).await
+        let pairs = self.tokenize(&self.prompt, query, documents)?;
+        self.score_pairs(&self.prompt, &pairs, &CancelToken::new()).await
     }
 
-    fn tokenize<T: AsRef<str> + Sync>(&self, query: &str, documents: &[T]) -> Result<Vec<TokenizedText>> {
+    fn tokenize<T: AsRef<str> + Sync>(
+        &self,
+        prompt: &Prompt,
+        query: &str,
+        documents: &[T],
+    ) -> Result<Vec<TokenizedText>> {
         let Engine { tokenizer, max_tokens, threads, .. } = &self.engine;
-        let query = self.prompt.around(query);
         let pair = |(index, document): (usize, &T)| {
-            let pair = tokenizer.pair(&query, document.as_ref(), *max_tokens);
+            let prompt = [&*prompt.text, &*prompt.suffix];
+            let pair = tokenizer.pair(prompt, query, document.as_ref(), *max_tokens);
             pair.map_err(|problem| Error::from(problem).of_text(index))
         };
         threads.install(|| documents.par_iter().enumerate().with_min_len(8).map(pair).collect())
     }
 
-    async fn score_pairs(&self, pairs: &[TokenizedText], cancel: &CancelToken) -> Result<Vec<Output<f32>>> {
+    async fn score_pairs(
+        &self,
+        prompt: &Arc<Prompt>,
+        pairs: &[TokenizedText],
+        cancel: &CancelToken,
+    ) -> Result<Vec<Output<f32>>> {
         let activation = self.engine.model.score_activation;
-        let logits = self.pair_logits(pairs, cancel).await?;
+        let logits = self.pair_logits(prompt, pairs, cancel).await?;
         Ok(logits.into_iter().map(|logit| logit.map(|logit| activation.apply(logit))).collect())
     }
 
-    async fn pair_logits(&self, pairs: &[TokenizedText], cancel: &CancelToken) -> Result<Vec<Output<f32>>> {
+    async fn pair_logits(
+        &self,
+        prompt: &Arc<Prompt>,
+        pairs: &[TokenizedText],
+        cancel: &CancelToken,
+    ) -> Result<Vec<Output<f32>>> {
         let model = &self.engine.model;
         let texts: Vec<&TokenizedText> = pairs.iter().collect();
         let output = model.require_output(OutputKind::Labels)?;
         let scores = self.engine.run(&texts, None, &[output], cancel).await?;
-        let finish = Finish { dimensions: 1, layer_norm: false, unit_length: false, cut_last: None };
+        let finish =
+            Finish { dimensions: 1, whole: false, layer_norm: false, unit_length: false, cut_last: None };
         let score = |(pair, score): (&TokenizedText, f32)| Output {
             value: score,
             tokens: pair.ids.len(),
             untruncated_tokens: pair.untruncated,
-            prompt: self.prompt.clone(),
-            space: Space::new(self.recipe.clone(), self.prompt.clone(), None, finish),
+            prompt: prompt.clone(),
+            space: Space::new(self.recipe.clone(), prompt.clone(), None, finish),
         };
         Ok(pairs.iter().zip(scores.into_iter().flatten().flatten()).map(score).collect())
     }
@@ -209,7 +295,8 @@ impl Reranker {
     /// # Errors
     /// If a text cannot be tokenised.
     pub fn token_ids(&self, query: &str, document: &str) -> Result<Vec<u32>> {
-        Ok(self.engine.tokenizer.pair(&self.prompt.around(query), document, self.engine.max_tokens)?.ids)
+        let prompt = [&*self.prompt.text, &*self.prompt.suffix];
+        Ok(self.engine.tokenizer.pair(prompt, query, document, self.engine.max_tokens)?.ids)
     }
 
     /// What the model is and does, from its files; see [`Embedder::inspect`](crate::Embedder::inspect).

@@ -53,7 +53,13 @@ pub(super) fn finish(engine: &Engine, options: &EmbedOptions, output: usize) -> 
     if matches!(model.outputs[output].kind, OutputKind::Vocabulary | OutputKind::TokenWeights) {
         // Weights of the vocabulary's entries: there is nothing to cut or to bring to unit length.
         let dimensions = model.encoder.embedding.word.rows();
-        return Ok(Finish { dimensions, layer_norm: false, unit_length: false, cut_last: None });
+        return Ok(Finish {
+            dimensions,
+            whole: false,
+            layer_norm: false,
+            unit_length: false,
+            cut_last: None,
+        });
     }
     let all = model.width(output);
     let invalid = |found: usize, expected| RequestError::InvalidOption {
@@ -77,7 +83,8 @@ pub(super) fn finish(engine: &Engine, options: &EmbedOptions, output: usize) -> 
     let unit_length = options.normalize.unwrap_or(model.outputs[output].unit_length);
     // sentence-transformers cuts without a change of length.
     let cut_last = model.truncate_dimensions.filter(|_| options.dimensions.is_none());
-    Ok(Finish { dimensions, layer_norm: model.prompts.layer_norm_before_cut(), unit_length, cut_last })
+    let whole = model.outputs[output].whole;
+    Ok(Finish { dimensions, whole, layer_norm: model.prompts.layer_norm_before_cut(), unit_length, cut_last })
 }
 
 /// The rows of one part's output, of a model that gives what it says.

@@ -12,6 +12,8 @@ pub(super) enum Derived {
     LowRank(Arc<LowRank>),
     /// Row i is `scale[i] · stored[rows[i]]`.
     Mapped(Arc<RowMap>),
+    /// One row: a stored one less another.
+    Difference([usize; 2]),
 }
 
 /// The factors of a low-rank update (LoRA).
@@ -42,6 +44,7 @@ impl fmt::Debug for Derived {
                 let hash = hash([bytemuck::cast_slice(left), bytemuck::cast_slice(right)]);
                 write!(f, "plus {scale} times rank {rank} {hash}")
             }
+            Derived::Difference([row, other]) => write!(f, "row {row} less row {other}"),
             Derived::Mapped(map) => {
                 let RowMap { rows, scale } = &**map;
                 let hash = hash([bytemuck::cast_slice(rows), bytemuck::cast_slice(scale)]);

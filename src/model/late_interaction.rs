@@ -41,6 +41,8 @@ impl LateInteraction {
         if PYLATE_KEYS.iter().any(|key| sentence.get(key).is_some()) {
             return LateInteraction::pylate(sentence, skiplist);
         }
+        // Without the module that says which tokens count, those that are filled in do where they are attended to.
+        let counts_filling = skiplist.is_some();
         let mut late =
             LateInteraction { skiplist: skiplist.unwrap_or_default(), ..LateInteraction::default() };
         if let Some(settings) = settings {
@@ -50,6 +52,9 @@ impl LateInteraction {
                 Some(expansion) => Some(read_expansion(&expansion)?),
                 None => None,
             };
+        }
+        if let Some(unused) = late.expansion.take_if(|expansion| !expansion.attend && !counts_filling) {
+            late.query_length = late.query_length.or((!unused.only_fewest).then_some(unused.length));
         }
         Ok(late)
     }
@@ -70,7 +75,7 @@ impl LateInteraction {
             markers: Some((marker("query_prefix")?, marker("document_prefix")?)),
             query_length: optional_size(config, "query_length")?.filter(|_| !expands),
             document_length: optional_size(config, "document_length")?,
-            expansion: expands.then_some(Expansion { length, attend, token: None }),
+            expansion: expands.then_some(Expansion { length, only_fewest: false, attend, token: None }),
             skip_first: false,
             skiplist,
         })
@@ -86,7 +91,12 @@ impl LateInteraction {
             markers: Some((marker("query_token_id", "[unused0]")?, marker("doc_token_id", "[unused1]")?)),
             query_length: None,
             document_length: optional_size(metadata, "doc_maxlen")?,
-            expansion: Some(Expansion { length: metadata.size_or("query_maxlen", 32)?, attend, token: None }),
+            expansion: Some(Expansion {
+                length: metadata.size_or("query_maxlen", 32)?,
+                only_fewest: false,
+                attend,
+                token: None,
+            }),
             skip_first: false,
             skiplist: if masks { punctuation() } else { Vec::new() },
         })
@@ -113,12 +123,16 @@ fn optional_size(json: &Json, key: &str) -> Result<Option<usize>> {
 }
 
 fn read_expansion(json: &Json) -> Result<Expansion> {
-    match json.text("strategy")? {
-        Some("fixed") => {}
-        other => return Err(json.unsupported("query_expansion strategy", other.unwrap_or("none"), "fixed")),
-    }
+    let only_fewest = match json.text("strategy")? {
+        Some("fixed") => false,
+        Some("min") => true,
+        other => {
+            return Err(json.unsupported("query_expansion strategy", other.unwrap_or("none"), "fixed, min"));
+        }
+    };
     Ok(Expansion {
         length: json.size("length")?,
+        only_fewest,
         attend: json.flag_or("attend", false)?,
         token: json.text("token")?.map(str::to_owned),
     })

@@ -39,7 +39,7 @@ use crate::prompt::{ModelPrompts, UserRegistry};
 use crate::source::{Json, ModelFiles};
 use crate::tokens::{Beside, TextTokenizer, TokenizerRules};
 use crate::vector::PoolingMode;
-use modules::{Input, Modules};
+use modules::{Input, Modules, Score};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -125,7 +125,7 @@ impl Model {
         let settings = TransformerSettings::read(files, &modules.folder)?;
         let config = settings.config_with_arguments(&config)?;
         let weights = Weights::open(files, &modules.folder)?;
-        let adapters = Adapters::read(files, &modules.folder, &config)?;
+        let adapters = Adapters::read(files, &modules.folder, &config, &weights)?;
         if modules.input == Input::StaticEmbedding {
             config.heed(static_embedding::RECORDS);
         }
@@ -134,19 +134,18 @@ impl Model {
 
         let sentence = files.json_or_empty("config_sentence_transformers.json")?;
         let mut prompts = ModelPrompts::read(files, &config, &sentence, registry)?;
+        if let Some(adapters) = adapters.as_ref().filter(|adapters| adapters.default.is_some()) {
+            prompts.set_adapters(&adapters.names, adapters.default.clone());
+        }
         prompts.set_pooled(modules.pooling.as_ref().is_none_or(|pooling| pooling.include_prompt));
         let folder = modules.folder.clone();
         let tokenizer = files.json_or_empty(&inside("tokenizer_config.json")?)?;
         let is_static = modules.input == Input::StaticEmbedding;
-        let chat =
-            if is_static { None } else { settings.chat(files, &folder, &tokenizer, modules.declared)? };
-        if purpose == Purpose::Rank && chat.is_some() {
-            return Err(tokenizer.unsupported(
-                "a chat template for a reranker",
-                "chat_template",
-                "pairs of texts without one",
-            ));
-        }
+        let chat = if is_static {
+            None
+        } else {
+            settings.chat(files, &folder, &tokenizer, modules.declared, purpose == Purpose::Rank)?
+        };
         let max_tokens = match settings.cuts || is_static {
             true => settings::max_tokens(&settings, &tokenizer, &config, &encoder)?,
             false => encoder.max_tokens.unwrap_or(settings::MOST_TOKENS),
@@ -157,6 +156,7 @@ impl Model {
             cuts: is_static || settings.cuts,
             model2vec: is_static && weights.has(static_embedding::MODEL2VEC),
             chat,
+            padding: if weights.has("score.weight") { config.token_id("pad_token_id")? } else { None },
             ..TokenizerRules::default()
         };
         let tokenizer = TokenizerFiles {
@@ -372,22 +372,17 @@ fn read_outputs(
 ) -> ModelResult<(Vec<OutputHead>, Option<LateInteraction>)> {
     let Parts { files, name, settings, config, weights, encoder } = *parts;
     let task = settings.task;
-    let classifies = match task {
-        Some(task) => task == TransformerTask::Classification,
-        None => {
-            !modules.declared
-                && architecture(config)?.is_some_and(|name| name.ends_with("ForSequenceClassification"))
+    match (purpose, score_head(parts, purpose, &modules)?) {
+        (Purpose::Rank, Some(HeadOfScore::Read(head))) => return Ok((vec![head], None)),
+        (Purpose::Rank, Some(HeadOfScore::OfModules)) => {
+            let Modules { token_modules, pooling, heads, .. } = modules;
+            return Ok((vec![OutputHead::new(OutputKind::Labels, token_modules, pooling, heads)], None));
         }
-    };
-    match (purpose, classifies) {
-        (Purpose::Rank, true) => {
-            return Ok((vec![task_heads::classification_head(config, weights, encoder)?], None));
-        }
-        (Purpose::Rank, false) => return Err(ModelError::NotAReranker { model: name.to_owned() }),
-        (Purpose::Embed, true) => return Err(ModelError::Reranker { model: name.to_owned() }),
-        (Purpose::Embed, false) => {}
+        (Purpose::Rank, None) => return Err(ModelError::NotAReranker { model: name.to_owned() }),
+        (Purpose::Embed, Some(_)) => return Err(ModelError::Reranker { model: name.to_owned() }),
+        (Purpose::Embed, None) => {}
     }
-    let Modules { folder, input, mut token_modules, pooling, heads, declared, .. } = modules;
+    let Modules { folder, input, mut token_modules, pooling, heads, declared, whole, .. } = modules;
     if input == Input::MaskedLanguageModel || task == Some(TransformerTask::FillMask) {
         let mut head = task_heads::language_model_head(config, weights, encoder)?;
         head.append(&mut token_modules);
@@ -406,10 +401,52 @@ fn read_outputs(
     };
     let splade = pooling.modes.iter().any(|mode| matches!(mode, PoolingMode::Splade(_)));
     let kind = if splade { OutputKind::Vocabulary } else { OutputKind::Dense };
-    let mut outputs = vec![OutputHead::new(kind, token_modules, Some(pooling), heads)];
+    let mut outputs =
+        vec![OutputHead { whole, ..OutputHead::new(kind, token_modules, Some(pooling), heads) }];
     let M3Heads { outputs: more, late_interaction } = token_heads::m3_heads(files, &folder, encoder)?;
     outputs.extend(more);
     Ok((outputs, late_interaction))
+}
+
+/// What gives a reranker's score.
+enum HeadOfScore {
+    Read(OutputHead),
+    /// The modules themselves end in it.
+    OfModules,
+}
+
+/// What gives the score, if the model is a reranker.
+fn score_head(parts: &Parts<'_>, purpose: Purpose, modules: &Modules) -> ModelResult<Option<HeadOfScore>> {
+    let Parts { files, settings, config, weights, encoder, .. } = *parts;
+    let undeclared = if modules.declared { None } else { architecture(config)? };
+    let classifies = match settings.task {
+        Some(task) => task == TransformerTask::Classification,
+        None => undeclared.is_some_and(|name| name.ends_with("ForSequenceClassification")),
+    };
+    let head = match modules.score {
+        Some(Score::Dense) => return Ok(Some(HeadOfScore::OfModules)),
+        Some(Score::Logits { yes, no }) => task_heads::logit_head(config, weights, encoder, yes, no)?,
+        None if classifies => task_heads::classification_head(config, weights, encoder)?,
+        // A language model by itself is asked for yes or no.
+        None if purpose == Purpose::Rank && undeclared.is_some_and(|name| name.ends_with("ForCausalLM")) => {
+            let (yes, no) = (id_of(files, modules, "yes")?, id_of(files, modules, "no")?);
+            match yes.zip(no) {
+                Some((yes, no)) => task_heads::logit_head(config, weights, encoder, yes, Some(no))?,
+                None => return Ok(None),
+            }
+        }
+        None => return Ok(None),
+    };
+    Ok(Some(HeadOfScore::Read(head)))
+}
+
+/// The id of a word in tokenizer.json's vocabulary.
+fn id_of(files: &ModelFiles, modules: &Modules, word: &str) -> ModelResult<Option<usize>> {
+    let name = files.join(&modules.folder, "tokenizer.json")?;
+    let tokenizer = Json::parse(files.path(&name), &files.tokenizer_json(&name)?)?;
+    let vocabulary = tokenizer.value.get("model").and_then(|model| model.get("vocab"));
+    let id = vocabulary.and_then(|vocabulary| vocabulary.get(word)?.as_u64());
+    Ok(id.and_then(|id| usize::try_from(id).ok()))
 }
 
 /// The first of `architectures` in config.json.

@@ -3,6 +3,7 @@
 use super::notes::{ModelNote, unknown_keys};
 use super::output_head::{HeadModule, Pooling, Residual};
 use super::spec::{Activation, LinearSpec, NormKind, NormSpec, RareActivation};
+use super::task_heads::pooling_of_config;
 use super::weights::Weights;
 use crate::error::ModelResult as Result;
 use crate::source::{Json, ModelFiles};
@@ -20,6 +21,15 @@ pub(crate) enum Input {
     StaticEmbedding,
 }
 
+/// How modules give a score of relevance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Score {
+    /// The last Dense's output.
+    Dense,
+    /// How much likelier one token is as the next than another, or a token's logit.
+    Logits { yes: usize, no: Option<usize> },
+}
+
 /// The modules of a model, in order.
 pub(crate) struct Modules {
     /// The folder of the first module inside the model folder; empty: the model folder itself.
@@ -34,6 +44,10 @@ pub(crate) struct Modules {
     pub(crate) pooling: Option<Pooling>,
     /// On each text's vector.
     pub(crate) heads: Vec<HeadModule>,
+    /// Whether vectors are rounded to whole numbers (pplx-embed's FlexibleQuantizer).
+    pub(crate) whole: bool,
+    /// How the modules give a score, if they do.
+    pub(crate) score: Option<Score>,
     /// Words whose vectors are left out (MultiVectorMask).
     pub(crate) skiplist: Option<Vec<String>>,
     /// Whether modules.json says all this, or it is assumed.
@@ -44,7 +58,7 @@ pub(crate) struct Modules {
 
 /// Every module that can be in the list.
 const KNOWN: &str = "Transformer, MLMTransformer, StaticEmbedding, Pooling, SpladePooling, Dense, LayerNorm, \
-                     Normalize, MultiVectorMask, Dropout";
+                     Normalize, MultiVectorMask, LogitScore, Dropout";
 
 impl Modules {
     /// Reads modules.json and the folders it names. Without the file: the mean of the hidden
@@ -89,6 +103,8 @@ impl Modules {
             token_modules: Vec::new(),
             pooling: None,
             heads: Vec::new(),
+            whole: false,
+            score: None,
             skiplist: None,
             declared,
             notes: Vec::new(),
@@ -105,6 +121,11 @@ impl Modules {
             let (input, pooling) = (Input::StaticEmbedding, Some(mean()));
             return Ok(Modules { input, pooling, heads, ..Modules::none(false) });
         }
+        if config.text("model_type")? == Some("llama_bidirec") {
+            let (modes, include_prompt) = (vec![pooling_of_config(&config)?], true);
+            let pooling = Some(Pooling { modes, include_prompt });
+            return Ok(Modules { pooling, heads: vec![HeadModule::Normalize], ..Modules::none(false) });
+        }
         Ok(Modules { pooling: Some(default_pooling(&config)?), ..Modules::none(false) })
     }
 
@@ -118,6 +139,9 @@ impl Modules {
         width: &mut Option<usize>,
         pools: bool,
     ) -> Result<()> {
+        if self.score.is_some() && kind != "Dropout" {
+            return Err(json.error(format!("the module {kind} stands behind the one that gives the score")));
+        }
         // Before pooling, modules work on each token. PyLate's list has no pooling and does not say so.
         let on_tokens = self.pooling.is_none() && self.input != Input::StaticEmbedding;
         let level = match (on_tokens, pools) {
@@ -145,9 +169,19 @@ impl Modules {
                 self.skiplist = Some(read_mask(files, path, &mut self.notes)?);
                 return Ok(());
             }
+            "LogitScore" => {
+                self.score = Some(read_logit_score(files, path, &mut self.notes)?);
+                return Ok(());
+            }
+            // It has no files. Source: text-embeddings-inference's `pplx1.rs`; int8 is what it does by default.
+            "FlexibleQuantizer" => {
+                self.whole = true;
+                return Ok(());
+            }
             "Dropout" => return Ok(()), // does nothing outside training
             "Dense" => {
-                let (inputs, head) = read_dense(files, path, level, &mut self.notes)?;
+                let (inputs, head, scores) = read_dense(files, path, level, &mut self.notes)?;
+                self.score = self.score.or(scores.then_some(Score::Dense));
                 check_width(json, "Dense", inputs, *width)?;
                 self.expects.get_or_insert(inputs);
                 *width = head.outputs();
@@ -208,17 +242,20 @@ fn other_dense(files: &ModelFiles, path: &str, dimensions: Option<usize>) -> Res
 /// The class of a module by its full path: those of sentence-transformers and PyLate, wherever their versions keep
 /// them, and jina-embeddings-v3's own, which its family stands for.
 fn module_class(path: &str) -> Option<&str> {
-    const PACKAGES: [&str; 7] = [
+    const PACKAGES: [&str; 8] = [
         "sentence_transformers.models",
         "sentence_transformers.base.modules",
         "sentence_transformers.sentence_transformer.modules",
         "sentence_transformers.sparse_encoder.models",
         "sentence_transformers.sparse_encoder.modules",
         "sentence_transformers.multi_vector_encoder.modules",
+        "sentence_transformers.cross_encoder.modules",
         "pylate.models",
     ];
-    if path == "custom_st.Transformer" {
-        return Some("Transformer");
+    match path {
+        "custom_st.Transformer" => return Some("Transformer"),
+        "st_quantize.FlexibleQuantizer" => return Some("FlexibleQuantizer"),
+        _ => {}
     }
     let (module, class) = path.rsplit_once('.')?;
     // The class, or the file of its name: `Pooling`, `multi_vector_mask`.
@@ -381,15 +418,43 @@ fn check_in_and_output(config: &Json, level: Level) -> Result<()> {
     Ok(())
 }
 
-/// How many values it expects, and the module.
+/// sentence-transformers' LogitScore: two tokens of the vocabulary.
+fn read_logit_score(files: &ModelFiles, path: &str, notes: &mut Vec<ModelNote>) -> Result<Score> {
+    let config = files.json(&files.join(path, "config.json")?)?;
+    let input = config.text("module_input_name")?.unwrap_or("causal_logits");
+    if input != "causal_logits" {
+        return Err(config.unsupported("module_input_name", input, "causal_logits"));
+    }
+    let token = |key: &str| -> Result<Option<usize>> {
+        let id = |value: &Value| value.as_u64().and_then(|id| usize::try_from(id).ok());
+        let wrong = |value: &Value| config.error(format!("`{key}` is {value}, expected a token id"));
+        config
+            .get(key)
+            .filter(|value| !value.is_null())
+            .map(|value| id(value).ok_or_else(|| wrong(value)))
+            .transpose()
+    };
+    let yes = token("true_token_id")?.ok_or_else(|| config.error("`true_token_id` is missing"))?;
+    let no = token("false_token_id")?;
+    notes.extend(unknown_keys("module config.json", &config));
+    Ok(Score::Logits { yes, no })
+}
+
+/// How many values it expects, the module, and whether its output is the score.
 fn read_dense(
     files: &ModelFiles,
     path: &str,
     level: Level,
     notes: &mut Vec<ModelNote>,
-) -> Result<(usize, HeadModule)> {
+) -> Result<(usize, HeadModule, bool)> {
     let config = files.json(&files.join(path, "config.json")?)?;
-    check_in_and_output(&config, level)?;
+    let scores = level == Level::Text && config.text("module_output_name")? == Some("scores");
+    if !scores {
+        check_in_and_output(&config, level)?;
+    } else if let Some(input) = config.text("module_input_name")?.filter(|name| *name != "sentence_embedding")
+    {
+        return Err(config.unsupported("module_input_name", input, "sentence_embedding"));
+    }
     let (inputs, outputs) = (config.size("in_features")?, config.size("out_features")?);
     let activation = match config.text("activation_function")? {
         // sentence-transformers takes its default for a path that it does not trust.
@@ -423,7 +488,7 @@ fn read_dense(
     };
     let linear = LinearSpec { parts: vec![(weight, bias)] };
     notes.extend(unknown_keys("module config.json", &config));
-    Ok((inputs, HeadModule::Dense { linear, activation, residual }))
+    Ok((inputs, HeadModule::Dense { linear, activation, residual }, scores))
 }
 
 /// PyTorch's classes, with their default constants.

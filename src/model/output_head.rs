@@ -46,6 +46,8 @@ pub(crate) struct OutputHead {
     /// Whether the rows are brought to unit length at the very end. The plan leaves that to whoever
     /// takes its results: they may be cut first, or wanted as they are.
     pub(crate) unit_length: bool,
+    /// Whether a vector's values are rounded to whole numbers at the very end: `round(127 · tanh x)`.
+    pub(crate) whole: bool,
 }
 
 /// The pooling module.
@@ -142,7 +144,7 @@ impl OutputHead {
     ) -> OutputHead {
         let last = if pooling.is_some() { &mut heads } else { &mut token_modules };
         let unit_length = last.pop_if(|head| matches!(head, HeadModule::Normalize)).is_some();
-        OutputHead { kind, token_modules, pooling, heads, unit_length }
+        OutputHead { kind, token_modules, pooling, heads, unit_length, whole: false }
     }
 
     /// A result with one row a token.

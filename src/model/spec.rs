@@ -289,6 +289,24 @@ pub(crate) struct RotarySpec {
     pub(crate) longer: Option<LongerSpec>,
     /// Multiplies cosine and sine.
     pub(crate) attention_factor: f32,
+    /// Multiplies queries by their position.
+    pub(crate) query_growth: Option<QueryGrowth>,
+}
+
+/// Queries are multiplied by `1 + beta · ln(1 + ⌊position / trained⌋)`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct QueryGrowth {
+    /// See above.
+    pub(crate) beta: f32,
+    /// See above.
+    pub(crate) trained: usize,
+}
+
+impl QueryGrowth {
+    /// The factor of a query.
+    pub(crate) fn at(self, position: usize) -> f32 {
+        1.0 + self.beta * ((1 + position / self.trained) as f32).ln()
+    }
 }
 
 /// Frequencies that depend on the text's length n beyond `trained` tokens.
@@ -324,6 +342,7 @@ impl RotarySpec {
             inverse_frequencies: (0..head_dim / 2).map(frequency).collect(),
             longer: None,
             attention_factor: 1.0,
+            query_growth: None,
         }
     }
 
@@ -336,6 +355,7 @@ impl RotarySpec {
                 let theta = theta * growth.powf(head_dim as f64 / (head_dim as f64 - 2.0));
                 RotarySpec {
                     attention_factor: self.attention_factor,
+                    query_growth: self.query_growth,
                     ..RotarySpec::from_theta(theta, head_dim)
                 }
             }

@@ -70,6 +70,16 @@ impl Tensor {
         Tensor { shape, derived: Some(Derived::Mapped(Arc::new(map))), ..self }
     }
 
+    /// A matrix of one row: this one's row `row` less its row `other`.
+    ///
+    /// # Panics
+    /// If the tensor has no such rows, or is derived itself.
+    pub(crate) fn difference(self, row: usize, other: usize) -> Tensor {
+        assert!(row < self.rows() && other < self.rows() && self.derived.is_none());
+        let shape = vec![1, self.columns()];
+        Tensor { shape, derived: Some(Derived::Difference([row, other])), ..self }
+    }
+
     /// Its name in the file.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -123,6 +133,12 @@ impl Tensor {
             Some(Derived::LowRank(low_rank)) => {
                 self.read_stored(rows.start, out);
                 low_rank.add(derived, columns, out);
+            }
+            Some(Derived::Difference([row, other])) => {
+                let mut less = vec![0.0; out.len()];
+                self.read_stored(*row, out);
+                self.read_stored(*other, &mut less);
+                out.iter_mut().zip(&less).for_each(|(value, less)| *value -= less);
             }
             Some(Derived::Mapped(map)) => {
                 for (row, out) in derived.zip(out.chunks_exact_mut(columns)) {
@@ -206,7 +222,7 @@ impl Tensor {
     pub(crate) fn row_range(&self, rows: Range<usize>) -> Tensor {
         let columns = self.columns();
         let mut part = match self.derived {
-            Some(Derived::Mapped(_)) => self.clone(), // its rows may be stored anywhere
+            Some(Derived::Mapped(_) | Derived::Difference(_)) => self.clone(), // its rows may be stored anywhere
             _ => self.element_range(rows.start * columns..rows.end * columns),
         };
         part.name = format!("{}[{}..{}]", self.name, rows.start * columns, rows.end * columns).into();

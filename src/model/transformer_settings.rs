@@ -16,6 +16,8 @@ pub(super) enum TransformerTask {
     FillMask,
     /// Scores of pairs.
     Classification,
+    /// The logits of the next token.
+    NextToken,
 }
 
 /// The settings, checked.
@@ -91,8 +93,9 @@ impl TransformerSettings {
             Some("feature-extraction") => Some(TransformerTask::Features),
             Some("fill-mask") => Some(TransformerTask::FillMask),
             Some("sequence-classification") => Some(TransformerTask::Classification),
+            Some("text-generation") => Some(TransformerTask::NextToken),
             Some(other) => {
-                let supported = "feature-extraction, fill-mask, sequence-classification";
+                let supported = "feature-extraction, fill-mask, sequence-classification, text-generation";
                 return Err(json.unsupported("transformer_task", other, supported));
             }
         };
@@ -141,6 +144,7 @@ impl TransformerSettings {
         folder: &str,
         tokenizer: &Json,
         declared: bool,
+        of_pairs: bool,
     ) -> Result<Option<ChatSpec>> {
         if self.message.is_none()
             && (declared || self.json.as_ref().is_some_and(|json| json.get("modality_config").is_some()))
@@ -160,6 +164,7 @@ impl TransformerSettings {
                 template,
                 format: message.flatten(),
                 arguments: self.template_arguments.clone(),
+                of_pairs,
             })),
             (None, None) => Ok(None),
             (None, Some(_)) => {
@@ -183,6 +188,7 @@ fn modality(
     let outputs = match task {
         Some(TransformerTask::Classification) => ["scores", "scores"],
         Some(TransformerTask::FillMask) => ["token_embeddings", "logits"],
+        Some(TransformerTask::NextToken) => ["causal_logits", "causal_logits"],
         _ => ["token_embeddings", "token_embeddings"],
     };
     if !outputs.contains(&output) {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Prefixes that some exports of a model put before all tensor names and others leave out.
-const PREFIXES: [&str; 11] = [
+const PREFIXES: [&str; 14] = [
     "",
     "model.",
     "bert.",
@@ -21,6 +21,9 @@ const PREFIXES: [&str; 11] = [
     "mpnet.",
     "distilbert.",
     "albert.",
+    "electra.",
+    "data2vec_text.",
+    "nomic_bert.",
     "new.",
     "gte.",
     "transformer.",
@@ -46,9 +49,24 @@ pub(crate) struct Weights {
     adapter: Option<Adapter>,
 }
 
+/// The low-rank change that matrices are read with.
+#[derive(Clone)]
+pub(crate) enum Adapter {
+    /// In the file itself.
+    Stored(StoredAdapter),
+    /// In another one.
+    Other(Arc<dyn MatrixChange>),
+}
+
+/// A change of some of a model's matrices, by their names.
+pub(crate) trait MatrixChange: Send + Sync {
+    /// The matrix with its change, if it has one.
+    fn apply(&self, stored: Tensor) -> Result<Tensor>;
+}
+
 /// One of the low-rank adapters that a file holds side by side for each of its matrices.
 #[derive(Clone, Copy)]
-pub(crate) struct Adapter {
+pub(crate) struct StoredAdapter {
     /// Which.
     pub(crate) index: usize,
     /// How many there are.
@@ -201,7 +219,11 @@ impl Weights {
                 return self.adapt(stem, stored);
             }
         }
-        self.stored_tensor(name, expected, because)
+        let stored = self.stored_tensor(name, expected, because)?;
+        match &self.adapter {
+            Some(Adapter::Other(adapter)) => adapter.apply(stored),
+            _ => Ok(stored),
+        }
     }
 
     /// A table whose rows may be whole numbers of one byte: model2vec's, which mean what they say.
@@ -275,7 +297,7 @@ impl Weights {
     /// A `[rank, inputs]` and B `[outputs, rank]`; an embedding's are A `[rows, rank]` and
     /// B `[rank, columns]`: which of the two is L shows in the shapes.
     fn adapt(&self, stem: &str, stored: Tensor) -> Result<Tensor> {
-        let Some(Adapter { index, count, rank, scale }) = self.adapter else {
+        let Some(Adapter::Stored(StoredAdapter { index, count, rank, scale })) = self.adapter else {
             return Ok(stored);
         };
         let (rows, columns) = (stored.rows(), stored.columns());

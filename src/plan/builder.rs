@@ -148,9 +148,15 @@ impl Builder {
             }
         }
         if let Some(rotary) = &spec.rotary {
-            // Queries and keys are neighbours and rotate alike.
-            let table = self.rotary_table(rotary);
-            self.steps.push(Step::Rotary { table, buffer: qkv, columns: queries.start..keys.end });
+            // Queries and keys are neighbours and rotate alike, but where queries grow too.
+            let alike = RotarySpec { query_growth: None, ..rotary.clone() };
+            let table = self.rotary_table(&alike);
+            let rotated = if rotary.query_growth.is_some() { keys.start } else { queries.start };
+            self.steps.push(Step::Rotary { table, buffer: qkv, columns: rotated..keys.end });
+            if rotary.query_growth.is_some() {
+                let table = self.rotary_table(rotary);
+                self.steps.push(Step::Rotary { table, buffer: qkv, columns: queries.clone() });
+            }
         }
         let bias = spec.relative_bias.as_ref().map(|bias| self.distance_bias(bias, heads)).transpose()?;
         let context = self.buffer("context", Rows::Tokens, heads * head_dim);

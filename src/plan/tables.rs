@@ -24,7 +24,13 @@ impl RotaryTable {
             rotary.inverse_frequencies.iter().map(move |frequency| f64::from(position as f32 * frequency))
         });
         let scale = rotary.attention_factor;
-        let (sin, cos) = angles.map(|angle| (angle.sin() as f32 * scale, angle.cos() as f32 * scale)).unzip();
+        let grown = |position| rotary.query_growth.map_or(scale, |growth| scale * growth.at(position));
+        let scales = (0..positions)
+            .flat_map(|position| std::iter::repeat_n(grown(position), rotary.inverse_frequencies.len()));
+        let (sin, cos) = angles
+            .zip(scales)
+            .map(|(angle, scale)| (angle.sin() as f32 * scale, angle.cos() as f32 * scale))
+            .unzip();
         RotaryTable { head_dim: 2 * rotary.inverse_frequencies.len(), cos, sin, spec: rotary.clone() }
     }
 

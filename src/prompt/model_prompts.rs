@@ -34,6 +34,8 @@ pub(crate) struct ModelPrompts {
     pub(super) registry: Option<Arc<Entry>>,
     /// The names of the model's task adapters.
     pub(super) adapters: Vec<String>,
+    /// The one of calls that say nothing, if there is one.
+    pub(super) default_adapter: Option<String>,
     /// Whether the model's own pooling takes the prompt's tokens.
     pub(super) pooled: bool,
 }
@@ -58,6 +60,7 @@ impl ModelPrompts {
             user: user.and_then(|registry| registry.find(&names)),
             registry: registry::find(&names),
             adapters: Vec::new(),
+            default_adapter: None,
             pooled: true,
         };
         prompts.read_own(sentence, "prompts")?;
@@ -201,6 +204,7 @@ impl ModelPrompts {
             (None, None, Some(task)) => self.adapter_for(task),
             (None, None, None) => None,
         };
+        prompt.adapter = prompt.adapter.or_else(|| self.default_adapter.clone());
         prompt.pooled = request.pooled.unwrap_or(self.pooled);
         self.insert_title(&mut prompt, request)?;
         Ok(prompt)
@@ -222,6 +226,12 @@ impl ModelPrompts {
             Some(TaskPrompt { task, prompt, trained })
         };
         Task::ALL.into_iter().filter_map(of_task).collect()
+    }
+
+    /// The adapters of a model that keeps them in folders, and the one of calls that say nothing.
+    pub(crate) fn set_adapters(&mut self, names: &[String], default: Option<String>) {
+        self.adapters = names.to_vec();
+        self.default_adapter = default;
     }
 
     /// The adapter for a task: the one of its name, or for a kind of query the one for queries.

@@ -15,6 +15,7 @@ fn model(own: &Own, default: Option<&str>, name: &str) -> ModelPrompts {
         user: None,
         registry: registry::find(&names),
         adapters: Vec::new(),
+        default_adapter: None,
         pooled: true,
     }
 }

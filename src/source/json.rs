@@ -95,6 +95,13 @@ impl Json {
         if self.get(key).is_some() { self.size(key) } else { Ok(default) }
     }
 
+    /// The id of a token, or `None` where the key is absent. Some files have -1 for none.
+    pub(crate) fn token_id(&self, key: &str) -> Result<Option<u32>> {
+        let Some(value) = self.get(key).filter(|value| value.as_i64() != Some(-1)) else { return Ok(None) };
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        id.map(Some).ok_or_else(|| self.wrong_type(key, "a token id"))
+    }
+
     /// [`Json::size`], or `None` where the key is absent.
     pub(crate) fn optional_size(&self, key: &str) -> Result<Option<usize>> {
         self.get(key).map(|_| self.size(key)).transpose()

@@ -41,6 +41,27 @@ pub(crate) struct ChatSpec {
     pub(crate) format: Option<MessageFormat>,
     /// What sentence_bert_config.json gives to the template.
     pub(crate) arguments: Map<String, Value>,
+    /// Whether a conversation is a query and a document, and not a text.
+    pub(crate) of_pairs: bool,
+}
+
+/// What a conversation is made of.
+#[derive(Clone, Copy)]
+pub(super) enum Said<'a> {
+    /// The user's message.
+    Text(&'a str),
+    /// A message of the role `query` and one of the role `document`.
+    Pair(&'a str, &'a str),
+}
+
+impl Said<'_> {
+    /// The same with other words.
+    pub(super) fn filled(self, filler: &str) -> Said<'_> {
+        match self {
+            Said::Text(_) => Said::Text(filler),
+            Said::Pair(..) => Said::Pair(filler, filler),
+        }
+    }
 }
 
 /// A chat template at work.
@@ -84,8 +105,8 @@ impl Chat {
         let description = format!("{:?} {format:?} {:?}", spec.template, spec.arguments);
         let chat = Chat { environment, format, context, restores_suffix, description };
         // A template that does not render would fail with every text.
-        let works = added.map_err(|e| e.to_string()).and_then(|()| chat.rendered("", "text"));
-        works.map(drop).map_err(|problem| ModelError::Config {
+        let works = added.map_err(|e| e.to_string()).and_then(|()| chat.check(spec.of_pairs));
+        works.map_err(|problem| ModelError::Config {
             path: spec.path.clone(),
             problem: format!(
                 "its chat template, through which the model's texts go, is not one that can be rendered: {problem}"
@@ -94,21 +115,38 @@ impl Chat {
         Ok(chat)
     }
 
-    /// The conversation of a text: the user's message, after a system message with the prompt where there is one.
-    pub(super) fn render(&self, prompt: &str, text: &str) -> RequestResult<String> {
-        self.rendered(prompt, text).map_err(|problem| RequestError::Tokenize {
+    /// Renders what it is for. A template for chats may know no queries and documents, and leave them out.
+    fn check(&self, of_pairs: bool) -> Result<(), String> {
+        if !of_pairs {
+            return self.rendered("", Said::Text("text")).map(drop);
+        }
+        let (query, document) = ("a-first-text", "a-second-text");
+        let rendered = self.rendered("", Said::Pair(query, document))?;
+        if rendered.contains(query) && rendered.contains(document) {
+            return Ok(());
+        }
+        Err("it leaves out messages of the roles `query` and `document`, of which a reranker's conversation consists".to_owned())
+    }
+
+    /// A conversation: the messages of what is said, after a system message with the prompt where there is one.
+    pub(super) fn render(&self, prompt: &str, said: Said<'_>) -> RequestResult<String> {
+        self.rendered(prompt, said).map_err(|problem| RequestError::Tokenize {
             problem: format!("the model's chat template refuses it: {problem}"),
         })
     }
 
-    fn rendered(&self, prompt: &str, text: &str) -> Result<String, String> {
+    fn rendered(&self, prompt: &str, said: Said<'_>) -> Result<String, String> {
         let content = |text: &str| match self.format {
             MessageFormat::Flat => Value::from(text),
             MessageFormat::Structured => json!([{"type": "text", "text": text}]),
         };
         let message = |role: &str, text: &str| json!({"role": role, "content": content(text)});
         let system = (!prompt.is_empty()).then(|| message("system", prompt));
-        let messages: Vec<Value> = system.into_iter().chain([message("user", text)]).collect();
+        let said = match said {
+            Said::Text(text) => vec![message("user", text)],
+            Said::Pair(query, document) => vec![message("query", query), message("document", document)],
+        };
+        let messages: Vec<Value> = system.into_iter().chain(said).collect();
         let mut context = self.context.clone();
         context.insert("messages".to_owned(), Value::Array(messages));
         for absent in ["tools", "documents"] {
@@ -202,6 +240,7 @@ mod tests {
             template: template.to_owned(),
             format: None,
             arguments: Map::new(),
+            of_pairs: false,
         };
         Chat::new(&spec, [("eos_token".to_owned(), "</s>".to_owned())].into_iter())
     }
@@ -210,12 +249,12 @@ mod tests {
     #[test]
     fn texts_become_messages() {
         let qwen = "{%- if messages[0].role == 'system' %}\n    {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}\n{%- endif %}\n{%- for message in messages %}\n{%- if message.role == 'user' %}\n{{- '<|im_start|>' + message.role + '\\n' + message.content.strip() + '<|im_end|>\\n' }}\n{%- endif %}\n{%- endfor %}\n{%- if add_generation_prompt %}\n{{- '<|im_start|>assistant\\n' }}\n{%- endif %}";
-        let rendered = chat(qwen).unwrap().render("Find it.", " hello ").unwrap();
+        let rendered = chat(qwen).unwrap().render("Find it.", Said::Text(" hello ")).unwrap();
         assert_eq!(rendered, "<|im_start|>system\nFind it.<|im_end|>\n<|im_start|>user\nhello<|im_end|>\n");
         let structured = "{% for m in messages %}{{ m['role'] }}: {% for item in m['content'] %}{% if item['type'] == 'text' %}{{ item['text'] }}{% endif %}{% endfor %}{{ eos_token }}{% endfor %}";
-        assert_eq!(chat(structured).unwrap().render("", "a\nb").unwrap(), "user: a\nb</s>");
+        assert_eq!(chat(structured).unwrap().render("", Said::Text("a\nb")).unwrap(), "user: a\nb</s>");
         let marked = "{% for m in messages %}{% generation %}{{ m['content'] | tojson }}{% endgeneration %}{% endfor %}";
-        assert_eq!(chat(marked).unwrap().render("", "é \"<\"").unwrap(), "\"é \\\"<\\\"\"");
+        assert_eq!(chat(marked).unwrap().render("", Said::Text("é \"<\"")).unwrap(), "\"é \\\"<\\\"\"");
     }
 
     #[test]

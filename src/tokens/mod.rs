@@ -23,7 +23,7 @@ pub(crate) use rules::{CutAt, Expansion, TokenizerRules};
 use crate::batch::TokenizedText;
 use crate::error::{ModelError, ModelResult, RequestError, RequestResult};
 use build::{Built, build};
-use chat::Chat;
+use chat::{Chat, Said};
 use file::TokenizerFile;
 use lookup::{check_model_type, check_vocabulary, correct_ids, id_of, register_marker};
 use pipeline::{How, Pipeline};
@@ -139,11 +139,12 @@ impl TextTokenizer {
         let role = |name: &str| built.as_ref().and_then(|built| id_of(&file, built.named.get(name)?));
         let mask = match rules.expansion.as_ref().and_then(|expansion| expansion.token.as_deref()) {
             Some(token) => id_of(&file, token),
-            None => role("mask_token"),
+            None => role("mask_token").or_else(|| role("eos_token")),
         };
         if rules.expansion.is_some() && mask.is_none_or(|id| id as usize >= vocabulary) {
             return Err(invalid(
-                "the model fills queries up with a mask token, which it does not have".to_owned(),
+                "the model fills queries up with a mask token or an end of text, which it does not have"
+                    .to_owned(),
             ));
         }
         let median_length = if rules.model2vec { lookup::median_length(&file) } else { 0 };
@@ -250,7 +251,7 @@ impl TextTokenizer {
         let special = self.around.prefix.len() + self.around.suffix.len();
         let untruncated = tokens.len() + special;
         if let Some(chat) = &self.chat {
-            self.cut_chat(chat, prompt, &mut tokens, limit, cut)?;
+            self.cut_chat(chat, &prompt.text, Said::Text(""), &mut tokens, limit, cut)?;
             return self.finished(prompt, &tokens, limit, untruncated);
         }
         if cut == CutAt::Never && untruncated > limit {
@@ -309,8 +310,24 @@ impl TextTokenizer {
         }
     }
 
-    /// Two texts as a cross-encoder sees them; the longer one is cut until both fit.
-    pub(crate) fn pair(&self, first: &str, second: &str, limit: usize) -> RequestResult<TokenizedText> {
+    /// Two texts as a cross-encoder sees them, with what stands around the first; the longer one is cut until both fit.
+    pub(crate) fn pair(
+        &self,
+        prompt: [&str; 2],
+        first: &str,
+        second: &str,
+        limit: usize,
+    ) -> RequestResult<TokenizedText> {
+        if let Some(chat) = &self.chat {
+            let said = Said::Pair(first, second);
+            let prompt = prompt.concat();
+            let mut ids = self.encode(&chat.render(&prompt, said)?)?;
+            let untruncated = ids.len();
+            self.cut_chat(chat, &prompt, said, &mut ids, limit, self.cut)?;
+            self.check_ids(&ids)?;
+            return self.of_pair(ids, untruncated, limit);
+        }
+        let first = &format!("{}{first}{}", prompt[0], prompt[1]);
         let (mut a, mut b) = (self.encode(first)?, self.encode(second)?);
         let special = self.around.pair_special();
         let untruncated = a.len() + b.len() + special;
@@ -325,15 +342,24 @@ impl TextTokenizer {
         self.check_ids(&b)?;
         let Surroundings { before, between, after, second_type, .. } = &self.around;
         let ids = [before, &a[..], between, &b[..], after].concat();
-        let mut text = TokenizedText::new(ids, 0, untruncated);
+        let mut text = self.of_pair(ids, untruncated, limit)?;
         if self.types && *second_type != 0 {
             text.second = before.len() + of_a + between.len();
         }
-        if text.ids.is_empty() || text.ids.len() > limit {
+        Ok(text)
+    }
+
+    fn of_pair(&self, ids: Vec<u32>, untruncated: usize, limit: usize) -> RequestResult<TokenizedText> {
+        if ids.is_empty() || ids.len() > limit {
+            let special = self.around.pair_special();
             let problem =
                 format!("the limit of {limit} tokens leaves no room beside the {special} special ones");
             return Err(RequestError::Tokenize { problem });
         }
+        let padding = |id: &&u32| Some(**id) == self.rules.padding;
+        let pooled = ids.len() - ids.iter().rev().take_while(padding).count();
+        let mut text = TokenizedText::new(ids, 0, untruncated);
+        text.pools = std::iter::once(0..pooled.max(1)).collect();
         Ok(text)
     }
 
@@ -395,7 +421,7 @@ impl TextTokenizer {
             }
             Content::Text(text) if self.chat.is_some() => {
                 let text = format!("{text}{}", prompt.suffix);
-                let rendered = self.chat.as_ref().map(|chat| chat.render(&prompt.text, &text));
+                let rendered = self.chat.as_ref().map(|chat| chat.render(&prompt.text, Said::Text(&text)));
                 self.encode(&rendered.transpose()?.unwrap_or_default())?
             }
             Content::Text(text) if prompt.text.is_empty() && prompt.suffix.is_empty() => self.encode(text)?,
@@ -423,7 +449,8 @@ impl TextTokenizer {
     fn cut_chat(
         &self,
         chat: &Chat,
-        prompt: &TokenizedPrompt,
+        prompt: &str,
+        said: Said<'_>,
         tokens: &mut Vec<u32>,
         limit: usize,
         cut: CutAt,
@@ -437,7 +464,7 @@ impl TextTokenizer {
         }
         if chat.restores_suffix {
             let [first, second] =
-                ["0", "1 2 3 4"].map(|filler| self.encode(&chat.render(&prompt.text, filler)?));
+                ["0", "1 2 3 4"].map(|filler| self.encode(&chat.render(prompt, said.filled(filler))?));
             let (first, second) = (first?, second?);
             let same = first.iter().rev().zip(second.iter().rev()).take_while(|(a, b)| a == b).count();
             if same < first.len().min(second.len()) {

@@ -16,6 +16,8 @@ pub(crate) struct TokenizerRules {
     pub(crate) model2vec: bool,
     /// Texts go through a chat template.
     pub(crate) chat: Option<ChatSpec>,
+    /// A token that counts for none at the end of a pair: the last one before it is pooled.
+    pub(crate) padding: Option<u32>,
     /// Texts that are one token each, whatever the tokenizer makes of them.
     pub(crate) markers: Vec<String>,
     /// Words whose ids are asked for: [`TextTokenizer::skipped`].
@@ -29,9 +31,11 @@ pub(crate) struct TokenizerRules {
 pub(crate) struct Expansion {
     /// Tokens of every query.
     pub(crate) length: usize,
+    /// Whether a query may have more than that.
+    pub(crate) only_fewest: bool,
     /// Whether the text's own tokens see what is filled in.
     pub(crate) attend: bool,
-    /// What is filled in; without it, the tokenizer's mask token.
+    /// What is filled in; without it, the tokenizer's mask token, or the one that ends texts.
     pub(crate) token: Option<String>,
 }
 

@@ -19,6 +19,8 @@ pub(crate) fn normalize(vector: &mut [f32]) {
 pub(crate) struct Finish {
     /// The first values that are kept (Matryoshka).
     pub(crate) dimensions: usize,
+    /// To whole numbers from -127 to 127, after it is cut.
+    pub(crate) whole: bool,
     /// LayerNorm without weights over the whole vector, before it is cut.
     pub(crate) layer_norm: bool,
     /// To unit length.
@@ -33,6 +35,9 @@ impl Finish {
             layer_norm(vector);
         }
         vector.truncate(self.dimensions);
+        if self.whole {
+            vector.iter_mut().for_each(|v| *v = (127.0 * f64::from(*v).tanh()).round_ties_even() as f32);
+        }
         if self.unit_length {
             normalize(vector);
         }
@@ -61,7 +66,7 @@ mod tests {
     #[test]
     fn a_vector_is_cut_and_brought_to_unit_length() {
         let finish = |dimensions, layer_norm, unit_length, mut vector: Vec<f32>| {
-            Finish { dimensions, layer_norm, unit_length, cut_last: None }.apply(&mut vector);
+            Finish { dimensions, whole: false, layer_norm, unit_length, cut_last: None }.apply(&mut vector);
             vector
         };
         assert_eq!(finish(2, false, true, vec![0.6, 0.0, 0.8]), [1.0, 0.0]);

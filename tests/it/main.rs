@@ -2,6 +2,7 @@
 
 mod broken_models;
 mod broken_other_models;
+mod broken_rerankers;
 #[cfg(feature = "builtin")]
 mod builtin;
 mod fixtures;

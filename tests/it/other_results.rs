@@ -4,13 +4,31 @@
 use crate::devices;
 use serde_json::{Value, json};
 use taskvec::{
-    EmbedOptions, Embedder, Error, ModelError, Output, RequestError, Reranker, SparseVector, Task,
-    TokenVectors, Truncation,
+    CancelToken, Device, EmbedOptions, Embedder, Error, ModelError, Output, RequestError, Reranker,
+    SparseVector, Task, TokenVectors, Truncation,
 };
 use taskvec_testing::ModelFolder;
 use taskvec_testing::{fixture, max_difference};
 
 const BOUND: f64 = 2e-5;
+
+const RERANKERS: [&str; 15] = [
+    "reranker-albert",
+    "reranker-bert",
+    "reranker-camembert",
+    "reranker-electra",
+    "reranker-ettin",
+    "reranker-eurobert",
+    "reranker-gte",
+    "reranker-jina-v2",
+    "reranker-last",
+    "reranker-modernbert",
+    "reranker-nomic",
+    "reranker-qwen3-logit",
+    "reranker-qwen3-one",
+    "reranker-qwen3-seq",
+    "reranker-xlm-roberta",
+];
 
 /// Of a sum over up to 48 tokens, where their errors add up, and which may be large.
 fn bound(value: f64) -> f64 {
@@ -31,7 +49,7 @@ fn numbers(json: &Value) -> Vec<f64> {
 
 #[test]
 fn rerankers_give_the_references_scores() {
-    for name in ["reranker-bert", "reranker-xlm-roberta", "reranker-modernbert", "reranker-gte"] {
+    for name in RERANKERS {
         let expected = expected(name);
         for (device, builder) in taskvec_testing::devices::<Reranker>(cfg!(feature = "gpu")) {
             let reranker = builder.open(fixture(name)).unwrap_or_else(|e| panic!("{name} on {device}: {e}"));
@@ -50,6 +68,20 @@ fn rerankers_give_the_references_scores() {
                 let worst = max_difference(&scores, &numbers(&expected["scores"][q]));
                 println!("{name:22} {device:14} worst difference {worst:.1e}");
                 assert!(worst <= BOUND, "{name} on {device}: {scores:?}");
+                for case in expected["prompted"].as_array().into_iter().flatten() {
+                    let how = EmbedOptions::new().prompt(case["prompt"].as_str().unwrap());
+                    let prompted =
+                        reranker.score_with(query, &documents, how.clone(), &CancelToken::new()).unwrap();
+                    let prompted: Vec<f32> = prompted.iter().map(|score| score.value).collect();
+                    let worst = max_difference(&prompted, &numbers(&case["scores"][q]));
+                    assert!(worst <= BOUND, "{name} on {device}, prompted: {prompted:?}");
+                    for (document, ids) in documents.iter().zip(case["token_ids"][q].as_array().unwrap()) {
+                        let explained = reranker.explain(query, document, how.clone()).unwrap();
+                        let got: Vec<f64> =
+                            explained.tokens.iter().map(|token| f64::from(token.id)).collect();
+                        assert_eq!(got, numbers(ids), "{name}: {document:?}");
+                    }
+                }
                 let ranked = reranker.rank(query, &documents).unwrap();
                 assert!(ranked.windows(2).all(|pair| pair[0].1.value >= pair[1].1.value));
                 assert!(ranked.iter().all(|(place, score)| scores[*place] == score.value));
@@ -76,7 +108,14 @@ fn check_sparse(label: &str, got: &SparseVector, want: &Value) {
 
 #[test]
 fn sparse_vectors_are_the_references() {
-    for name in ["splade-bert", "splade-distilbert", "splade-xlm-roberta", "splade-modernbert", "bge-m3"] {
+    for name in [
+        "splade-bert",
+        "splade-distilbert",
+        "splade-xlm-roberta",
+        "splade-modernbert",
+        "splade-gte",
+        "bge-m3",
+    ] {
         let expected = expected(name);
         let texts = texts(&expected["texts"]);
         for (device, builder) in devices() {
@@ -94,6 +133,28 @@ fn sparse_vectors_are_the_references() {
                 assert!(error.to_string().contains("embed_sparse"), "{error}");
             }
         }
+    }
+}
+
+/// pplx-embed's vectors are whole numbers: those next to the reference's before it rounds.
+#[test]
+fn vectors_of_whole_numbers() {
+    let expected = expected("pplx");
+    for (device, builder) in devices() {
+        let embedder = builder.open(fixture("pplx")).unwrap_or_else(|e| panic!("{device}: {e}"));
+        let vectors = embedder.embed_batch(&texts(&expected["texts"]), EmbedOptions::new()).unwrap();
+        let want = expected["unrounded"].as_array().unwrap();
+        assert_eq!(vectors.len(), want.len());
+        for (vector, want) in vectors.iter().zip(want) {
+            assert!(vector.value.iter().all(|value| value.fract() == 0.0 && value.abs() <= 127.0));
+            let worst = max_difference(&vector.value, &numbers(want));
+            assert!(worst <= 0.5 + 127.0 * BOUND, "{device}: {worst}");
+        }
+        // A shorter one is cut before it is rounded, and a longer one than its length is not brought to it.
+        let short = embedder.embed("a", EmbedOptions::new().dimensions(8)).unwrap().value;
+        assert_eq!(short, embedder.embed("a", EmbedOptions::new()).unwrap().value[..8]);
+        let unit = embedder.embed("a", EmbedOptions::new().normalize(true)).unwrap().value;
+        assert!((unit.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
     }
 }
 
@@ -117,7 +178,7 @@ fn values(outputs: &[Output<TokenVectors>]) -> Vec<&TokenVectors> {
 
 #[test]
 fn token_vectors_of_queries_and_documents_are_the_references() {
-    for name in ["colbert", "colbert-pylate"] {
+    for name in ["colbert", "colbert-pylate", "colbert-min", "colbert-eos"] {
         let expected = expected(name);
         let texts = texts(&expected["texts"]);
         for (device, builder) in devices() {
@@ -137,6 +198,24 @@ fn token_vectors_of_queries_and_documents_are_the_references() {
             assert!(query.maxsim(&documents[0].value) < itself);
         }
     }
+}
+
+/// What a query is filled up with counts where a module says so, or where it is attended to.
+#[test]
+fn filling_that_nobody_sees_is_left_out() {
+    let folder = ModelFolder::copy_of(&fixture("colbert-min"));
+    let embedder = Embedder::builder().device(Device::Cpu);
+    let tokens = |folder: &ModelFolder| {
+        let embedder = embedder.clone().open(folder.path()).unwrap();
+        embedder.embed_tokens(&["a cat"], Task::RetrievalQuery).unwrap()[0].value.ids.len()
+    };
+    assert_eq!(tokens(&folder), 16);
+    folder.edit("modules.json", |modules| {
+        modules.as_array_mut().unwrap().retain(|module| !module["type"].as_str().unwrap().contains("Mask"));
+    });
+    assert!(tokens(&folder) < 16);
+    folder.edit("sentence_bert_config.json", |c| c["query_expansion"]["attend"] = json!(true));
+    assert_eq!(tokens(&folder), 16);
 }
 
 /// A query's expansion that nobody attends to reaches beyond the window of half the layers: tokens there see no key, and

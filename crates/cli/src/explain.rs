@@ -7,8 +7,16 @@ use std::fmt::Write;
 use taskvec::Explanation;
 
 pub(crate) fn run(arguments: &ExplainArguments) -> Outcome {
-    let embedder = arguments.model.open(arguments.task.dimensions)?;
-    let explanation = embedder.explain(&arguments.text, arguments.task.options())?;
+    let explanation = match &arguments.document {
+        None => {
+            let embedder = arguments.model.open(arguments.task.dimensions)?;
+            embedder.explain(&arguments.text, arguments.task.options())?
+        }
+        Some(document) => {
+            let reranker = arguments.model.open_reranker()?;
+            reranker.explain(&arguments.text, document, arguments.task.options())?
+        }
+    };
     let mut sink = Sink::open(None)?;
     sink.write(report(&explanation).as_bytes())?;
     sink.finish()

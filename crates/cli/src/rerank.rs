@@ -6,7 +6,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::sink::Sink;
 use crate::text::shortened;
 use serde_json::json;
-use taskvec::Output;
+use taskvec::{CancelToken, EmbedOptions, Output};
 
 pub(crate) fn run(arguments: &RerankArguments) -> Outcome {
     let items = input::items(&arguments.texts, &arguments.input)?;
@@ -19,7 +19,16 @@ pub(crate) fn run(arguments: &RerankArguments) -> Outcome {
     }
     let documents: Vec<String> = items.into_iter().map(|item| item.text).collect();
     let reranker = arguments.model.open_reranker()?;
-    let mut ranked = reranker.rank(&arguments.query, &documents)?;
+    let mut how = EmbedOptions::new();
+    if let Some(instruction) = &arguments.instruction {
+        how = how.instruction(instruction);
+    }
+    if let Some(name) = &arguments.prompt_name {
+        how = how.prompt_name(name);
+    }
+    let scores = reranker.score_with(&arguments.query, &documents, how, &CancelToken::new())?;
+    let mut ranked: Vec<(usize, Output<f32>)> = scores.into_iter().enumerate().collect();
+    ranked.sort_by(|(_, a), (_, b)| b.value.total_cmp(&a.value));
     let cut = ranked.iter().filter(|(_, score)| score.truncated()).count();
     if cut > 0 {
         let limit = reranker.max_tokens();

@@ -25,26 +25,32 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 /// The fixtures' names.
-pub const FIXTURES: [&str; 28] = [
+pub const FIXTURES: [&str; 34] = [
     "albert",
     "bert-bge",
     "bert-e5",
     "bert-instructed",
     "distilbert",
+    "electra",
     "embedding-gemma",
     "embedding-gemma2",
     "eurobert",
+    "gemma",
+    "gemma3-rope",
     "gte-new",
     "jina-v2",
     "jina-v2-code",
     "jina-v3",
     "jina-v3-lora",
+    "jina-v5-nano",
+    "jina-v5-small",
     "llama",
     "mistral-e5",
     "model2vec",
     "model2vec-folded",
     "modernbert",
     "mpnet",
+    "nemotron3",
     "nomic-bert",
     "nomic-moe",
     "qwen2-gte",

@@ -3,7 +3,7 @@
 //! Names and formulas: `transformers` `modeling_bert.py`.
 
 use super::common::post_norm::{Names, Shape, layer};
-use super::common::{Bias, activation, layer_norm};
+use super::common::{Bias, activation, layer_norm, linear};
 use super::family::Family;
 use super::jina_bert;
 use crate::error::ModelResult as Result;
@@ -51,6 +51,17 @@ pub(super) fn encoder(
     weights: &Weights,
     numbered: Positions,
 ) -> Result<EncoderSpec> {
+    encoder_of_width(family, config, weights, numbered, config.size("hidden_size")?)
+}
+
+/// A BERT-shaped encoder whose embeddings have `width` values, and are projected to the hidden size if that is another.
+pub(super) fn encoder_of_width(
+    family: &'static str,
+    config: &Json,
+    weights: &Weights,
+    numbered: Positions,
+    width: usize,
+) -> Result<EncoderSpec> {
     check_supported(config)?;
     let shape = shape(config)?;
     let hidden = shape.hidden;
@@ -58,8 +69,12 @@ pub(super) fn encoder(
     let positions = config.size("max_position_embeddings")?;
     let types = config.size_or("type_vocab_size", 2)?;
     let table = |name: &str, rows: usize, key: &str| {
-        let because = format!("{key} and hidden_size in config.json");
-        weights.tensor(&format!("embeddings.{name}.weight"), &[rows, hidden], &because)
+        let because = format!("{key} and the size of embeddings in config.json");
+        weights.tensor(&format!("embeddings.{name}.weight"), &[rows, width], &because)
+    };
+    let projection = || {
+        let because = "hidden_size and embedding_size in config.json";
+        linear(weights, "embeddings_project", hidden, width, Bias::Yes, because)
     };
     let embedding = EmbeddingSpec {
         word: table("word_embeddings", vocabulary, "vocab_size")?,
@@ -70,8 +85,8 @@ pub(super) fn encoder(
             uncounted: numbered.uncounted(),
         }),
         token_type: Some(table("token_type_embeddings", types, "type_vocab_size")?),
-        norm: Some(layer_norm(weights, "embeddings.LayerNorm", hidden, shape.eps, Bias::Yes)?),
-        projection: None,
+        norm: Some(layer_norm(weights, "embeddings.LayerNorm", width, shape.eps, Bias::Yes)?),
+        projection: if width == hidden { None } else { Some(projection()?) },
     };
     let layers = (0..config.size("num_hidden_layers")?)
         .map(|n| layer(config, weights, &format!("encoder.layer.{n}"), &shape, &NAMES, None))

@@ -8,7 +8,7 @@ use super::family::Family;
 pub(super) const FAMILY: Family =
     Family { model_types: &["eurobert"], spec: |config, weights| encoder(config, weights, &TRAITS) };
 
-const TRAITS: Traits = Traits {
+pub(super) const TRAITS: Traits = Traits {
     family: "eurobert",
     head_norms: false,
     biases: Biases::Configured,

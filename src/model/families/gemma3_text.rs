@@ -44,12 +44,12 @@ fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
 pub(super) fn scaled_embedding(config: &Json, weights: &Weights, hidden: usize) -> Result<EmbeddingSpec> {
     let because = "vocab_size and hidden_size in config.json";
     let word = weights.tensor("embed_tokens.weight", &[config.size("vocab_size")?, hidden], because)?;
-    let scale = scale(&word, hidden);
+    let scale = embedding_scale(&word, hidden);
     Ok(EmbeddingSpec { word, scale, position: None, token_type: None, norm: None, projection: None })
 }
 
 /// √hidden, rounded as the weights are stored.
-fn scale(word: &Tensor, hidden: usize) -> f32 {
+pub(super) fn embedding_scale(word: &Tensor, hidden: usize) -> f32 {
     let scale = (hidden as f32).sqrt();
     match word.element_type() {
         ElementType::F32 => scale,

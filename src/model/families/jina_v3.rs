@@ -3,6 +3,7 @@
 //!
 //! Names and formulas: `transformers` `modeling_jina_embeddings_v3.py`.
 
+use super::bert::max_tokens;
 use super::common::rotary_post_norm::{Parts, Shape, embedding, layer, linear_as_stored};
 use super::common::{Bias, layer_norm};
 use super::family::Family;
@@ -24,6 +25,20 @@ pub(super) fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
         .collect::<Result<_>>()?;
     let max_tokens = Some(config.size("max_position_embeddings")?);
     Ok(EncoderSpec::new("jina_embeddings_v3", hidden, max_tokens, embedding, layers))
+}
+
+/// The same with a table of positions instead of rotary ones: jina-reranker-v2. Positions are RoBERTa's.
+pub(super) fn with_positions(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
+    let mut spec = encoder(config, weights)?;
+    let (rows, padding) =
+        (config.size("max_position_embeddings")?, config.token_id("pad_token_id")?.unwrap_or(1));
+    let first = padding as usize + 1;
+    let because = "max_position_embeddings and hidden_size in config.json";
+    let table = weights.tensor("embeddings.position_embeddings.weight", &[rows, spec.hidden], because)?;
+    spec.embedding.position = Some(PositionSpec { table, first, uncounted: Some(padding) });
+    spec.layers.iter_mut().for_each(|layer| layer.attention.rotary = None);
+    spec.max_tokens = Some(max_tokens(config, first)?);
+    Ok(spec)
 }
 
 fn layer_by_name(weights: &Weights, n: usize, shape: &Shape) -> Result<LayerSpec> {

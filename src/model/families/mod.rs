@@ -7,14 +7,18 @@ mod albert;
 mod bert;
 pub(in crate::model) mod common;
 mod distilbert;
+mod electra;
 mod embedding_gemma2;
 mod eurobert;
 mod family;
+mod gemma;
 mod gemma3_text;
 mod gte;
 mod jina_bert;
 mod jina_v3;
+mod jina_v5;
 mod llama;
+mod ministral3;
 mod mistral;
 mod modernbert;
 mod mpnet;
@@ -37,12 +41,16 @@ const FAMILIES: &[&Family] = &[
     &albert::FAMILY,
     &bert::FAMILY,
     &distilbert::FAMILY,
+    &electra::FAMILY,
     &embedding_gemma2::FAMILY,
     &eurobert::FAMILY,
+    &gemma::FAMILY,
     &gemma3_text::FAMILY,
     &gte::FAMILY,
     &jina_v3::FAMILY,
+    &jina_v5::FAMILY,
     &llama::FAMILY,
+    &ministral3::FAMILY,
     &mistral::FAMILY,
     &modernbert::FAMILY,
     &mpnet::FAMILY,
@@ -56,9 +64,11 @@ const FAMILIES: &[&Family] = &[
 
 /// The encoder that config.json describes, with its tensors.
 pub(crate) fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
-    let model_type = config.text("model_type")?;
-    let model_type =
-        model_type.ok_or_else(|| config.error("`model_type` is missing; it names the model family"))?;
+    let model_type = match config.text("model_type")? {
+        Some(model_type) => model_type,
+        None => by_own_code(config)
+            .ok_or_else(|| config.error("`model_type` is missing; it names the model family"))?,
+    };
     let config = &with_own_names(config, model_type);
     match FAMILIES.iter().find(|family| family.model_types.contains(&model_type)) {
         Some(family) => {
@@ -69,6 +79,12 @@ pub(crate) fn encoder(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
             Err(config.unsupported("model_type", model_type, known.join(", ")))
         }
     }
+}
+
+/// The family of a model whose code of its own says it all: jina-reranker-v2's.
+fn by_own_code(config: &Json) -> Option<&'static str> {
+    let code = config.get("auto_map").and_then(|map| map.get("AutoConfig")).and_then(Value::as_str)?;
+    code.ends_with("XLMRobertaFlashConfig").then_some("xlm-roberta")
 }
 
 /// The configuration with its family's own names of what others call otherwise: transformers' `attribute_map`.
@@ -100,7 +116,7 @@ fn causal_where_asked(config: &Json, model_type: &str, mut spec: EncoderSpec) ->
         ));
     }
     let causal = match model_type {
-        "bert" | "roberta" | "xlm-roberta" => {
+        "bert" | "camembert" | "electra" | "roberta" | "xlm-roberta" => {
             let flags = [config.flag_or("is_causal", false)?, config.flag_or("is_decoder", false)?];
             flags.contains(&true)
         }

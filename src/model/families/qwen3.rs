@@ -1,5 +1,5 @@
 //! Qwen3: a decoder that normalises queries and keys head by head; Qwen3-Embedding pools its last
-//! token.
+//! token; pplx-embed attends in both directions.
 //!
 //! Names and formulas: `transformers` `modeling_qwen3.py`.
 
@@ -11,7 +11,8 @@ use crate::model::spec::EncoderSpec;
 use crate::model::weights::Weights;
 use crate::source::Json;
 
-pub(super) const FAMILY: Family = Family { model_types: &["qwen3"], spec: with_projection };
+pub(super) const FAMILY: Family =
+    Family { model_types: &["qwen3", "bidirectional_pplx_qwen3"], spec: with_projection };
 
 /// voyage-4-nano projects each token's state before pooling.
 fn with_projection(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
@@ -23,10 +24,16 @@ fn with_projection(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     Ok(spec)
 }
 
-const TRAITS: Traits = Traits {
+pub(super) const TRAITS: Traits = Traits {
     family: "qwen3",
     head_norms: true,
     biases: Biases::Configured,
     windows: Windows::ByLayer,
-    causal: causal_by_default,
+    causal: |config| match config.text("model_type")? {
+        Some("bidirectional_pplx_qwen3") => {
+            config.heed(["is_causal", "use_bidirectional_attention", "auto_map"]);
+            Ok(false)
+        }
+        _ => causal_by_default(config),
+    },
 };

@@ -1,4 +1,4 @@
-//! RoBERTa: BERT whose positions start behind the padding id, and do not count tokens of that id.
+//! RoBERTa, and CamemBERT, which is the same: BERT whose positions start behind the padding id, and do not count tokens of that id.
 //!
 //! Names and formulas: `transformers` `modeling_roberta.py`.
 
@@ -10,8 +10,10 @@ use crate::model::weights::Weights;
 use crate::source::Json;
 use serde_json::Value;
 
-pub(super) const FAMILY: Family =
-    Family { model_types: &["roberta"], spec: |config, weights| encoder("roberta", config, weights) };
+pub(super) const FAMILY: Family = Family {
+    model_types: &["roberta", "camembert"],
+    spec: |config, weights| encoder("roberta", config, weights),
+};
 
 /// A RoBERTa-shaped encoder: the first token's position is `pad_token_id + 1`, and tokens of that id, which a
 /// text may hold, have the position `pad_token_id`.

@@ -216,9 +216,12 @@ pub(crate) struct InspectArguments {
 
 #[derive(Args)]
 pub(crate) struct ExplainArguments {
-    /// The text
+    /// The text; with --document the query
     #[arg(value_name = "TEXT")]
     pub(crate) text: String,
+    /// What a reranker sees of the text as a query, and this document
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) document: Option<String>,
     #[command(flatten)]
     pub(crate) task: TaskArguments,
     #[command(flatten)]
@@ -281,6 +284,13 @@ pub(crate) struct RerankArguments {
     /// Print a JSON list: index, score, tokens, truncated
     #[arg(long)]
     pub(crate) json: bool,
+    /// What makes a document relevant, in your own words, for models that take that, such as Qwen3-Reranker: the system message of
+    /// a chat template, or else text in front of the query
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_name")]
+    pub(crate) instruction: Option<String>,
+    /// A prompt of the model by its name [default: the model's default prompt, if it has one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prompt_name: Option<String>,
     #[command(flatten)]
     pub(crate) model: ModelArguments,
 }

@@ -198,6 +198,7 @@ fn longrope(config: &Json, rope: &Json, theta: f64, head_dim: usize) -> Result<R
         inverse_frequencies: frequencies("short_factor")?,
         longer: Some(LongerSpec::Frequencies { of_long: frequencies("long_factor")?, trained }),
         attention_factor: rope.number_or("attention_factor", inferred)? as f32,
+        query_growth: None,
     })
 }
 
