@@ -96,6 +96,26 @@ impl Reference {
             Step::Attention { input, output, .. } => {
                 buffers[output.0] = attention(step, batch, &buffers[input.0], width(input), width(output));
             }
+            Step::ShortConv { taps, before, input, output } => {
+                let (parts, size, count) = (&buffers[input.0], width(output), taps.columns());
+                let part = |token: usize, which: usize, d: usize| {
+                    f64::from(parts[token * 3 * size + which * size + d])
+                };
+                let mut values = Vec::with_capacity(batch.tokens() * size);
+                for text in batch.ranges() {
+                    for (t, d) in text.clone().flat_map(|t| (0..size).map(move |d| (t, d))) {
+                        let seen = (0..count).filter_map(|j| Some((j, (t + j).checked_sub(*before)?)));
+                        let seen = seen.filter(|(_, other)| text.contains(other));
+                        let sum: f64 = seen
+                            .map(|(j, other)| {
+                                f64::from(weights.main[d * count + j]) * part(other, 0, d) * part(other, 2, d)
+                            })
+                            .sum();
+                        values.push((part(t, 1, d) * sum) as f32);
+                    }
+                }
+                buffers[output.0] = values;
+            }
             Step::Pool { modes, input, output } => {
                 let (hidden, size) = (&buffers[input.0], width(input));
                 let mut pooled = vec![0.0; batch.pools() * width(output)];
@@ -213,6 +233,7 @@ fn read_weights(step: &Step, precision: Precision) -> ModelResult<StepWeights> {
             }
         }
         Step::ExpertUp { weight, .. } => weights.main = weight.to_vec()?,
+        Step::ShortConv { taps, .. } => weights.main = taps.to_vec()?,
         Step::ExpertDown { weight, bias, .. } => {
             weights.main = weight.to_vec()?;
             weights.main_bias = bias.as_ref().map(Tensor::to_vec).transpose()?;

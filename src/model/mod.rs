@@ -29,8 +29,8 @@ pub(crate) use output_head::{HeadModule, OutputHead, OutputKind, Pooling, Residu
 pub(crate) use spec::LongerSpec;
 pub(crate) use spec::{
     Activation, AttentionSpec, AttentionWindow, DenseMlpSpec, EncoderSpec, ExpertsSpec, LayerSpec,
-    LinearSpec, MlpSpec, NormKind, NormSpec, PerLayerEmbeddingsSpec, PerLayerInputSpec, PositionSpec,
-    RareActivation, RelativeBiasSpec, RotarySpec,
+    LinearSpec, MixerSpec, MlpSpec, NormKind, NormSpec, PerLayerEmbeddingsSpec, PerLayerInputSpec,
+    PositionSpec, RareActivation, RelativeBiasSpec, RotarySpec, ShortConvSpec,
 };
 pub(crate) use tensor::{ElementType, Tensor};
 

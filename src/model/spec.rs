@@ -94,8 +94,13 @@ impl EncoderSpec {
         for layer in layers {
             tensors.extend(layer.linears().into_iter().flat_map(LinearSpec::tensors));
             tensors.extend(layer.norms().flat_map(NormSpec::tensors));
-            if let Some(RelativeBiasSpec::Buckets { table, .. }) = &layer.attention.relative_bias {
-                tensors.push(table);
+            match &layer.mixer {
+                MixerSpec::Attention(attention) => {
+                    if let Some(RelativeBiasSpec::Buckets { table, .. }) = &attention.relative_bias {
+                        tensors.push(table);
+                    }
+                }
+                MixerSpec::ShortConv(conv) => tensors.push(&conv.taps),
             }
             if let MlpSpec::Experts(experts) = &layer.mlp {
                 tensors.extend([&experts.up, &experts.down].into_iter().chain(&experts.bias));
@@ -168,8 +173,8 @@ pub(crate) struct PositionSpec {
 pub(crate) struct LayerSpec {
     /// Before attention, on the way in only: `x + attention(norm(x))`.
     pub(crate) attention_pre_norm: Option<NormSpec>,
-    /// Self-attention.
-    pub(crate) attention: AttentionSpec,
+    /// What lets tokens see each other. (Where the other names say attention, this is meant.)
+    pub(crate) mixer: MixerSpec,
     /// On what attention adds: `x + norm(attention(x))`.
     pub(crate) attention_out_norm: Option<NormSpec>,
     /// After attention: `norm(x + attention(x))`.
@@ -188,10 +193,10 @@ pub(crate) struct LayerSpec {
 
 impl LayerSpec {
     /// A layer without norms.
-    pub(crate) fn new(attention: AttentionSpec, mlp: impl Into<MlpSpec>) -> LayerSpec {
+    pub(crate) fn new(mixer: impl Into<MixerSpec>, mlp: impl Into<MlpSpec>) -> LayerSpec {
         LayerSpec {
             attention_pre_norm: None,
-            attention,
+            mixer: mixer.into(),
             attention_out_norm: None,
             attention_post_norm: None,
             mlp_pre_norm: None,
@@ -202,10 +207,28 @@ impl LayerSpec {
         }
     }
 
+    /// Its attention, if it has some.
+    pub(crate) fn attention(&self) -> Option<&AttentionSpec> {
+        match &self.mixer {
+            MixerSpec::Attention(attention) => Some(attention),
+            MixerSpec::ShortConv(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn attention_mut(&mut self) -> Option<&mut AttentionSpec> {
+        match &mut self.mixer {
+            MixerSpec::Attention(attention) => Some(attention),
+            MixerSpec::ShortConv(_) => None,
+        }
+    }
+
     /// All linear layers.
     fn linears(&self) -> Vec<&LinearSpec> {
-        let attention = &self.attention;
-        let mut linears = vec![&attention.query_key_value, &attention.output];
+        let mut linears = match &self.mixer {
+            MixerSpec::Attention(attention) => vec![&attention.query_key_value, &attention.output],
+            MixerSpec::ShortConv(conv) => vec![&conv.input, &conv.output],
+        };
         match &self.mlp {
             MlpSpec::Dense(mlp) => linears.extend([&mlp.up, &mlp.down].into_iter().chain(&mlp.gate)),
             MlpSpec::Experts(experts) => linears.push(&experts.router),
@@ -218,20 +241,53 @@ impl LayerSpec {
 
     /// All norms.
     fn norms(&self) -> impl Iterator<Item = &NormSpec> {
-        let attention = &self.attention;
+        let of_heads = self.attention().map(|it| [&it.query_norm, &it.key_norm, &it.value_norm]);
         let places = [
             &self.attention_pre_norm,
-            &attention.query_norm,
-            &attention.key_norm,
-            &attention.value_norm,
             &self.attention_out_norm,
             &self.attention_post_norm,
             &self.mlp_pre_norm,
             &self.mlp_out_norm,
             &self.mlp_post_norm,
         ];
-        places.into_iter().flatten().chain(self.per_layer_input.iter().map(|side| &side.norm))
+        let places = places.into_iter().chain(of_heads.into_iter().flatten());
+        places.flatten().chain(self.per_layer_input.iter().map(|side| &side.norm))
     }
+}
+
+/// What lets the tokens of a text see each other.
+#[derive(Debug)]
+pub(crate) enum MixerSpec {
+    /// Each sees all others, or those of a window.
+    Attention(Box<AttentionSpec>),
+    /// Each sees its next neighbours.
+    ShortConv(ShortConvSpec),
+}
+
+impl From<AttentionSpec> for MixerSpec {
+    fn from(attention: AttentionSpec) -> MixerSpec {
+        MixerSpec::Attention(Box::new(attention))
+    }
+}
+
+impl From<ShortConvSpec> for MixerSpec {
+    fn from(conv: ShortConvSpec) -> MixerSpec {
+        MixerSpec::ShortConv(conv)
+    }
+}
+
+/// A gated convolution along the text, each column by itself: with `B, C, X` the thirds of `input(x)` and `z = B ⊙ X`,
+/// `output(C ⊙ y)` where `y[t] = Σⱼ taps[j] ⊙ z[t - before + j]`. Beyond the ends of a text z is 0.
+#[derive(Debug)]
+pub(crate) struct ShortConvSpec {
+    /// `[3 · hidden, hidden]`
+    pub(crate) input: LinearSpec,
+    /// `[hidden, 1, taps]`
+    pub(crate) taps: Tensor,
+    /// How many of the taps are those of tokens before: all but one, or half of them.
+    pub(crate) before: usize,
+    /// `[hidden, hidden]`
+    pub(crate) output: LinearSpec,
 }
 
 /// Self-attention: `output(softmax(scale · Q·Kᵀ + bias, over the window keys) · V)`.

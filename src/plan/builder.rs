@@ -5,8 +5,8 @@ use super::tables::{DistanceBias, RotaryTable};
 use crate::error::ModelResult as Result;
 use crate::model::{
     Activation, AttentionSpec, DenseMlpSpec, EncoderSpec, ExpertsSpec, HeadModule, LayerSpec, LinearSpec,
-    MlpSpec, NormSpec, OutputHead, PerLayerEmbeddingsSpec, PerLayerInputSpec, Pooling, RelativeBiasSpec,
-    Residual, RotarySpec,
+    MixerSpec, MlpSpec, NormSpec, OutputHead, PerLayerEmbeddingsSpec, PerLayerInputSpec, Pooling,
+    RelativeBiasSpec, Residual, RotarySpec, ShortConvSpec,
 };
 use std::sync::Arc;
 
@@ -105,7 +105,12 @@ impl Builder {
             Some(norm) => self.norm(norm, self.hidden, "normed"),
             None => self.hidden,
         };
-        self.attention(&layer.attention, input, layer.attention_out_norm.as_ref())?;
+        match &layer.mixer {
+            MixerSpec::Attention(attention) => {
+                self.attention(attention, input, layer.attention_out_norm.as_ref())?
+            }
+            MixerSpec::ShortConv(conv) => self.short_conv(conv, input, layer.attention_out_norm.as_ref()),
+        }
         if let Some(norm) = &layer.attention_post_norm {
             self.hidden = self.post_norm(norm);
         }
@@ -173,6 +178,15 @@ impl Builder {
 
         self.add_branch(&spec.output, context, out_norm);
         Ok(())
+    }
+
+    fn short_conv(&mut self, spec: &ShortConvSpec, input: BufferId, out_norm: Option<&NormSpec>) {
+        let parts = self.buffer("gates and values", Rows::Tokens, spec.input.outputs());
+        self.linear(&spec.input, input, parts, None);
+        let output = self.buffer("convolved", Rows::Tokens, spec.output.inputs());
+        let (taps, before) = (spec.taps.clone(), spec.before);
+        self.steps.push(Step::ShortConv { taps, before, input: parts, output });
+        self.add_branch(&spec.output, output, out_norm);
     }
 
     /// Adds a block's result to the hidden states: `hidden + linear(input)`, or

@@ -99,6 +99,10 @@ impl fmt::Display for Described<'_> {
                 }
                 if bias.is_some() { write!(f, ", distance bias") } else { Ok(()) }
             }
+            Step::ShortConv { taps, before, input, output } => {
+                let taps = taps.columns();
+                write!(f, "short conv {} -> {}  {taps} taps, {before} before", name(input), name(output))
+            }
             Step::Pool { modes, input, output } => {
                 let modes: Vec<&str> = modes.iter().map(|mode| mode.name()).collect();
                 write!(f, "pool       {} -> {}  {}", name(input), name(output), modes.join(" | "))

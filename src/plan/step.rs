@@ -157,6 +157,17 @@ pub(crate) enum Step {
         /// `[tokens, heads · head_dim]`
         output: BufferId,
     },
+    /// `output[t] = C[t] ⊙ Σⱼ taps[j] ⊙ B[t'] ⊙ X[t']` with `t' = t - before + j`, over those that are in t's text.
+    ShortConv {
+        /// `[hidden, 1, taps]`
+        taps: Tensor,
+        /// See above.
+        before: usize,
+        /// B, C and X side by side: `[tokens, 3 · hidden]`
+        input: BufferId,
+        /// `[tokens, hidden]`
+        output: BufferId,
+    },
     /// The hidden states of each text to one row; the modes' results side by side.
     Pool {
         /// One or more.
@@ -187,6 +198,7 @@ impl Step {
             }
             Step::Route { input, .. }
             | Step::Attention { input, .. }
+            | Step::ShortConv { input, .. }
             | Step::Pool { input, .. }
             | Step::Normalize { input, .. } => vec![*input],
             Step::ExpertUp { choices, input, .. } => vec![*choices, *input],
@@ -205,6 +217,7 @@ impl Step {
             | Step::ExpertUp { output, .. }
             | Step::ExpertDown { output, .. }
             | Step::Attention { output, .. }
+            | Step::ShortConv { output, .. }
             | Step::Pool { output, .. }
             | Step::Normalize { output, .. } => *output,
             Step::HeadNorm { buffer, .. } | Step::Rotary { buffer, .. } => *buffer,

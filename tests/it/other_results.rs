@@ -267,7 +267,7 @@ fn stanfords_colbert_layout_is_read() {
         ["What is this, then?", "a much longer text: it has more tokens than a query may have; so it is cut"];
     for task in [Task::RetrievalQuery, Task::RetrievalDocument] {
         let [a, b] = [&stanford, &modern].map(|folder| {
-            let builder = Embedder::builder().device(taskvec::Device::Cpu);
+            let builder = Embedder::builder().device(Device::Cpu);
             builder.open(folder.path()).unwrap().embed_tokens(&texts, task).unwrap()
         });
         for (a, b) in a.iter().zip(&b) {
@@ -306,7 +306,7 @@ fn bge_m3_gives_its_three_results_at_once() {
 /// texts that a result does not have is an error.
 #[test]
 fn options_hold_for_every_result() {
-    let open = |name| Embedder::builder().device(taskvec::Device::Cpu).open(fixture(name)).unwrap();
+    let open = |name| Embedder::builder().device(Device::Cpu).open(fixture(name)).unwrap();
     let instructor = open("t5-instructor");
     let all = instructor.embed_all(&["3D Actions"], Task::RetrievalQuery).unwrap();
     let alone = instructor.embed("3D Actions", Task::RetrievalQuery).unwrap();
@@ -331,7 +331,7 @@ fn a_model_is_refused_for_what_it_is_not_made_for() {
     assert!(matches!(error, Error::Model(ModelError::Reranker { .. })), "{error}");
     let error = Reranker::open(fixture("bert-e5")).unwrap_err();
     assert!(matches!(error, Error::Model(ModelError::NotAReranker { .. })), "{error}");
-    let dense = Embedder::builder().device(taskvec::Device::Cpu).open(fixture("bert-e5")).unwrap();
+    let dense = Embedder::builder().device(Device::Cpu).open(fixture("bert-e5")).unwrap();
     for error in [
         dense.embed_sparse(&["a"], EmbedOptions::new()).err(),
         dense.embed_tokens(&["a"], EmbedOptions::new()).err(),

@@ -104,6 +104,54 @@ pub(crate) fn qwen3(
     (config, tensors)
 }
 
+/// Short convolutions but for each third layer, one way or both.
+fn lfm2(shape: &Shape, causal: bool, taps: usize, random: &mut Random) -> (Value, Tensors) {
+    let Shape { hidden, intermediate, layers, heads, kv_heads, head_dim } = *shape;
+    let kinds: Vec<&str> = (0..layers).map(|n| if n % 3 == 2 { "full_attention" } else { "conv" }).collect();
+    let mut config = json!({
+        "model_type": "lfm2", "hidden_size": hidden, "intermediate_size": intermediate, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head_dim, "vocab_size": 600,
+        "max_position_embeddings": 256, "layer_types": kinds, "conv_L_cache": taps, "norm_eps": EPS,
+    });
+    if !causal {
+        config["auto_map"] = json!({"AutoModel": "modeling_lfm2_bidirectional.Lfm2BidirectionalModel"});
+    }
+    let mut tensors = Tensors::new();
+    let mut add = |name: String, tensor: RawTensor| drop(tensors.insert(name, tensor));
+    add("embed_tokens.weight".into(), random.matrix(600, hidden));
+    add("embedding_norm.weight".into(), random.vector(hidden, 1.0));
+    for (n, kind) in kinds.iter().enumerate() {
+        let mixer: &[(&str, usize, usize)] = match *kind {
+            "conv" => &[("conv.in_proj", 3 * hidden, hidden), ("conv.out_proj", hidden, hidden)],
+            _ => &[
+                ("self_attn.q_proj", heads * head_dim, hidden),
+                ("self_attn.k_proj", kv_heads * head_dim, hidden),
+                ("self_attn.v_proj", kv_heads * head_dim, hidden),
+                ("self_attn.out_proj", hidden, heads * head_dim),
+            ],
+        };
+        let mlp = [("w1", intermediate, hidden), ("w3", intermediate, hidden), ("w2", hidden, intermediate)];
+        for (name, outputs, inputs) in mixer {
+            add(format!("layers.{n}.{name}.weight"), random.matrix(*outputs, *inputs));
+        }
+        for (name, outputs, inputs) in mlp {
+            add(format!("layers.{n}.feed_forward.{name}.weight"), random.matrix(outputs, inputs));
+        }
+        if *kind == "conv" {
+            let values = random.matrix(hidden, taps);
+            add(format!("layers.{n}.conv.conv.weight"), RawTensor { shape: vec![hidden, 1, taps], ..values });
+        } else {
+            for name in ["q_layernorm", "k_layernorm"] {
+                add(format!("layers.{n}.self_attn.{name}.weight"), random.vector(head_dim, 1.0));
+            }
+        }
+        for name in ["operator_norm", "ffn_norm"] {
+            add(format!("layers.{n}.{name}.weight"), random.vector(hidden, 1.0));
+        }
+    }
+    (config, tensors)
+}
+
 fn mpnet(shape: &Shape, activation: &str, buckets: usize, random: &mut Random) -> (Value, Tensors) {
     let Shape { intermediate, layers, heads, head_dim, .. } = *shape;
     let hidden = heads * head_dim;
@@ -284,6 +332,16 @@ proptest! {
     ) {
         let mut random = Random(seed);
         let (config, tensors) = qwen3(&shape, causal, window, bias, &mut random);
+        check(&write(&config, &tensors, &modes, head, &mut random))?;
+    }
+
+    #[test]
+    fn with_short_convolutions(
+        shape in shapes(), modes in modes(), head in heads(), seed in 1u64..,
+        causal in any::<bool>(), half in 0usize..4,
+    ) {
+        let mut random = Random(seed);
+        let (config, tensors) = lfm2(&shape, causal, 2 * half + 1, &mut random);
         check(&write(&config, &tensors, &modes, head, &mut random))?;
     }
 

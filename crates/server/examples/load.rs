@@ -1,7 +1,7 @@
 //! Load on a server: an open loop, in which requests come when they come and not when the one before is answered.
 //!
 //! ```text
-//! cargo run --release -p taskvec-server --example load -- --taskvec BINARY --texts FILE [--seconds 20] [--json FILE]
+//! cargo run --release -p taskvec-server --example load -- --taskvec BINARY --texts FILE [--seconds 20] [--overload 20] [--json FILE]
 //! ```
 //!
 //! It starts `BINARY serve` with the built-in model, and measures in turn: what a request adds to the library's own call; the texts a
@@ -23,11 +23,14 @@ struct Options {
     taskvec: String,
     texts: String,
     seconds: f64,
+    /// How long it is asked for far more than it can do.
+    overload: f64,
     json: Option<String>,
 }
 
 fn options() -> Result<Options, Failure> {
-    let mut options = Options { taskvec: String::new(), texts: String::new(), seconds: 20.0, json: None };
+    let mut options =
+        Options { taskvec: String::new(), texts: String::new(), seconds: 20.0, overload: 0.0, json: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or("an option has no value")?;
@@ -35,6 +38,7 @@ fn options() -> Result<Options, Failure> {
             "--taskvec" => options.taskvec = value,
             "--texts" => options.texts = value,
             "--seconds" => options.seconds = value.parse()?,
+            "--overload" => options.overload = value.parse()?,
             "--json" => options.json = Some(value),
             _ => return Err(format!("{word} is not known").into()),
         }
@@ -134,6 +138,12 @@ struct Came {
 }
 
 impl Came {
+    fn add(&mut self, mut other: Came) {
+        self.answered.append(&mut other.answered);
+        self.refused.append(&mut other.refused);
+        self.failed += other.failed;
+    }
+
     fn print(&mut self, what: &str) -> serde_json::Value {
         let (count, refused) = (self.answered.len(), self.refused.len());
         let (p50, p99) = (quantile(&mut self.answered, 0.5) * 1e3, quantile(&mut self.answered, 0.99) * 1e3);
@@ -317,12 +327,19 @@ async fn main() -> Result<(), Failure> {
     bulk.abort();
     tokio::time::sleep(Duration::from_secs(1)).await;
 
-    let before = served.resident();
-    let mut over = open_loop(&address, &queries, 10.0 * capacity, options.seconds).await;
-    let after = served.resident();
+    // In parts of half a minute, with the memory that the server has after each.
+    let mut resident = vec![served.resident() >> 20];
+    let mut left = options.overload.max(options.seconds);
+    let mut over = Came::default();
+    while left > 0.0 {
+        let part = open_loop(&address, &queries, 10.0 * capacity, left.min(30.0)).await;
+        over.add(part);
+        resident.push(served.resident() >> 20);
+        left -= 30.0;
+    }
     results.insert("ten_times".into(), over.print("ten times as many as it can do"));
-    println!("resident {} MiB before, {} MiB after", before >> 20, after >> 20);
-    results.insert("resident_mib".into(), serde_json::json!([before >> 20, after >> 20]));
+    println!("resident {resident:?} MiB");
+    results.insert("resident_mib".into(), serde_json::json!(resident));
     if let Some(path) = options.json {
         std::fs::write(path, format!("{}\n", serde_json::Value::Object(results)))?;
     }

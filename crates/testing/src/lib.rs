@@ -25,7 +25,7 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 /// The fixtures' names.
-pub const FIXTURES: [&str; 34] = [
+pub const FIXTURES: [&str; 36] = [
     "albert",
     "bert-bge",
     "bert-e5",
@@ -44,6 +44,8 @@ pub const FIXTURES: [&str; 34] = [
     "jina-v3-lora",
     "jina-v5-nano",
     "jina-v5-small",
+    "lfm2",
+    "lfm2-both-ways",
     "llama",
     "mistral-e5",
     "model2vec",

@@ -10,6 +10,7 @@ mod attention;
 mod embed;
 mod experts;
 mod pool;
+mod short_conv;
 mod weights;
 mod workers;
 
@@ -132,6 +133,7 @@ impl Cpu {
         | Step::HeadNorm { buffer: output, .. }
         | Step::Rotary { buffer: output, .. }
         | Step::Attention { output, .. }
+        | Step::ShortConv { output, .. }
         | Step::Pool { output, .. }
         | Step::Route { output, .. }
         | Step::ExpertUp { output, .. }
@@ -192,6 +194,9 @@ impl Cpu {
                     out,
                     (workers, &mut heads[..workers.count()]),
                 );
+            }
+            (Step::ShortConv { before, input, .. }, StepWeights::ShortConv(taps)) => {
+                short_conv::convolve(taps, *before, batch, &buffers[input.0], &mut out, width(*output));
             }
             (Step::Pool { modes, input, .. }, _) => {
                 let size = width(*input);

@@ -29,6 +29,8 @@ pub(super) enum StepWeights {
     Norm(NormWeights),
     Linear(LinearWeights),
     Experts(ExpertWeights),
+    /// `[taps, hidden]`
+    ShortConv(Vec<f32>),
 }
 
 pub(super) struct NormWeights {
@@ -87,6 +89,7 @@ impl StepWeights {
                 let gate = gate.as_ref().map(read).transpose()?;
                 StepWeights::Linear(LinearWeights { weights, bias, gate, activation: *activation })
             }
+            Step::ShortConv { taps, .. } => StepWeights::ShortConv(transposed(taps)?),
             Step::Rotary { .. }
             | Step::Attention { .. }
             | Step::Route { .. }
@@ -104,6 +107,7 @@ impl StepWeights {
             StepWeights::Experts(experts) => {
                 experts.experts.iter().map(PackedWeights::bytes).sum::<usize>() + values(&experts.bias)
             }
+            StepWeights::ShortConv(taps) => values(taps),
             StepWeights::Norm(norm) => values(&norm.weight) + values(&norm.bias),
             StepWeights::Linear(linear) => {
                 let gate = linear.gate.as_ref().map_or(0, |(gate, bias)| gate.bytes() + values(bias));
@@ -111,6 +115,12 @@ impl StepWeights {
             }
         }
     }
+}
+
+/// `[columns, rows]` of a small matrix.
+fn transposed(matrix: &Tensor) -> Result<Vec<f32>> {
+    let (values, columns) = (matrix.to_vec()?, matrix.columns());
+    Ok((0..columns).flat_map(|c| values.iter().skip(c).step_by(columns).copied()).collect())
 }
 
 impl NormWeights {

@@ -83,6 +83,15 @@ impl<'a> Lowering<'a> {
                 Ok(1)
             }
             Step::Attention { .. } => self.attention(step),
+            Step::ShortConv { taps, before, input, output } => {
+                let hidden = self.plan.width(*output);
+                let params = [hidden as u32, taps.columns() as u32, *before as u32];
+                let taps = self.constant("taps", &taps.to_vec()?)?;
+                let bindings = vec![Binding::Spans, taps, Binding::Plan(*input), Binding::Plan(*output)];
+                let grid = Grid::Threads(Rows::Tokens, hidden);
+                self.push(Shader::ShortConv, self.values(Rows::Tokens), &params, bindings, grid)?;
+                Ok(1)
+            }
             Step::Pool { .. } => self.pool(place, next),
             Step::Route { .. } | Step::ExpertUp { .. } | Step::ExpertDown { .. } => self.experts(step),
             Step::Normalize { input, output } => {

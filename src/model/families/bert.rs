@@ -69,7 +69,7 @@ pub(super) fn encoder_of_width(
     let positions = config.size("max_position_embeddings")?;
     let types = config.size_or("type_vocab_size", 2)?;
     let table = |name: &str, rows: usize, key: &str| {
-        let because = format!("{key} and the size of embeddings in config.json");
+        let because = format!("{key} and hidden_size or embedding_size in config.json");
         weights.tensor(&format!("embeddings.{name}.weight"), &[rows, width], &because)
     };
     let projection = || {

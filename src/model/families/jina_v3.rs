@@ -36,7 +36,7 @@ pub(super) fn with_positions(config: &Json, weights: &Weights) -> Result<Encoder
     let because = "max_position_embeddings and hidden_size in config.json";
     let table = weights.tensor("embeddings.position_embeddings.weight", &[rows, spec.hidden], because)?;
     spec.embedding.position = Some(PositionSpec { table, first, uncounted: Some(padding) });
-    spec.layers.iter_mut().for_each(|layer| layer.attention.rotary = None);
+    spec.layers.iter_mut().filter_map(LayerSpec::attention_mut).for_each(|attention| attention.rotary = None);
     spec.max_tokens = Some(max_tokens(config, first)?);
     Ok(spec)
 }

@@ -27,7 +27,7 @@ fn growing(config: &Json, weights: &Weights) -> Result<EncoderSpec> {
     if beta != 0.0 {
         let trained = rope.size("original_max_position_embeddings")?;
         let growth = QueryGrowth { beta: beta as f32, trained };
-        for rotary in spec.layers.iter_mut().filter_map(|layer| layer.attention.rotary.as_mut()) {
+        for rotary in spec.layers.iter_mut().filter_map(|layer| layer.attention_mut()?.rotary.as_mut()) {
             rotary.query_growth = Some(growth);
         }
     }

@@ -17,6 +17,7 @@ mod gte;
 mod jina_bert;
 mod jina_v3;
 mod jina_v5;
+mod lfm2;
 mod llama;
 mod ministral3;
 mod mistral;
@@ -49,6 +50,7 @@ const FAMILIES: &[&Family] = &[
     &gte::FAMILY,
     &jina_v3::FAMILY,
     &jina_v5::FAMILY,
+    &lfm2::FAMILY,
     &llama::FAMILY,
     &ministral3::FAMILY,
     &mistral::FAMILY,
@@ -130,7 +132,8 @@ fn causal_where_asked(config: &Json, model_type: &str, mut spec: EncoderSpec) ->
         _ => false,
     };
     if causal {
-        spec.layers.iter_mut().for_each(|layer| layer.attention.window.after = Some(0));
+        let attention = spec.layers.iter_mut().filter_map(LayerSpec::attention_mut);
+        attention.for_each(|attention| attention.window.after = Some(0));
     }
     Ok(spec)
 }
