@@ -24,6 +24,8 @@ pub(crate) type TextResults = Vec<Vec<f32>>;
 pub(crate) struct Engine {
     pub(crate) model: Arc<Model>,
     pub(crate) tokenizer: TextTokenizer,
+    /// Of queries that are looked up in a table.
+    pub(crate) query_tokenizer: Option<TextTokenizer>,
     pub(crate) plan: Arc<Plan>,
     /// Why the device was taken, where that was settled when the model was opened.
     reason: Option<String>,
@@ -56,7 +58,7 @@ impl Prepared {
         Ok(Prepared { model, max_tokens, plan_tokens, plan, threads })
     }
 
-    fn finish(self, tokenizer: TextTokenizer, opened: Opened, options: &ModelOptions) -> Engine {
+    fn finish(self, tokenizers: Tokenizers, opened: Opened, options: &ModelOptions) -> Engine {
         let Prepared { model, max_tokens, plan_tokens, plan, threads } = self;
         let adapters = model.adapters.as_ref().map_or(0, |adapters| adapters.names.len());
         let mut backends: Vec<_> = (0..=adapters).map(|_| Mutex::new(None)).collect();
@@ -64,7 +66,8 @@ impl Prepared {
         let (reason, options) = (opened.reason, options.clone());
         Engine {
             model: Arc::new(model),
-            tokenizer,
+            tokenizer: tokenizers.0,
+            query_tokenizer: tokenizers.1,
             plan,
             reason,
             threads,
@@ -76,6 +79,13 @@ impl Prepared {
     }
 }
 
+/// Of texts, and of queries that are looked up.
+type Tokenizers = (TextTokenizer, Option<TextTokenizer>);
+
+fn tokenizers(model: &Model, files: &ModelFiles) -> Result<Tokenizers> {
+    Ok((model.read_tokenizer(files)?, model.read_query_tokenizer(files)?))
+}
+
 impl Engine {
     /// Opens a model: the tokenizer is read while the weights are made ready.
     #[cfg(not(target_arch = "wasm32"))]
@@ -83,9 +93,8 @@ impl Engine {
         use crate::wait::block_on;
         let prepared = Prepared::read(files, options, purpose)?;
         let Prepared { model, plan, threads, .. } = &prepared;
-        let (tokenizer, opened) = threads.install(|| {
-            rayon::join(|| model.read_tokenizer(files), || block_on(open(options, plan, threads)))
-        });
+        let (tokenizer, opened) = threads
+            .install(|| rayon::join(|| tokenizers(model, files), || block_on(open(options, plan, threads))));
         let (tokenizer, opened) = (tokenizer?, opened?);
         Ok(prepared.finish(tokenizer, opened, options))
     }
@@ -97,7 +106,7 @@ impl Engine {
         purpose: Purpose,
     ) -> Result<Engine> {
         let prepared = Prepared::read(files, options, purpose)?;
-        let tokenizer = prepared.model.read_tokenizer(files)?;
+        let tokenizer = tokenizers(&prepared.model, files)?;
         let opened = open(options, &prepared.plan, &prepared.threads).await?;
         Ok(prepared.finish(tokenizer, opened, options))
     }

@@ -35,7 +35,8 @@ impl SpaceRecipe {
     /// wherever it stands.
     pub(crate) fn new(files: &ModelFiles, engine: &Engine) -> SpaceRecipe {
         let (precision, tokenizer) = (engine.options.precision.name(), engine.tokenizer.description());
-        let description = format!("{VERSION} {precision} {} {tokenizer}", engine.max_tokens);
+        let of_queries = engine.query_tokenizer.as_ref().map(|it| it.description()).unwrap_or_default();
+        let description = format!("{VERSION} {precision} {} {tokenizer}{of_queries}", engine.max_tokens);
         SpaceRecipe { model: engine.model.clone(), description, files: files.clone(), hash: OnceLock::new() }
     }
 

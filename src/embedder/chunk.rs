@@ -104,6 +104,11 @@ impl Chunk {
         let mut requests = Vec::with_capacity(self.len());
         for (i, request) in self.requests.into_iter().enumerate() {
             match request {
+                Ok(request) if request.looked_up.is_some() => {
+                    let value = T::from_rows(to.engine, &request, &outputs, Vec::new());
+                    let output = value.and_then(|value| output(to, &request, outputs[0], value));
+                    take(i, output.map_err(|error| error.of_text(i)))?;
+                }
                 Ok(request) => requests.push((i, request)),
                 Err(error) => take(i, Err(error))?,
             }
@@ -154,9 +159,9 @@ fn about_request(mut error: Error, request: impl Fn(usize) -> usize) -> Error {
 fn output<T>(to: Recipient<'_>, request: &TokenizedRequest, of_model: usize, value: T) -> Result<Output<T>> {
     let finish = finish(to.engine, &request.options, of_model)?;
     let prompt = request.prompt.prompt.clone();
-    let tokens = request.parts.iter().map(|part| part.ids.len()).sum();
-    let untruncated_tokens = match &request.parts[..] {
-        [whole] => whole.untruncated,
+    let tokens = request.tokens().map(|part| part.ids.len()).sum();
+    let untruncated_tokens = match (&request.parts[..], &request.looked_up) {
+        ([whole], _) | (_, Some(whole)) => whole.untruncated,
         _ => tokens, // windows hold the whole text
     };
     let space = Space::new(to.recipe.clone(), prompt.clone(), request.options.task, finish);

@@ -41,7 +41,7 @@ impl Embedder {
     pub fn explain(&self, text: &str, how: impl IntoOptions) -> Result<Explanation> {
         let tokenized = self.tokenize(text, how)?;
         let prompt = tokenized.prompt.prompt.clone();
-        let first = tokenized.parts.first();
+        let first = tokenized.tokens().next();
         let (ids, untruncated) = first.map_or((&[][..], 0), |part| (&part.ids[..], part.untruncated));
         let pooling = self.engine.model.outputs.iter().find_map(|head| head.pooling.as_ref());
         let span = first.and_then(|part| part.pools.first().cloned()).unwrap_or_default();

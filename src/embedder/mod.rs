@@ -390,7 +390,7 @@ impl Embedder {
     /// See [`Embedder::embed_batch`].
     pub fn token_ids(&self, text: &str, how: impl IntoOptions) -> Result<Vec<u32>> {
         let tokenized = self.tokenize(text, how)?;
-        Ok(tokenized.parts.into_iter().next().map(|part| part.ids).unwrap_or_default())
+        Ok(tokenized.tokens().next().map(|part| part.ids.clone()).unwrap_or_default())
     }
 
     /// The text of tokens, as near as the vocabulary keeps it: one that folds case gives it in lower case. With
@@ -408,7 +408,7 @@ impl Embedder {
     /// See [`Embedder::embed_batch`].
     pub fn count_tokens(&self, text: &str, how: impl IntoOptions) -> Result<usize> {
         let tokenized = self.tokenize(text, how)?;
-        Ok(tokenized.parts.first().map_or(0, |part| part.untruncated))
+        Ok(tokenized.tokens().next().map_or(0, |part| part.untruncated))
     }
 
     /// Prompt and tokens of one text.

@@ -207,8 +207,17 @@ pub(crate) struct TokenizedRequest {
     pub(crate) options: Arc<EmbedOptions>,
     /// One, or the windows of a long text.
     pub(crate) parts: Vec<TokenizedText>,
+    /// The tokens of a query that is looked up in a table; it has no parts then.
+    pub(crate) looked_up: Option<TokenizedText>,
     /// Where its pieces end, ascending, the last at the end of the text; empty: it is not in pieces.
     pub(crate) pieces: Vec<usize>,
+}
+
+impl TokenizedRequest {
+    /// Its parts, or what is looked up.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = &TokenizedText> {
+        self.parts.iter().chain(&self.looked_up)
+    }
 }
 
 /// What tokens are wanted for.
@@ -231,6 +240,16 @@ pub(crate) fn tokenize(
 ) -> Result<TokenizedRequest> {
     let tokenizer = &engine.tokenizer;
     let (prompt, limit, content) = (&ready.tokens, ready.limit, request.content());
+    if let Some(looked_up) = looked_up(engine, request, &ready)? {
+        let (options, looked_up) = (request.options.clone(), Some(looked_up));
+        return Ok(TokenizedRequest {
+            prompt: ready,
+            options,
+            parts: Vec::new(),
+            looked_up,
+            pieces: Vec::new(),
+        });
+    }
     let mut pieces = Vec::new();
     let parts = match (shape, request.options.truncation) {
         (Shape::Pieces, _) => {
@@ -267,7 +286,27 @@ pub(crate) fn tokenize(
             vec![text]
         }
     };
-    Ok(TokenizedRequest { prompt: ready, options: request.options.clone(), parts, pieces })
+    Ok(TokenizedRequest { prompt: ready, options: request.options.clone(), parts, looked_up: None, pieces })
+}
+
+/// The tokens of a query that does not go through the network, of models whose queries are looked up.
+fn looked_up(engine: &Engine, request: &Request<'_>, ready: &ReadyPrompt) -> Result<Option<TokenizedText>> {
+    let (Some(queries), Some(tokenizer)) = (&engine.model.static_queries, &engine.query_tokenizer) else {
+        return Ok(None);
+    };
+    let says_nothing = request.options.task.is_none() && request.options.prompt_name.is_none();
+    let is_query = ready.is_query || (says_nothing && queries.by_default);
+    if !is_query {
+        return Ok(None);
+    }
+    let cut = match request.options.truncation {
+        Truncation::Error => CutAt::Never,
+        Truncation::Start => CutAt::Start,
+        _ => CutAt::End,
+    };
+    let prompt = &ready.prompt;
+    let prompt = tokenizer.prompt(&prompt.text, &prompt.suffix, true, queries.max_tokens)?;
+    Ok(Some(tokenizer.tokenize(&prompt, request.content(), queries.max_tokens, cut)?))
 }
 
 fn invalid(option: &'static str, found: &str, expected: &str) -> RequestError {

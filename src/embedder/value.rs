@@ -131,6 +131,9 @@ impl FromRows for SparseVector {
         outputs: &[usize],
         parts: Vec<TextResults>,
     ) -> Result<SparseVector> {
+        if let Some(query) = &request.looked_up {
+            return Ok(of_table(engine, query));
+        }
         let rows = rows_of(parts, 0)?;
         Ok(sparse(engine, &request.parts[0], outputs[0], &rows))
     }
@@ -190,7 +193,8 @@ impl FromRows for AllVectors {
         outputs: &[usize],
         parts: Vec<TextResults>,
     ) -> Result<AllVectors> {
-        let mut all = AllVectors::default();
+        let looked_up = request.looked_up.as_ref().map(|query| of_table(engine, query));
+        let mut all = AllVectors { sparse: looked_up, ..AllVectors::default() };
         for (&output, mut rows) in outputs.iter().zip(parts.into_iter().flatten()) {
             match engine.model.outputs[output].kind {
                 OutputKind::Dense | OutputKind::Labels => {
@@ -283,6 +287,15 @@ fn of_vocabulary(weights: &[f32], most: usize) -> SparseVector {
         entries.truncate(most);
         entries.sort_unstable_by_key(|(index, _)| *index);
     }
+    let (indices, values) = entries.into_iter().unzip();
+    SparseVector { indices, values }
+}
+
+/// A query that is looked up: the weight of each entry of the vocabulary that it has, however often.
+fn of_table(engine: &Engine, query: &TokenizedText) -> SparseVector {
+    let table = engine.model.static_queries.as_ref().map_or(&[][..], |queries| &queries.weights);
+    let weight = |id: &u32| table.get(*id as usize).filter(|weight| **weight != 0.0);
+    let entries: BTreeMap<u32, f32> = query.ids.iter().filter_map(|id| Some((*id, *weight(id)?))).collect();
     let (indices, values) = entries.into_iter().unzip();
     SparseVector { indices, values }
 }

@@ -12,6 +12,7 @@ mod modules;
 mod notes;
 mod output_head;
 mod pickle;
+mod router;
 mod settings;
 mod spec;
 mod static_embedding;
@@ -25,6 +26,7 @@ pub(crate) use adapters::Adapters;
 pub(crate) use late_interaction::LateInteraction;
 pub use notes::ModelNote;
 pub(crate) use output_head::{HeadModule, OutputHead, OutputKind, Pooling, Residual, ScoreActivation};
+pub(crate) use router::StaticQueries;
 #[cfg(test)]
 pub(crate) use spec::LongerSpec;
 pub(crate) use spec::{
@@ -80,6 +82,8 @@ pub(crate) struct Model {
     pub(crate) truncate_dimensions: Option<usize>,
     /// The most weights of a sparse vector.
     pub(crate) max_active: Option<usize>,
+    /// Queries are looked up here, and do not go through the network.
+    pub(crate) static_queries: Option<StaticQueries>,
     /// What to know about the files of its modules.
     notes: Vec<ModelNote>,
     sentence: Json,
@@ -180,6 +184,12 @@ impl Model {
             prompts.forget_default();
         }
         let skiplist = modules.skiplist.clone();
+        let static_queries = match &modules.queries {
+            Some((folder, by_default)) => {
+                Some(StaticQueries::read(files, folder, *by_default, encoder.embedding.word.rows())?)
+            }
+            None => None,
+        };
         let notes = std::mem::take(&mut modules.notes);
         let parts = Parts {
             files,
@@ -218,6 +228,7 @@ impl Model {
             similarity,
             truncate_dimensions,
             max_active,
+            static_queries,
             notes,
             sentence,
             settings: settings.json,
@@ -268,6 +279,11 @@ impl Model {
         )
     }
 
+    /// The tokenizer of queries that are looked up.
+    pub(crate) fn read_query_tokenizer(&self, files: &ModelFiles) -> ModelResult<Option<TextTokenizer>> {
+        self.static_queries.as_ref().map(|queries| queries.tokenizer(files, &self.config)).transpose()
+    }
+
     /// What to know about its files, once all of them were read.
     pub(crate) fn notes(&self) -> Vec<ModelNote> {
         let mut notes = self.notes.clone();
@@ -298,9 +314,11 @@ impl Model {
             self.encoder_with(Some(place)).map(|encoder| format!("{encoder:?}")).unwrap_or_default()
         });
         let adapted: Vec<String> = adapted.collect();
-        format!(
-            "{encoder:?} {outputs:?} {adapters:?} {adapted:?} {late_interaction:?} {score_activation:?} {max_active:?}"
-        )
+        let queries = self.static_queries.as_ref().map(StaticQueries::description).unwrap_or_default();
+        queries
+            + &format!(
+                "{encoder:?} {outputs:?} {adapters:?} {adapted:?} {late_interaction:?} {score_activation:?} {max_active:?}"
+            )
     }
 
     /// The name of tokenizer.json.

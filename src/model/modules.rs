@@ -2,6 +2,7 @@
 
 use super::notes::{ModelNote, unknown_keys};
 use super::output_head::{HeadModule, Pooling, Residual};
+use super::router::Routes;
 use super::spec::{Activation, LinearSpec, NormKind, NormSpec, RareActivation};
 use super::task_heads::pooling_of_config;
 use super::weights::Weights;
@@ -46,6 +47,8 @@ pub(crate) struct Modules {
     pub(crate) heads: Vec<HeadModule>,
     /// Whether vectors are rounded to whole numbers (pplx-embed's FlexibleQuantizer).
     pub(crate) whole: bool,
+    /// The folder of a table for queries, and whether texts of no task are queries.
+    pub(crate) queries: Option<(String, bool)>,
     /// How the modules give a score, if they do.
     pub(crate) score: Option<Score>,
     /// Words whose vectors are left out (MultiVectorMask).
@@ -57,7 +60,7 @@ pub(crate) struct Modules {
 }
 
 /// Every module that can be in the list.
-const KNOWN: &str = "Transformer, MLMTransformer, StaticEmbedding, Pooling, SpladePooling, Dense, LayerNorm, \
+const KNOWN: &str = "Router, Transformer, MLMTransformer, StaticEmbedding, Pooling, SpladePooling, Dense, LayerNorm, \
                      Normalize, MultiVectorMask, LogitScore, Dropout";
 
 impl Modules {
@@ -68,7 +71,19 @@ impl Modules {
         let Some(json) = files.optional_json("modules.json")? else {
             return Modules::assumed(files);
         };
-        let entries = module_list(&json)?;
+        let mut entries = module_list(&json)?;
+        let mut queries = None;
+        if let [(kind, folder)] = &entries[..]
+            && kind == "Router"
+        {
+            let routes = Routes::read(files, folder)?;
+            queries = Some((routes.queries, routes.queries_by_default));
+            entries = routes
+                .documents
+                .iter()
+                .map(|(class, path)| Ok((known_class(&json, class)?, path.clone())))
+                .collect::<Result<_>>()?;
+        }
         let Some(((kind, folder), rest)) = entries.split_first() else {
             return Err(json.error("the list of modules is empty"));
         };
@@ -77,13 +92,13 @@ impl Modules {
             "MLMTransformer" => Input::MaskedLanguageModel,
             "StaticEmbedding" => Input::StaticEmbedding,
             _ => {
-                let supported = "Transformer, MLMTransformer, StaticEmbedding";
+                let supported = "Router, Transformer, MLMTransformer, StaticEmbedding";
                 return Err(json.unsupported("first module", kind, supported));
             }
         };
         files.join(folder, "config.json")?;
         let pools = rest.iter().any(|(kind, _)| kind.ends_with("Pooling"));
-        let mut modules = Modules { folder: folder.clone(), input, ..Modules::none(true) };
+        let mut modules = Modules { folder: folder.clone(), input, queries, ..Modules::none(true) };
         let mut width = None;
         for (kind, path) in rest {
             let path = &other_dense(files, path, dimensions)?;
@@ -104,6 +119,7 @@ impl Modules {
             pooling: None,
             heads: Vec::new(),
             whole: false,
+            queries: None,
             score: None,
             skiplist: None,
             declared,
@@ -268,6 +284,14 @@ fn module_class(path: &str) -> Option<&str> {
     PACKAGES.iter().any(in_package).then_some(class)
 }
 
+/// The class of a module, or the error that it is not known.
+fn known_class(json: &Json, path: &str) -> Result<String> {
+    let known = module_class(path).ok_or_else(|| {
+        json.unsupported("module", path, format!("sentence_transformers' and pylate's classes {KNOWN}"))
+    });
+    known.map(str::to_owned)
+}
+
 /// The kind (the last part of the type's dotted path) and the folder of each module.
 fn module_list(json: &Json) -> Result<Vec<(String, String)>> {
     let list = json.value.as_array().ok_or_else(|| json.error("expected a list of modules"))?;
@@ -278,13 +302,11 @@ fn module_list(json: &Json) -> Result<Vec<(String, String)>> {
             return Err(json.error(format!("the module {entry} has no `type` and `path`")));
         };
         // Modules of models that have no kind of their own here may be anything.
-        let known = module_class(kind).ok_or_else(|| {
-            json.unsupported("module", kind, format!("sentence_transformers' and pylate's classes {KNOWN}"))
-        })?;
+        let known = known_class(json, kind)?;
         // "./1_Pooling/" is "1_Pooling"; what begins with a slash is not inside the model.
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         let path = if path.starts_with('/') { path.to_owned() } else { parts.join("/") };
-        modules.push((known.to_owned(), path));
+        modules.push((known, path));
     }
     Ok(modules)
 }

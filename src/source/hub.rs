@@ -324,6 +324,7 @@ fn settings_in<'l>(listing: &'l [Listed], folder: &str) -> Vec<&'l Listed> {
         | "config_sentence_transformers.json"
         | "artifact.metadata"
         | "adapter_config.json"
+        | "router_config.json"
         | "model.safetensors.index.json"
         | "pytorch_model.bin.index.json" => true,
         name => name.starts_with("sentence_") && name.ends_with("_config.json"),
@@ -338,7 +339,8 @@ fn folders(listing: &[Listed], snapshot: &Path) -> Vec<String> {
     folders.extend(modules(snapshot).into_iter().map(|(_, folder)| folder));
     let numbered = |folder: &str| !folder.contains('/') && folder.starts_with(|c: char| c.is_ascii_digit());
     let others = listing.iter().map(|(file, _)| split(file).0);
-    folders.extend(others.filter(|folder| numbered(folder) || *folder == "adapters").map(str::to_owned));
+    let of_adapters = |folder: &str| folder == "adapters" || folder.starts_with("adapters/");
+    folders.extend(others.filter(|folder| numbered(folder) || of_adapters(folder)).map(str::to_owned));
     folders.sort_unstable();
     folders.dedup();
     folders
@@ -353,7 +355,26 @@ fn modules(snapshot: &Path) -> Vec<(String, String)> {
     let folder = |path: String| {
         path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
     };
-    entries.map(|entry| (text(entry, "type"), folder(text(entry, "path")))).collect()
+    let named: Vec<(String, String)> =
+        entries.map(|entry| (text(entry, "type"), folder(text(entry, "path")))).collect();
+    match &named[..] {
+        [(kind, path)] if kind.ends_with("Router") => routes(snapshot, path).unwrap_or(named),
+        _ => named,
+    }
+}
+
+/// The modules behind a Router, the documents' first.
+fn routes(snapshot: &Path, folder: &str) -> Option<Vec<(String, String)>> {
+    let json = json(&snapshot.join(inside(folder, "router_config.json")))?;
+    let route = |name: &str| json.get("structure")?.get(name)?.as_array();
+    let modules = route("document")?.iter().chain(route("query")?).filter_map(Value::as_str);
+    let kind = |module: &str| json.get("types")?.get(module)?.as_str();
+    Some(modules.map(|path| (kind(path).unwrap_or_default().to_owned(), within(folder, path))).collect())
+}
+
+/// A folder in a folder; either may be the model's own, which has no name.
+fn within(folder: &str, path: &str) -> String {
+    if path.is_empty() { folder.to_owned() } else { inside(folder, path) }
 }
 
 fn json(path: &Path) -> Option<Value> {
@@ -399,8 +420,13 @@ fn weight_files(folder: &str, snapshot: &Path, has: impl Fn(&str) -> bool) -> Op
 fn weights_in<'l>(listing: &'l [Listed], folder: &str, snapshot: &Path) -> Vec<&'l Listed> {
     let find = |name: &str| listing.iter().find(|(file, _)| file == name);
     let main = weight_files(folder, snapshot, |name| find(name).is_some()).unwrap_or_default();
-    let heads =
-        ["sparse_linear.safetensors", "colbert_linear.safetensors", "sparse_linear.pt", "colbert_linear.pt"];
+    let heads = [
+        "sparse_linear.safetensors",
+        "colbert_linear.safetensors",
+        "sparse_linear.pt",
+        "colbert_linear.pt",
+        "adapter_model.safetensors",
+    ];
     let heads = heads.map(|name| inside(folder, name));
     main.iter().chain(&heads).filter_map(|name| find(name)).collect()
 }
@@ -420,6 +446,7 @@ fn missing(folder: &Path) -> Option<String> {
         let absent = match kind.rsplit('.').next().unwrap_or_default() {
             kind if kind.ends_with("Pooling") => config(),
             "Dense" | "LayerNorm" => config().or_else(|| weights(path)),
+            "SparseStaticEmbedding" | "IDF" => need(inside(path, "tokenizer.json")).or_else(|| weights(path)),
             _ => None,
         };
         if absent.is_some() {

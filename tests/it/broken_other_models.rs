@@ -157,7 +157,7 @@ const CASES: &[Case] = &[
         "splade-bert",
         "a router",
         |m| m.edit("modules.json", |v| v[0]["type"] = json!("x.Router")),
-        &["Router", "Transformer"],
+        &["x.Router", "Transformer"],
     ),
     (
         "colbert",

@@ -139,6 +139,38 @@ const CASES: &[Case] = &[
         &["their_code.FlexibleQuantizer"],
     ),
     (
+        "splade-router",
+        "no way of documents",
+        |m| {
+            m.edit("router_config.json", |c| drop(c["structure"].as_object_mut().unwrap().remove("document")))
+        },
+        &["route `document`"],
+    ),
+    (
+        "splade-router",
+        "queries through a network",
+        |m| m.edit("router_config.json", |c| c["structure"]["query"] = c["structure"]["document"].clone()),
+        &["route of queries", "SparseStaticEmbedding"],
+    ),
+    (
+        "splade-router",
+        "a module that has no type",
+        |m| m.edit("router_config.json", |c| c["structure"]["query"] = json!(["elsewhere"])),
+        &["query", "types"],
+    ),
+    (
+        "splade-router",
+        "a table of another size",
+        |m| m.edit("document_0_MLMTransformer/config.json", |c| c["vocab_size"] = json!(99)),
+        &["99"],
+    ),
+    (
+        "splade-router",
+        "tasks to ways",
+        |m| m.edit("router_config.json", |c| c["parameters"]["route_mappings"] = json!({"a,b": "query"})),
+        &["route_mappings"],
+    ),
+    (
         "nemotron3",
         "no length that queries grow by",
         |m| {
@@ -158,7 +190,7 @@ fn use_it(name: &str, model: &ModelFolder) -> taskvec::Result<()> {
     }
     let embedder = Embedder::builder().device(Device::Cpu).threads(1).open(model.path())?;
     for task in [Task::RetrievalQuery, Task::RetrievalDocument, Task::Clustering] {
-        embedder.embed("a text", EmbedOptions::new().task(task))?;
+        embedder.embed_all(&["a text"], EmbedOptions::new().task(task))?;
     }
     Ok(())
 }

@@ -136,6 +136,41 @@ fn sparse_vectors_are_the_references() {
     }
 }
 
+/// Models of two ways: queries are looked up, documents go through the network.
+#[test]
+fn queries_that_are_looked_up() {
+    for name in ["splade-router", "splade-router-root"] {
+        let expected = expected(name);
+        let texts = texts(&expected["texts"]);
+        for (device, builder) in devices() {
+            let embedder = builder.open(fixture(name)).unwrap_or_else(|e| panic!("{name} on {device}: {e}"));
+            let sparse = |how: EmbedOptions| embedder.embed_sparse(&texts, how).unwrap();
+            let queries = sparse(EmbedOptions::new().task(Task::RetrievalQuery));
+            let documents = sparse(EmbedOptions::new().task(Task::RetrievalDocument));
+            let by_default = sparse(EmbedOptions::new());
+            for i in 0..texts.len() {
+                check_sparse(
+                    &format!("{name} query {i} on {device}"),
+                    &queries[i].value,
+                    &expected["query"][i],
+                );
+                let label = format!("{name} document {i} on {device}");
+                check_sparse(&label, &documents[i].value, &expected["document"][i]);
+                assert_eq!(by_default[i].value, documents[i].value);
+            }
+            let query = &queries[0];
+            assert!(query.tokens > 0 && query.untruncated_tokens >= query.tokens);
+            assert!(queries.last().unwrap().truncated(), "the longest text");
+            assert_ne!(query.value.dot(&documents[0].value), 0.0);
+            let explained = embedder.explain(&texts[0], Task::RetrievalQuery).unwrap();
+            assert_eq!(explained.tokens.len(), query.tokens);
+            let all =
+                embedder.embed_all(&texts[..1], EmbedOptions::new().task(Task::RetrievalQuery)).unwrap();
+            assert_eq!(all[0].value.sparse.as_ref(), Some(&query.value));
+        }
+    }
+}
+
 /// pplx-embed's vectors are whole numbers: those next to the reference's before it rounds.
 #[test]
 fn vectors_of_whole_numbers() {
