@@ -214,6 +214,22 @@ impl Reranker {
         block_on(self.pair_logits(&self.prompt, &pairs, cancel))
     }
 
+    /// [`Reranker::logits`] with a prompt or an instruction, as [`Reranker::score_with`] takes them.
+    ///
+    /// # Errors
+    /// As [`Reranker::score_with`].
+    pub fn logits_with<T: AsRef<str> + Sync>(
+        &self,
+        query: &str,
+        documents: &[T],
+        how: impl IntoOptions,
+        cancel: &CancelToken,
+    ) -> Result<Vec<Output<f32>>> {
+        let prompt = self.prompt_of(how)?;
+        let pairs = self.tokenize(&prompt, query, documents)?;
+        block_on(self.pair_logits(&prompt, &pairs, cancel))
+    }
+
     /// [`Reranker::score`] without a thread that waits: in a browser, where none may.
     ///
     /// # Errors

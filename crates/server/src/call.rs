@@ -211,14 +211,15 @@ pub(crate) async fn score(
     models: &Models,
     caller: Caller,
     model: Option<&str>,
-    query: String,
-    documents: Vec<String>,
+    (query, documents): (String, Vec<String>),
+    asked: &Asked,
 ) -> Result<(Vec<f32>, Facts), Fault> {
     if documents.is_empty() {
         return Err(Fault::new(FaultKind::Empty, "there is no document: give at least one"));
     }
     let (open, _) = models.find(model, Purpose::Rank).await?;
-    let (done, facts) = run(models, &open, caller, Work::Scores { query, documents }).await?;
+    let (done, facts) =
+        run(models, &open, caller, Work::Scores { query, documents, options: asked.options(None) }).await?;
     let score = |done: Done| match done.value {
         Value::Score(score) if score.is_finite() => Ok(score),
         _ => Err(Fault::internal("a document has no score")),

@@ -46,6 +46,8 @@ fn about(operation: Operation) -> (&'static str, &'static [(&'static str, &'stat
                 ("truncation", "boolean"),
                 ("truncate", "boolean"),
                 ("max_doc_length", "integer"),
+                ("instruction", "string"),
+                ("prompt_name", "string"),
             ],
         ),
         Operation::CohereEmbed | Operation::CohereEmbedV1 => (

@@ -187,6 +187,38 @@ fn tokens_become_texts() {
 /// RFC 9113, 3.4: what a client says first, then a frame of settings, here without any.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
+/// A reranker with a chat template takes the caller's words for what makes a document relevant.
+#[test]
+fn rerankers_take_an_instruction() {
+    let model = fixture("reranker-qwen3-logit");
+    let served = Served::start(&["--model", model.to_str().unwrap()]);
+    let scores = |path: &str, body: Value| {
+        let (status, _, answer) = served.post(path, &body);
+        assert_eq!(status, 200, "{answer}");
+        answer.to_string()
+    };
+    let reranker = taskvec::Reranker::builder().device(taskvec::Device::Cpu).open(&model).unwrap();
+    let documents = ["leaves in water", "a car"];
+    let how = taskvec::EmbedOptions::new().instruction("Find drinks.");
+    let want = reranker.score_with("tea", &documents, how, &taskvec::CancelToken::new()).unwrap();
+    let plain = json!({"query": "tea", "documents": documents});
+    let asked = json!({"query": "tea", "documents": documents, "instruction": "Find drinks."});
+    assert_ne!(scores("/v1/rerank", plain), scores("/v1/rerank", asked.clone()));
+    let (_, _, answer) = served.post("/v1/rerank", &asked);
+    for result in answer["results"].as_array().unwrap() {
+        let index = result["index"].as_u64().unwrap() as usize;
+        let score = result["relevance_score"].as_f64().unwrap() as f32;
+        assert_eq!(score, want[index].value, "{answer}");
+    }
+    let tei = json!({"query": "tea", "texts": documents, "instruction": "Find drinks."});
+    let (_, _, answer) = served.post("/rerank", &tei);
+    assert_eq!(answer[0]["score"].as_f64().unwrap() as f32, want.iter().map(|w| w.value).fold(0.0, f32::max));
+    assert_eq!(
+        served.post("/v1/rerank", &json!({"query": "a", "documents": ["b"], "prompt_name": "none"})).0,
+        400
+    );
+}
+
 /// HTTP/2 without an upgrade, as clients with prior knowledge speak it.
 #[test]
 fn it_speaks_http_2_without_encryption() {

@@ -2,7 +2,7 @@
 
 use super::request::{Call, Dialect};
 use crate::answer::Answer;
-use crate::call::{Facts, score, sigmoid};
+use crate::call::{Asked, Facts, score, sigmoid};
 use crate::fault::Fault;
 use crate::json::{Fields, kind};
 use serde_json::{Map, Value, json};
@@ -19,12 +19,23 @@ pub(super) async fn ranked(
         Value::Object(query) => query.string("text")?.unwrap_or_default().to_owned(),
         other => return Err(Fault::field("query", other, "a string")),
     };
-    let (scores, facts) = score(call.models, call.caller, fields.string("model")?, query, documents).await?;
+    let (scores, facts) =
+        score(call.models, call.caller, fields.string("model")?, (query, documents), &asked(fields)?).await?;
     let mut ranked: Vec<(usize, f32)> = scores.into_iter().enumerate().collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     ranked.iter_mut().for_each(|(_, score)| *score = sigmoid(*score));
     ranked.truncate(top.unwrap_or(usize::MAX));
     Ok((ranked, facts))
+}
+
+/// What makes a document relevant, in the caller's words or by a prompt's name: no vendor has fields for it, and these are
+/// those that embeddings have here.
+pub(super) fn asked(fields: &Map<String, Value>) -> Result<Asked, Fault> {
+    Ok(Asked {
+        instruction: fields.string("instruction")?.map(str::to_owned),
+        prompt_name: fields.string("prompt_name")?.map(str::to_owned),
+        ..Asked::default()
+    })
 }
 
 pub(super) async fn rerank(call: &Call<'_>) -> Result<Answer, Fault> {

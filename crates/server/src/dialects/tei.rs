@@ -74,7 +74,9 @@ async fn rerank_fields(call: &Call<'_>, fields: &Map<String, Value>, mended: usi
     let texts = fields.strings("texts")?.ok_or_else(|| Fault::invalid("texts", "texts is missing"))?;
     let query = fields.string("query")?.ok_or_else(|| Fault::invalid("query", "query is missing"))?;
     let documents = texts.iter().map(|text| (*text).to_owned()).collect();
-    let (scores, mut facts) = score(call.models, call.caller, None, query.to_owned(), documents).await?;
+    let (scores, mut facts) =
+        score(call.models, call.caller, None, (query.to_owned(), documents), &super::rerank::asked(fields)?)
+            .await?;
     facts.mended = mended;
     let (raw, with_text) =
         (fields.boolean("raw_scores")? == Some(true), fields.boolean("return_text")? == Some(true));
@@ -119,7 +121,9 @@ async fn predict_fields(
     };
     let (mut labels, mut facts) = (Vec::new(), crate::call::Facts::default());
     for (query, document) in pairs {
-        let (scores, of_pair) = score(call.models, call.caller, None, query, vec![document]).await?;
+        let (scores, of_pair) =
+            score(call.models, call.caller, None, (query, vec![document]), &super::rerank::asked(fields)?)
+                .await?;
         facts.tokens += of_pair.tokens;
         facts.texts += of_pair.texts;
         let score = if raw { scores[0] } else { sigmoid(scores[0]) };

@@ -42,7 +42,7 @@ pub(crate) enum Work {
     /// A vector for each piece of each text.
     Pieces(Vec<Item>),
     /// How relevant each document is for the query, before any activation.
-    Scores { query: String, documents: Vec<String> },
+    Scores { query: String, documents: Vec<String>, options: Arc<EmbedOptions> },
 }
 
 /// Works of one kind can share a batch.
@@ -85,7 +85,7 @@ impl Work {
     /// Tokens of a text, about, of which the model takes so many at most.
     pub(crate) fn tokens(&self, i: usize, most: usize) -> u64 {
         let tokens = match self {
-            Work::Scores { query, documents } => (query.len() + documents[i].len()) / BYTES_PER_TOKEN,
+            Work::Scores { query, documents, .. } => (query.len() + documents[i].len()) / BYTES_PER_TOKEN,
             _ => match &self.items()[i].content {
                 Content::Text(text) | Content::Pieces(text, _) => text.len() / BYTES_PER_TOKEN,
                 Content::Ids(ids) => ids.len(),

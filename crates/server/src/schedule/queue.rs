@@ -226,7 +226,8 @@ mod tests {
         let dense = Job::new(Work::Dense(items(2)), Class::Interactive, 0);
         let sparse = Job::new(Work::Sparse(items(2)), Class::Interactive, 0);
         let scores = |query: &str| {
-            let work = Work::Scores { query: query.into(), documents: vec!["a".into(), "b".into()] };
+            let documents = vec!["a".into(), "b".into()];
+            let work = Work::Scores { query: query.into(), documents, options: Default::default() };
             Job::new(work, Class::Interactive, 0)
         };
         let jobs = [dense, sparse, scores("one"), scores("two")];

@@ -9,7 +9,9 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use taskvec::{CancelToken, Embedder, Error, Output, Piece, Request, SparseVector, TokenVectors};
+use taskvec::{
+    CancelToken, EmbedOptions, Embedder, Error, Output, Piece, Request, SparseVector, TokenVectors,
+};
 
 /// How long a batch of programs takes: long enough that its start and end do not matter.
 const LONG: Duration = Duration::from_millis(200);
@@ -82,9 +84,10 @@ fn compute_together(loaded: &Loaded, slices: &[Slice]) -> Result<(), Fault> {
         }
         (Loaded::Embedder(embedder), WorkKind::Pieces) => each::<Vec<Piece>>(embedder, slices, Value::Pieces),
         (Loaded::Reranker(reranker), WorkKind::Scores) => slices.iter().try_for_each(|slice| {
-            let Work::Scores { query, documents } = &slice.job.work else { return Ok(()) };
+            let Work::Scores { query, documents, options } = &slice.job.work else { return Ok(()) };
             let cancel = CancelToken::new();
-            let scores = reranker.logits(query, &documents[slice.texts.clone()], &cancel);
+            let documents = &documents[slice.texts.clone()];
+            let scores = reranker.logits_with(query, documents, EmbedOptions::clone(options), &cancel);
             for (text, score) in slice.texts.clone().zip(scores?) {
                 slice.job.set(text, Ok(done(score, Value::Score)));
             }
