@@ -1,8 +1,10 @@
 //! What a model sees of a text, token by token.
 
 use super::{Embedder, IntoOptions};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::prompt::Prompt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a model sees of a text: [`Embedder::explain`].
@@ -43,21 +45,26 @@ impl Embedder {
         let prompt = tokenized.prompt.prompt.clone();
         let first = tokenized.tokens().next();
         let (ids, untruncated) = first.map_or((&[][..], 0), |part| (&part.ids[..], part.untruncated));
-        let pooling = self.engine.model.outputs.iter().find_map(|head| head.pooling.as_ref());
         let span = first.and_then(|part| part.pools.first().cloned()).unwrap_or_default();
-        let taken =
-            |place| pooling.is_none_or(|pooling| pooling.modes.iter().any(|mode| mode.takes(place, &span)));
-        let token = |(place, &id): (usize, &u32)| ExplainedToken {
-            id,
-            piece: self.engine.tokenizer.token(id),
-            special: self.engine.tokenizer.is_special(id),
-            pooled: taken(place),
-        };
         Ok(Explanation {
             assembled: prompt.around(text),
             prompt,
-            tokens: ids.iter().enumerate().map(token).collect(),
+            tokens: explained(&self.engine, ids, &span),
             untruncated_tokens: untruncated,
         })
     }
+}
+
+/// Each token of a text, and whether pooling takes it of those in `span`.
+pub(super) fn explained(engine: &Engine, ids: &[u32], span: &Range<usize>) -> Vec<ExplainedToken> {
+    let pooling = engine.model.outputs.iter().find_map(|head| head.pooling.as_ref());
+    let taken =
+        |place| pooling.is_none_or(|pooling| pooling.modes.iter().any(|mode| mode.takes(place, span)));
+    let token = |(place, &id): (usize, &u32)| ExplainedToken {
+        id,
+        piece: engine.tokenizer.token(id),
+        special: engine.tokenizer.is_special(id),
+        pooled: taken(place),
+    };
+    ids.iter().enumerate().map(token).collect()
 }

@@ -1,7 +1,7 @@
 //! Cross-encoders: a score for a query and a document that are read together.
 
 use super::builder::Builder;
-use super::explain::{ExplainedToken, Explanation};
+use super::explain::{Explanation, explained};
 use super::open_model::{Open, OpenModel};
 use super::outputs::Output;
 use super::request::IntoOptions;
@@ -179,22 +179,13 @@ impl Reranker {
     /// As [`Reranker::score_with`].
     pub fn explain(&self, query: &str, document: &str, how: impl IntoOptions) -> Result<Explanation> {
         let prompt = self.prompt_of(how)?;
-        let Engine { tokenizer, max_tokens, model, .. } = &self.engine;
+        let Engine { tokenizer, max_tokens, .. } = &self.engine;
         let pair = tokenizer.pair([&prompt.text, &prompt.suffix], query, document, *max_tokens)?;
-        let pooling = model.outputs.iter().find_map(|head| head.pooling.as_ref());
         let span = pair.pools.first().cloned().unwrap_or_default();
-        let taken =
-            |place| pooling.is_none_or(|pooling| pooling.modes.iter().any(|mode| mode.takes(place, &span)));
-        let token = |(place, &id): (usize, &u32)| ExplainedToken {
-            id,
-            piece: tokenizer.token(id),
-            special: tokenizer.is_special(id),
-            pooled: taken(place),
-        };
         Ok(Explanation {
             assembled: tokenizer.decode(&pair.ids, false)?,
             prompt,
-            tokens: pair.ids.iter().enumerate().map(token).collect(),
+            tokens: explained(&self.engine, &pair.ids, &span),
             untruncated_tokens: pair.untruncated,
         })
     }
