@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """taskvec's server beside infinity's, asked in turns over loopback in OpenAI's words: the same model, the same texts.
 
-    python3 -m venv .venv && .venv/bin/pip install "infinity-emb[server,torch]" "optimum<2"
+    python3 -m venv .venv && .venv/bin/pip install "infinity-emb[server,torch]" "optimum<2" "transformers<4.49"
     benches/peers/serve.py --taskvec BINARY --infinity .venv/bin/infinity_emb --model FOLDER --texts FILE [--json FILE]
 
 Each figure is the median of the rounds: how long one query takes when nothing else is asked, queries a second from 32
