@@ -266,10 +266,7 @@ pub(crate) fn tokenize(
         (Shape::Pooled, Truncation::Windows { overlap }) => {
             tokenizer.windows(prompt, content, limit, overlap)?
         }
-        (Shape::Whole, Truncation::Windows { .. }) => {
-            let expected = "truncation or an error: only dense vectors have a mean over windows";
-            return Err(invalid("truncation", "windows", expected).into());
-        }
+        (Shape::Whole, Truncation::Windows { .. }) => return Err(no_windows()),
         (_, truncation) => {
             let cut = match truncation {
                 Truncation::Start => CutAt::Start,
@@ -302,11 +299,18 @@ fn looked_up(engine: &Engine, request: &Request<'_>, ready: &ReadyPrompt) -> Res
     let cut = match request.options.truncation {
         Truncation::Error => CutAt::Never,
         Truncation::Start => CutAt::Start,
-        _ => CutAt::End,
+        Truncation::End => CutAt::End,
+        Truncation::Windows { .. } => return Err(no_windows()),
+        _ => tokenizer.cut(),
     };
     let prompt = &ready.prompt;
     let prompt = tokenizer.prompt(&prompt.text, &prompt.suffix, true, queries.max_tokens)?;
     Ok(Some(tokenizer.tokenize(&prompt, request.content(), queries.max_tokens, cut)?))
+}
+
+fn no_windows() -> Error {
+    let expected = "truncation or an error: only dense vectors have a mean over windows";
+    invalid("truncation", "windows", expected).into()
 }
 
 fn invalid(option: &'static str, found: &str, expected: &str) -> RequestError {

@@ -162,6 +162,13 @@ fn queries_that_are_looked_up() {
             assert!(query.tokens > 0 && query.untruncated_tokens >= query.tokens);
             assert!(queries.last().unwrap().truncated(), "the longest text");
             assert_ne!(query.value.dot(&documents[0].value), 0.0);
+            for (truncation, refused) in
+                [(Truncation::Windows { overlap: 0 }, "windows"), (Truncation::Error, "tokens")]
+            {
+                let how = EmbedOptions::new().task(Task::RetrievalQuery).truncation(truncation);
+                let error = embedder.embed_sparse(&texts, how).unwrap_err().to_string();
+                assert!(error.contains(refused), "{error}");
+            }
             let explained = embedder.explain(&texts[0], Task::RetrievalQuery).unwrap();
             assert_eq!(explained.tokens.len(), query.tokens);
             let all =

@@ -9,9 +9,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use taskvec::{
-    CancelToken, EmbedOptions, Embedder, Error, Output, Piece, Request, SparseVector, TokenVectors,
-};
+use taskvec::{CancelToken, Embedder, Error, Output, Piece, Request, SparseVector, TokenVectors};
 
 /// How long a batch of programs takes: long enough that its start and end do not matter.
 const LONG: Duration = Duration::from_millis(200);
@@ -87,7 +85,7 @@ fn compute_together(loaded: &Loaded, slices: &[Slice]) -> Result<(), Fault> {
             let Work::Scores { query, documents, options } = &slice.job.work else { return Ok(()) };
             let cancel = CancelToken::new();
             let documents = &documents[slice.texts.clone()];
-            let scores = reranker.logits_with(query, documents, EmbedOptions::clone(options), &cancel);
+            let scores = reranker.logits_with(query, documents, options.clone(), &cancel);
             for (text, score) in slice.texts.clone().zip(scores?) {
                 slice.job.set(text, Ok(done(score, Value::Score)));
             }
