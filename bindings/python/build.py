@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Build the wheel, and test it in a virtual environment of its own: first with numpy alone, then with what it works with.
 
-    python3 bindings/python/build.py
+    python3 bindings/python/build.py [--profile release]
 
-Packages come from the Python registry. The wheel is in target/python/wheels.
+The profile is one of cargo's. Packages come from the Python registry. The wheel is in target/python/wheels.
 """
 
+import argparse
 import os
 import pathlib
 import subprocess
@@ -53,6 +54,9 @@ def environment(folder):
 
 
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--profile", default="release")
+    profile = parser.parse_args().profile
     WHEELS.mkdir(parents=True, exist_ok=True)
     for old in WHEELS.glob("*.whl"):
         old.unlink()
@@ -61,7 +65,7 @@ def main():
         builder = environment(folder / "builder")
         builder("-m", "pip", "install", "--quiet", "maturin>=1.9,<2")
         cargo = {**os.environ, "CARGO_TARGET_DIR": str(TARGET)}
-        builder("-m", "maturin", "build", "--release", "--locked", "--out", WHEELS, cwd=HERE, env=cargo)
+        builder("-m", "maturin", "build", "--profile", profile, "--locked", "--out", WHEELS, cwd=HERE, env=cargo)
         (wheel,) = WHEELS.glob("*.whl")
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB", flush=True)
         user = environment(folder / "user")

@@ -19,7 +19,7 @@ const TASKS: &str = "tasks:
   tables     open the command's tables with DuckDB, Polars, pandas and pyarrow
   clients    ask the server with the vendors' own clients
   python     build the Python package, and test it in an environment of its own
-  features   check the library with every combination of its features
+  features   check the library with combinations of its features
   wasm       check that the library compiles for a browser
   oldest     check the workspace with the oldest Rust that it promises
   others     check what is outside of the workspace: fuzz targets, the comparison's programs
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         "weights" => ci::weights(),
         "tables" => ci::tables(),
         "clients" => ci::clients(),
-        "python" => ci::python(),
+        "python" => ci::python("release"),
         "features" => ci::features(),
         "wasm" => ci::wasm(),
         "oldest" => ci::oldest_rust(),

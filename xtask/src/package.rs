@@ -60,22 +60,15 @@ fn check_archives(target: &Path) -> Outcome {
         members += &format!("\"{name}-{version}\", ");
         patches += &format!("{name} = {{ path = \"{name}-{version}\" }}\n");
     }
-    let manifest = read(&root().join("Cargo.toml"))?;
-    let profiles = manifest.split_once("[profile.release]").map(|(_, rest)| rest);
-    let profiles = profiles.ok_or("Cargo.toml has no [profile.release] at its end")?;
-    // With the workspace's own profiles, dependencies are those that are compiled already.
-    let workspace = format!(
-        "[workspace]\nresolver = \"3\"\nmembers = [{members}]\n[patch.crates-io]\n{patches}[profile.release]{profiles}"
-    );
+    let workspace =
+        format!("[workspace]\nresolver = \"3\"\nmembers = [{members}]\n[patch.crates-io]\n{patches}");
     write(&folder.join("Cargo.toml"), &workspace)?;
-    write(&folder.join("Cargo.lock"), &read(&root().join("Cargo.lock"))?)?;
-    let mut check = command("cargo check --quiet --workspace");
-    check.current_dir(&folder).env("CARGO_TARGET_DIR", target);
+    let lock = root().join("Cargo.lock");
+    std::fs::copy(&lock, folder.join("Cargo.lock")).map_err(|e| format!("{}: {e}", lock.display()))?;
+    // With the repository's profiles, dependencies are those that are compiled already.
+    let mut check = command("cargo check --quiet --workspace --config");
+    check.arg(root().join(".cargo/config.toml")).current_dir(&folder).env("CARGO_TARGET_DIR", target);
     run(check)
-}
-
-fn read(path: &Path) -> Outcome<String> {
-    std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn write(path: &Path, text: &str) -> Outcome {
