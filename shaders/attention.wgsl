@@ -13,7 +13,9 @@
 @group(0) @binding(4) var<storage, read> qkv: array<value>;        // [tokens, (heads + 2 * kv_heads) * HEAD_DIM]
 @group(0) @binding(5) var<storage, read_write> out: array<value>;  // [tokens, heads * HEAD_DIM]
 
-// From the host: HEAD_DIM, QUERIES (a multiple of 4), HAS_BIAS.
+// From the host: HEAD_DIM, QUERIES (a multiple of 4), HAS_BIAS: 0: no; 1: by distance; 2 and 4, or both: queries and keys are
+// multiplied with vectors of their distance (DeBERTa). `bias` then is the row of each distance query - key from -bias_reach
+// to bias_reach, the vectors of queries if there are such, and those of keys: [vector_rows, heads, HEAD_DIM] each.
 const KEYS: u32 = 32u;
 const CHUNK: u32 = 32u; // dimensions staged at once
 const CHUNKS: u32 = (HEAD_DIM + CHUNK - 1u) / CHUNK;
@@ -82,7 +84,9 @@ fn main(
         for (var i = 0u; i < 4u; i++) {
             let key = block + 4u * lane + i;
             for (var q = 0u; q < 4u; q++) {
-                scores[i][q] = finished(scores[i][q], tile.x + 4u * four + q, key, head, first, end, tile.w);
+                let t = tile.x + 4u * four + q;
+                let product = scores[i][q] + by_distance(t, queries_end, key, end, head, width);
+                scores[i][q] = finished(product, t, key, head, first, end, tile.w);
             }
         }
         // Each query's four scores of this thread, for all eight threads to see.
@@ -151,6 +155,32 @@ fn main(
             }
         }
     }
+}
+
+// What query t and a key have with the vectors of their distance. Of tokens that are not there it is anything.
+fn by_distance(t: u32, queries_end: u32, key: u32, end: u32, head: u32, width: u32) -> f32 {
+    if HAS_BIAS < 2u {
+        return 0.0;
+    }
+    let most = i32(params.bias_reach);
+    let place = clamp(i32(t) - i32(key), -most, most) + most;
+    let vector = (u32(bias[place]) * params.heads + head) * HEAD_DIM;
+    var first = 2u * params.bias_reach + 1u;
+    var sum = 0.0;
+    if (HAS_BIAS & 2u) != 0u {
+        let query = min(t, queries_end - 1u) * width + head * HEAD_DIM;
+        for (var d = 0u; d < HEAD_DIM; d++) {
+            sum = fma(f32(qkv[query + d]), bias[first + vector + d], sum);
+        }
+        first += params.vector_rows * params.heads * HEAD_DIM;
+    }
+    if (HAS_BIAS & 4u) != 0u {
+        let of_key = min(key, end - 1u) * width + (params.heads + head) * HEAD_DIM;
+        for (var d = 0u; d < HEAD_DIM; d++) {
+            sum = fma(f32(qkv[of_key + d]), bias[first + vector + d], sum);
+        }
+    }
+    return sum;
 }
 
 // One column of four tokens; zeros from `end` on. What is not there is read from the last token that is,

@@ -9,12 +9,13 @@ struct Params {
     before: u32,     // keys visible before the query's position
     after: u32,      // keys visible after it
     bias_reach: u32, // from this distance on the bias does not change
+    vector_rows: u32, // rows of the vectors by distance
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> tiles: array<vec4<u32>>;  // [tiles] first query, end of the text, its start, end of the keys seen
-@group(0) @binding(3) var<storage, read> bias: array<f32>;         // [heads, 2 * bias_reach + 1]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;         // [heads, 2 * bias_reach + 1], or what attention.wgsl says of vectors by distance
 
 const LOWEST: f32 = -3.0e38; // stands for -infinity, which WGSL need not handle
 
@@ -40,7 +41,7 @@ fn finished(product: f32, t: u32, key: u32, head: u32, first: u32, end: u32, key
         return LOWEST;
     }
     var score = product * params.scale;
-    if HAS_BIAS != 0u {
+    if HAS_BIAS == 1u {
         let most = i32(params.bias_reach);
         let place = clamp(i32(key) - i32(t), -most, most) + most;
         score += bias[head * (2u * params.bias_reach + 1u) + u32(place)];

@@ -48,7 +48,7 @@ mod vector;
 
 pub use activation::{Activation, activate};
 pub use aligned::AlignedBuffer;
-pub use attention::{Attention, AttentionScratch, KeyValuePanels, QUERY_BLOCK, attention};
+pub use attention::{Attention, AttentionScratch, KeyValuePanels, PairBias, QUERY_BLOCK, attention};
 pub use dot::{dots, dots_of_bytes, dots_of_halves, dots_of_unaligned, hamming_distances};
 pub use gemm::{
     Epilogue, GemmScratch, PackedWeights, encode_row, gemm, gemm_of_encoded, multiply_in_registers,

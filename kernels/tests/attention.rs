@@ -24,6 +24,8 @@ struct Head {
     after: Option<usize>,
     /// Distance from which on the bias stays the same.
     reach: Option<usize>,
+    /// Whether each pair has a bias of its own.
+    paired: bool,
     /// How far apart the scores are.
     sharpness: f32,
     seed: u64,
@@ -38,6 +40,11 @@ impl Head {
         values(self.seed ^ 1, self.reach.map_or(0, |reach| 2 * reach + 1))
     }
 
+    /// `[tokens, keys]`
+    fn pairs(&self) -> Vec<f32> {
+        values(self.seed ^ 2, if self.paired { self.tokens * self.keys } else { 0 })
+    }
+
     /// The keys that a token sees; none if it stands too far behind them.
     fn seen(&self, token: usize) -> Range<usize> {
         let first = self.before.map_or(0, |before| token.saturating_sub(before));
@@ -46,7 +53,8 @@ impl Head {
     }
 
     /// The weights of the keys that a token sees, which add up to 1.
-    fn weights(&self, token: usize, query: &[f64], keys: &[Vec<f64>], bias: &[f32]) -> Vec<f64> {
+    fn weights(&self, token: usize, query: &[f64], keys: &[Vec<f64>]) -> Vec<f64> {
+        let (bias, pairs) = (self.bias(), self.pairs());
         let scores: Vec<f64> = self
             .seen(token)
             .map(|key| {
@@ -55,7 +63,8 @@ impl Head {
                     let distance = (key as i64 - token as i64).clamp(-(reach as i64), reach as i64);
                     f64::from(bias[(distance + reach as i64) as usize])
                 });
-                dot * std::f64::consts::LN_2 + bias
+                let own = pairs.get(token * self.keys + key).map_or(0.0, |pair| f64::from(*pair));
+                dot * std::f64::consts::LN_2 + bias + own
             })
             .collect();
         let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -80,7 +89,12 @@ impl Head {
         panels.pack(isa, storage, self.scale(), k, v);
         let mut out = vec![f32::INFINITY; tokens * head_dim];
         let view = MatrixMut::new(&mut out, tokens, head_dim, head_dim);
-        let parameters = Attention { before, after, bias: &bias };
+        let of_pairs = self.pairs();
+        let pairs_of = |first: usize, count: usize| {
+            let values = || Matrix::new(&of_pairs, tokens, keys, keys).row_range(first, count);
+            self.paired.then(|| PairBias { first, values: values() })
+        };
+        let parameters = Attention { before, after, bias: &bias, pairs: pairs_of(0, tokens) };
         attention(isa, q, 0, &panels, &parameters, view, &mut AttentionScratch::default());
 
         // Some of the queries, with the memory that others left: the same bits.
@@ -89,6 +103,7 @@ impl Head {
             let count = (2 * QUERY_BLOCK).min(tokens - first);
             let mut part = vec![f32::INFINITY; count * head_dim];
             let view = MatrixMut::new(&mut part, count, head_dim, head_dim);
+            let parameters = Attention { pairs: pairs_of(first, count), ..parameters };
             attention(isa, q.row_range(first, count), first, &panels, &parameters, view, &mut scratch);
             prop_assert!(
                 part == out[first * head_dim..][..part.len()],
@@ -106,7 +121,7 @@ impl Head {
         let (q, k, v) = (rows(q, 1.0), rows(k, in_powers), rows(v, 1.0));
         let bound = if bf16 { 3e-3 } else { 3e-6 * f64::from(self.sharpness.max(1.0)) };
         for token in 0..tokens {
-            let weights = self.weights(token, &q[token], &k, &bias);
+            let weights = self.weights(token, &q[token], &k);
             for d in 0..head_dim {
                 let got = f64::from(out[token * head_dim + d]);
                 if weights.is_empty() {
@@ -149,10 +164,11 @@ proptest! {
         before in prop::option::of(0usize..120),
         after in prop::option::of(0usize..120),
         reach in prop::option::of(1usize..40),
+        paired in any::<bool>(),
         behind in prop::option::of(0usize..200),
     ) {
         let keys = tokens.saturating_sub(behind.unwrap_or(0)).max(1);
-        Head { tokens, keys, head_dim, before, after, reach, sharpness: 1.0, seed }.check_everywhere()?;
+        Head { tokens, keys, head_dim, before, after, reach, paired, sharpness: 1.0, seed }.check_everywhere()?;
     }
 }
 
@@ -168,8 +184,9 @@ proptest! {
         before in prop::option::of(0usize..900),
         after in prop::option::of(0usize..900),
         reach in prop::option::of(1usize..40),
+        paired in any::<bool>(),
         sharpness in prop::sample::select(vec![1f32, 30.0]),
     ) {
-        Head { tokens, keys: tokens, head_dim, before, after, reach, sharpness, seed }.check_everywhere()?;
+        Head { tokens, keys: tokens, head_dim, before, after, reach, paired, sharpness, seed }.check_everywhere()?;
     }
 }

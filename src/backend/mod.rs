@@ -8,7 +8,9 @@ pub(crate) mod gpu;
 #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
 pub(crate) mod multi_gpu;
 pub(crate) mod open;
+mod positions;
 pub(crate) mod reference;
+mod reference_attention;
 pub(crate) mod threads;
 
 use crate::batch::RaggedBatch;

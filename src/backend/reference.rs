@@ -3,11 +3,14 @@
 //! Values between steps are f32; sums are taken in f64, so that what another backend differs from
 //! this by is that backend's own rounding.
 
+use super::reference_attention::attention;
 use super::{Backend, Job, Results, Running};
 use crate::batch::{Pool, RaggedBatch};
 use crate::device::DeviceKind;
 use crate::error::{ModelResult, Result};
-use crate::model::{Activation, LinearSpec, NormKind, NormSpec, PositionSpec, RareActivation, Tensor};
+use crate::model::{
+    Activation, LinearSpec, NormKind, NormSpec, PositionSpec, RareActivation, RelativePositionsSpec, Tensor,
+};
 use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
 use crate::precision::Precision;
 use crate::vector::{PoolingMode, Splade};
@@ -94,7 +97,9 @@ impl Reference {
                 rotate(table, batch, &mut buffers[buffer.0], width(buffer), columns);
             }
             Step::Attention { input, output, .. } => {
-                buffers[output.0] = attention(step, batch, &buffers[input.0], width(input), width(output));
+                let input = (&*buffers[input.0], width(input));
+                let vectors = [&*weights.main, &*weights.gate];
+                buffers[output.0] = attention(step, batch, input, vectors, width(output));
             }
             Step::ShortConv { taps, before, input, output } => {
                 let (parts, size, count) = (&buffers[input.0], width(output), taps.columns());
@@ -232,6 +237,9 @@ fn read_weights(step: &Step, precision: Precision) -> ModelResult<StepWeights> {
                 round_weights(&mut weights.gate, linear.inputs(), precision);
             }
         }
+        Step::Attention { positions: Some(positions), .. } => {
+            [weights.main, weights.gate] = vectors_by_distance(&positions.spec)?;
+        }
         Step::ExpertUp { weight, .. } => weights.main = weight.to_vec()?,
         Step::ShortConv { taps, .. } => weights.main = taps.to_vec()?,
         Step::ExpertDown { weight, bias, .. } => {
@@ -241,6 +249,23 @@ fn read_weights(step: &Step, precision: Precision) -> ModelResult<StepWeights> {
         _ => {}
     }
     Ok(weights)
+}
+
+/// What queries are multiplied with by distance, and what keys are; empty: nothing.
+fn vectors_by_distance(spec: &RelativePositionsSpec) -> ModelResult<[Vec<f32>; 2]> {
+    let mut rows = spec.rows.to_vec()?;
+    if let Some(norm) = &spec.norm {
+        let bias = norm.bias.as_ref().map(Tensor::to_vec).transpose()?;
+        let weights = StepWeights { main: norm.weights()?, main_bias: bias, ..StepWeights::default() };
+        rows.chunks_exact_mut(norm.size).for_each(|row| normalize_row(norm, &weights, row));
+    }
+    let projected = |linear: &Option<LinearSpec>| -> ModelResult<_> {
+        let Some(linear) = linear else { return Ok(Vec::new()) };
+        let (main, main_bias) = read_linear(linear)?;
+        let weights = StepWeights { main, main_bias, ..StepWeights::default() };
+        Ok(run_linear(linear, false, Activation::Identity, &weights, &rows))
+    };
+    Ok([projected(&spec.keys)?, projected(&spec.queries)?])
 }
 
 /// Weights as a product of this precision takes them.
@@ -480,55 +505,6 @@ fn rotate(
             }
         }
     }
-}
-
-fn attention(step: &Step, batch: &RaggedBatch, input: &[f32], in_width: usize, out_width: usize) -> Vec<f32> {
-    let Step::Attention { heads, kv_heads, head_dim, scale, window, bias, .. } = step else {
-        unreachable!("called for attention steps");
-    };
-    let (heads, kv_heads, head_dim) = (*heads, *kv_heads, *head_dim);
-    let part = |token: usize, column: usize| &input[token * in_width + column..][..head_dim];
-    let mut output = vec![0.0; batch.tokens() * out_width];
-    for (range, keys) in batch.ranges().zip(&batch.keys) {
-        let last = range.start + keys;
-        for head in 0..heads {
-            let kv_head = head / (heads / kv_heads);
-            let (key_column, value_column) =
-                ((heads + kv_head) * head_dim, (heads + kv_heads + kv_head) * head_dim);
-            for q in range.clone() {
-                let first =
-                    window.before.map_or(range.start, |before| q.saturating_sub(before).max(range.start));
-                let end = window.after.map_or(last, |after| (q + after + 1).min(last));
-                if first >= end {
-                    continue; // sees no key: 0
-                }
-                let query = part(q, head * head_dim);
-                let score = |k: usize| {
-                    let dot: f64 = query
-                        .iter()
-                        .zip(part(k, key_column))
-                        .map(|(a, b)| f64::from(*a) * f64::from(*b))
-                        .sum();
-                    let bias = bias.as_ref().map_or(0.0, |bias| {
-                        let reach = bias.reach as i64;
-                        let distance = (k as i64 - q as i64).clamp(-reach, reach);
-                        bias.head(head)[(distance + reach) as usize]
-                    });
-                    dot * f64::from(*scale) + f64::from(bias)
-                };
-                let scores: Vec<f64> = (first..end).map(score).collect();
-                let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let weights: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
-                let total: f64 = weights.iter().sum();
-                for d in 0..head_dim {
-                    let values = (first..end).map(|k| f64::from(part(k, value_column)[d]));
-                    let sum: f64 = values.zip(&weights).map(|(value, weight)| value * weight).sum();
-                    output[q * out_width + head * head_dim + d] = (sum / total) as f32;
-                }
-            }
-        }
-    }
-    output
 }
 
 /// One value of a pooled row: `value` gives that of each token of the batch.

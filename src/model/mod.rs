@@ -11,7 +11,9 @@ mod late_interaction;
 mod modules;
 mod notes;
 mod output_head;
+mod parts;
 mod pickle;
+mod relative;
 mod router;
 mod settings;
 mod spec;
@@ -26,13 +28,14 @@ pub(crate) use adapters::Adapters;
 pub(crate) use late_interaction::LateInteraction;
 pub use notes::ModelNote;
 pub(crate) use output_head::{HeadModule, OutputHead, OutputKind, Pooling, Residual, ScoreActivation};
+pub(crate) use relative::{RelativeBiasSpec, RelativePositionsSpec};
 pub(crate) use router::StaticQueries;
 #[cfg(test)]
 pub(crate) use spec::LongerSpec;
 pub(crate) use spec::{
     Activation, AttentionSpec, AttentionWindow, DenseMlpSpec, EncoderSpec, ExpertsSpec, LayerSpec,
     LinearSpec, MixerSpec, MlpSpec, NormKind, NormSpec, PerLayerEmbeddingsSpec, PerLayerInputSpec,
-    PositionSpec, RareActivation, RelativeBiasSpec, RotarySpec, ShortConvSpec,
+    PositionSpec, RareActivation, RotarySpec, ShortConvSpec,
 };
 pub(crate) use tensor::{ElementType, Tensor};
 

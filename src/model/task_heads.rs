@@ -182,12 +182,14 @@ pub(crate) fn classification_head(
         let bias = Bias::from(weights.has("head.dense.bias"));
         let transform = Transform { dense, norm, activation: "classifier_activation", bias };
         (transformed(config, weights, hidden, &transform)?.into(), "classifier")
+    } else if model_type == "deberta-v2" && weights.has("pooler.dense.weight") {
+        (vec![dense("pooler.dense", activation(config, "pooler_hidden_act", "gelu")?)?], "classifier")
     } else if weights.has("pooler.dense.weight") && weights.has("classifier.weight") {
         (vec![dense("pooler.dense", Activation::Tanh)?], "classifier") // BERT, gte, nomic
     } else if model_type == "albert" && weights.has("pooler.weight") && weights.has("classifier.weight") {
         (vec![dense("pooler", Activation::Tanh)?], "classifier")
     } else {
-        let supported = "the heads of …ForSequenceClassification of BERT, RoBERTa (XLM and CamemBERT too), DistilBERT, ModernBERT, gte, ELECTRA, ALBERT, nomic, EuroBERT, and of decoders (score)";
+        let supported = "the heads of …ForSequenceClassification of BERT, RoBERTa (XLM and CamemBERT too), DistilBERT, ModernBERT, gte, ELECTRA, DeBERTa, ALBERT, nomic, EuroBERT, and of decoders (score)";
         return Err(config.unsupported("classification head", "none that is known", supported));
     };
     let labels =

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Prefixes that some exports of a model put before all tensor names and others leave out.
-const PREFIXES: [&str; 14] = [
+const PREFIXES: [&str; 15] = [
     "",
     "model.",
     "bert.",
@@ -22,6 +22,7 @@ const PREFIXES: [&str; 14] = [
     "distilbert.",
     "albert.",
     "electra.",
+    "deberta.",
     "data2vec_text.",
     "nomic_bert.",
     "new.",

@@ -1,12 +1,12 @@
 //! A model's description to steps, one function a part.
 
 use super::step::{Buffer, BufferId, Rows, Step};
-use super::tables::{DistanceBias, RotaryTable};
+use super::tables::{DistanceBias, RelativePositions, RotaryTable};
 use crate::error::ModelResult as Result;
 use crate::model::{
     Activation, AttentionSpec, DenseMlpSpec, EncoderSpec, ExpertsSpec, HeadModule, LayerSpec, LinearSpec,
     MixerSpec, MlpSpec, NormSpec, OutputHead, PerLayerEmbeddingsSpec, PerLayerInputSpec, Pooling,
-    RelativeBiasSpec, Residual, RotarySpec, ShortConvSpec,
+    RelativeBiasSpec, RelativePositionsSpec, Residual, RotarySpec, ShortConvSpec,
 };
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ pub(super) struct Builder {
     /// Tables that layers share.
     rotary: Vec<(RotarySpec, Arc<RotaryTable>)>,
     bias: Option<(String, Arc<DistanceBias>)>,
+    distances: Option<Arc<Vec<u32>>>,
 }
 
 impl Builder {
@@ -34,6 +35,7 @@ impl Builder {
             embeddings: None,
             rotary: Vec::new(),
             bias: None,
+            distances: None,
         };
         builder.hidden = builder.buffer("hidden", Rows::Tokens, encoder.hidden);
         builder
@@ -164,6 +166,7 @@ impl Builder {
             }
         }
         let bias = spec.relative_bias.as_ref().map(|bias| self.distance_bias(bias, heads)).transpose()?;
+        let positions = spec.relative_positions.as_ref().map(|spec| self.relative_positions(spec));
         let context = self.buffer("context", Rows::Tokens, heads * head_dim);
         self.steps.push(Step::Attention {
             heads,
@@ -172,6 +175,7 @@ impl Builder {
             scale,
             window,
             bias,
+            positions,
             input: qkv,
             output: context,
         });
@@ -289,6 +293,12 @@ impl Builder {
         let table = Arc::new(RotaryTable::new(rotary, self.max_tokens));
         self.rotary.push((rotary.clone(), table.clone()));
         table
+    }
+
+    fn relative_positions(&mut self, spec: &RelativePositionsSpec) -> RelativePositions {
+        // One model has one kind of distances.
+        let rows = self.distances.get_or_insert_with(|| Arc::new(spec.rows_by_distance(self.max_tokens)));
+        RelativePositions { spec: spec.clone(), rows: rows.clone() }
     }
 
     fn distance_bias(&mut self, spec: &RelativeBiasSpec, heads: usize) -> Result<Arc<DistanceBias>> {

@@ -24,4 +24,4 @@ mod tables;
 pub(crate) use describe::Described;
 pub(crate) use network::Plan;
 pub(crate) use step::{BufferId, Rows, Step};
-pub(crate) use tables::RotaryTable;
+pub(crate) use tables::{RelativePositions, RotaryTable};

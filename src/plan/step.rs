@@ -1,6 +1,6 @@
 //! The steps that a plan is made of: what every backend must be able to do.
 
-use super::tables::{DistanceBias, RotaryTable};
+use super::tables::{DistanceBias, RelativePositions, RotaryTable};
 use crate::model::{Activation, AttentionWindow, LinearSpec, NormSpec, PositionSpec, Tensor};
 use crate::vector::PoolingMode;
 use std::ops::Range;
@@ -152,6 +152,8 @@ pub(crate) enum Step {
         window: AttentionWindow,
         /// Added to the scores.
         bias: Option<Arc<DistanceBias>>,
+        /// What queries and keys are multiplied with by distance.
+        positions: Option<RelativePositions>,
         /// Queries, keys and values side by side: `[tokens, (heads + 2 · kv_heads) · head_dim]`
         input: BufferId,
         /// `[tokens, heads · head_dim]`

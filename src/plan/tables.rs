@@ -2,7 +2,8 @@
 
 use crate::batch::RaggedBatch;
 use crate::error::ModelResult as Result;
-use crate::model::{RelativeBiasSpec, RotarySpec};
+use crate::model::{RelativeBiasSpec, RelativePositionsSpec, RotarySpec};
+use std::sync::Arc;
 
 /// Cosine and sine of each position's angles.
 pub(crate) struct RotaryTable {
@@ -98,6 +99,27 @@ impl DistanceBias {
     pub(crate) fn head(&self, head: usize) -> &[f32] {
         let width = 2 * self.reach + 1;
         &self.values[head * width..][..width]
+    }
+}
+
+/// Vectors by distance that queries and keys are multiplied with, in a step.
+pub(crate) struct RelativePositions {
+    /// What they are made from.
+    pub(crate) spec: RelativePositionsSpec,
+    /// The row of each distance `query - key` up to some reach either way; the same for all layers.
+    pub(crate) rows: Arc<Vec<u32>>,
+}
+
+impl RelativePositions {
+    /// From this distance on, the row does not change.
+    pub(crate) fn reach(&self) -> usize {
+        self.rows.len() / 2
+    }
+
+    /// The row of a distance `query - key`.
+    pub(crate) fn row(&self, distance: i64) -> usize {
+        let reach = self.reach() as i64;
+        self.rows[(distance.clamp(-reach, reach) + reach) as usize] as usize
     }
 }
 

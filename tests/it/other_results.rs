@@ -12,10 +12,11 @@ use taskvec_testing::{fixture, max_difference};
 
 const BOUND: f64 = 2e-5;
 
-const RERANKERS: [&str; 15] = [
+const RERANKERS: [&str; 16] = [
     "reranker-albert",
     "reranker-bert",
     "reranker-camembert",
+    "reranker-deberta",
     "reranker-electra",
     "reranker-ettin",
     "reranker-eurobert",

@@ -25,11 +25,12 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 /// The fixtures' names.
-pub const FIXTURES: [&str; 36] = [
+pub const FIXTURES: [&str; 37] = [
     "albert",
     "bert-bge",
     "bert-e5",
     "bert-instructed",
+    "deberta",
     "distilbert",
     "electra",
     "embedding-gemma",

@@ -16,7 +16,7 @@ mod shape;
 mod softmax;
 
 pub use panels::KeyValuePanels;
-pub use shape::Attention;
+pub use shape::{Attention, PairBias};
 
 use crate::aligned::{AlignedBuffer, reserved};
 use crate::dispatch::dispatch;
@@ -195,6 +195,10 @@ fn check<K: Kernel>(
     assert!(queries.columns() == layout.head_dim && first.is_multiple_of(QUERY_BLOCK));
     assert!(out.rows() == queries.rows() && out.columns() == layout.head_dim);
     assert!(attention.bias.is_empty() || attention.bias.len() % 2 == 1);
+    assert!(attention.pairs.is_none_or(|pairs| {
+        let rows = pairs.first..pairs.first + pairs.values.rows();
+        rows.start <= first && first + queries.rows() <= rows.end && pairs.values.columns() == layout.count
+    }));
     assert!(columns.is_multiple_of(K::Vector::LANES) && KEY_TILE.is_multiple_of(columns));
 }
 

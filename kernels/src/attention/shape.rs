@@ -1,5 +1,6 @@
 //! What a head's attention is apart from its numbers.
 
+use crate::matrix::Matrix;
 use std::ops::Range;
 
 /// Keys met at once: a common multiple of all panel widths (4 to 48). Their scores for a tile of queries
@@ -16,6 +17,17 @@ pub struct Attention<'a> {
     /// Added to the scores by distance: `bias[reach + clamp(key - query, -reach, reach)]`, where
     /// `bias` has `2 · reach + 1` values; empty: none.
     pub bias: &'a [f32],
+    /// Added to the scores of each pair.
+    pub pairs: Option<PairBias<'a>>,
+}
+
+/// A number for each query and key.
+#[derive(Clone, Copy)]
+pub struct PairBias<'a> {
+    /// The query that the first row belongs to.
+    pub first: usize,
+    /// `[queries, keys]`
+    pub values: Matrix<'a>,
 }
 
 impl Attention<'_> {

@@ -1,6 +1,6 @@
 //! The softmax of a row of scores that come tile by tile.
 
-use super::shape::{Attention, KEY_TILE, MAX_ROWS};
+use super::shape::{Attention, KEY_TILE, MAX_ROWS, PairBias};
 use crate::gemm::halves_mut;
 use crate::kernel::Kernel;
 use crate::math::exp2_without_overflow;
@@ -57,7 +57,8 @@ impl Attention<'_> {
     /// `count` keys.
     #[inline(always)]
     pub(super) fn mask<K: Kernel>(&self, first: usize, count: usize, scores: &mut Scores<'_>) {
-        if !self.bias.is_empty() || self.before.is_some() || self.after.is_some() {
+        let has_bias = !self.bias.is_empty() || self.pairs.is_some();
+        if has_bias || self.before.is_some() || self.after.is_some() {
             for row in 0..scores.queries {
                 self.mask_row::<K>(first + row, count, row, scores);
             }
@@ -79,11 +80,25 @@ impl Attention<'_> {
             let end = first + scores.columns;
             let scores = scores.row_mut(panel, row);
             self.add_bias::<K>(query, first, scores);
+            self.add_pairs::<K>(query, first, scores);
             if first < seen.start || seen.end < end {
                 let shown = seen.start.clamp(first, end) - first..seen.end.clamp(first, end) - first;
                 show_only::<K::Vector>(shown, scores);
             }
         }
+    }
+
+    /// Adds what each pair has for itself to the scores of a query with the keys from `first` on.
+    #[inline(always)]
+    fn add_pairs<K: Kernel>(&self, query: usize, first: usize, scores: &mut [f32]) {
+        let Some(PairBias { first: first_query, values }) = self.pairs else { return };
+        // Panels are padded beyond the last key.
+        let row = values.row(query - first_query);
+        let row = &row[first.min(row.len())..];
+        let count = scores.len().min(row.len());
+        zip!(K::Vector, &mut scores[..count], &row[..count], |score, bias| {
+            bias.mul_add(K::Vector::splat(LOG2_E), score)
+        });
     }
 
     /// Adds the bias to the scores of a query with the keys from `first` on.

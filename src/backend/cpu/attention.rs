@@ -1,11 +1,13 @@
 //! The attention step on the CPU: heads of texts, one after the other or shared between threads.
 
+use super::pairs::{HeadPairs, PairScratch, PositionWeights};
 use super::workers::Workers;
 use crate::batch::RaggedBatch;
 use crate::plan::Step;
 use std::ops::Range;
 use taskvec_kernels::{
-    Attention, AttentionScratch, Isa, KeyValuePanels, Matrix, MatrixMut, QUERY_BLOCK, Storage, attention,
+    Attention, AttentionScratch, Isa, KeyValuePanels, Matrix, MatrixMut, PairBias, QUERY_BLOCK, Storage,
+    attention,
 };
 
 /// What one thread needs to compute heads.
@@ -13,6 +15,7 @@ use taskvec_kernels::{
 pub(super) struct HeadScratch {
     panels: KeyValuePanels,
     attention: AttentionScratch,
+    pairs: PairScratch,
 }
 
 /// How heads are computed.
@@ -42,7 +45,7 @@ impl AttentionKernel {
 /// Runs the step. There are as many scratches as workers.
 pub(super) fn run(
     kernel: AttentionKernel,
-    step: &Step,
+    (step, positions): (&Step, Option<&PositionWeights>),
     batch: &RaggedBatch,
     input: Matrix<'_>,
     out: MatrixMut<'_>,
@@ -52,7 +55,7 @@ pub(super) fn run(
     for (range, &keys) in batch.ranges().zip(&batch.keys) {
         let (out, others) = rest.split_rows(range.len());
         rest = others;
-        let text = Text { kernel, step, rows: input.row_range(range.start, range.len()), keys };
+        let text = Text { kernel, step, positions, rows: input.row_range(range.start, range.len()), keys };
         let (heads, count) = (text.kv_heads(), scratches.len());
         if heads.is_multiple_of(count) || range.len() <= QUERY_BLOCK {
             let shares = text.whole_heads(heads.div_ceil(count), out).zip(&mut *scratches);
@@ -71,6 +74,7 @@ pub(super) fn run(
 struct Text<'a> {
     kernel: AttentionKernel,
     step: &'a Step,
+    positions: Option<&'a PositionWeights>,
     /// Queries, keys and values: `[tokens, (heads + 2 · kv_heads) · head_dim]`
     rows: Matrix<'a>,
     /// As many of its tokens are seen.
@@ -154,7 +158,8 @@ impl Text<'_> {
     }
 
     fn run_heads(&self, queries: Queries<'_>, scratch: &mut HeadScratch) {
-        let Step::Attention { heads, kv_heads, head_dim, scale, window, bias, .. } = self.step else {
+        let Step::Attention { heads, kv_heads, head_dim, scale, window, bias, positions, .. } = self.step
+        else {
             unreachable!("called for attention steps");
         };
         let AttentionKernel { isa, .. } = self.kernel;
@@ -170,16 +175,25 @@ impl Text<'_> {
                 rest = others;
                 let rows = self.rows.column_range(head * head_dim, *head_dim).row_range(queries.first, count);
                 let bias = bias.as_ref().map_or(&[][..], |bias| bias.head(head));
-                let parameters = Attention { before: window.before, after: window.after, bias };
-                attention(
-                    isa,
-                    rows,
-                    queries.first,
-                    &scratch.panels,
-                    &parameters,
-                    out,
-                    &mut scratch.attention,
-                );
+                let parameters = Attention { before: window.before, after: window.after, bias, pairs: None };
+                let Some((positions, weights)) = positions.as_ref().zip(self.positions) else {
+                    let (panels, scratch) = (&scratch.panels, &mut scratch.attention);
+                    attention(isa, rows, queries.first, panels, &parameters, out, scratch);
+                    continue;
+                };
+                let HeadScratch { panels, attention: memory, pairs } = &mut *scratch;
+                let tokens = self.rows.rows();
+                let mut pairs =
+                    HeadPairs::new((isa, weights, positions), (head, *scale), tokens, keys, pairs);
+                let mut rest = out;
+                for at in (0..count).step_by(QUERY_BLOCK) {
+                    let rows = rows.row_range(at, QUERY_BLOCK.min(count - at));
+                    let (out, others) = rest.split_rows(rows.rows());
+                    rest = others;
+                    let first = queries.first + at;
+                    let pairs = Some(PairBias { first, values: pairs.of(first, rows) });
+                    attention(isa, rows, first, panels, &Attention { pairs, ..parameters }, out, memory);
+                }
             }
         }
     }

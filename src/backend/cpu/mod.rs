@@ -9,6 +9,7 @@
 mod attention;
 mod embed;
 mod experts;
+mod pairs;
 mod pool;
 mod short_conv;
 mod weights;
@@ -183,12 +184,16 @@ impl Cpu {
             (Step::Rotary { table, columns, .. }, _) => {
                 rotate(isa, table, batch, &mut out, width(*output), columns)
             }
-            (Step::Attention { input, .. }, _) => {
+            (Step::Attention { input, .. }, weights) => {
+                let positions = match weights {
+                    StepWeights::Positions(positions) => Some(positions),
+                    _ => None,
+                };
                 let input = Matrix::new(&buffers[input.0], batch.tokens(), width(*input), width(*input));
                 let out = MatrixMut::new(&mut out, batch.tokens(), width(*output), width(*output));
                 attention::run(
                     self.attention,
-                    step,
+                    (step, positions),
                     batch,
                     input,
                     out,

@@ -1,5 +1,6 @@
 //! The weights of each step in the layout that the kernels read, made once when a model is opened.
 
+use super::pairs::PositionWeights;
 use crate::error::ModelResult as Result;
 use crate::model::{Activation, ElementType, LinearSpec, NormKind, NormSpec, Tensor};
 use crate::plan::Step;
@@ -31,6 +32,8 @@ pub(super) enum StepWeights {
     Experts(ExpertWeights),
     /// `[taps, hidden]`
     ShortConv(Vec<f32>),
+    /// What attention multiplies with by distance.
+    Positions(PositionWeights),
 }
 
 pub(super) struct NormWeights {
@@ -90,6 +93,9 @@ impl StepWeights {
                 StepWeights::Linear(LinearWeights { weights, bias, gate, activation: *activation })
             }
             Step::ShortConv { taps, .. } => StepWeights::ShortConv(transposed(taps)?),
+            Step::Attention { head_dim, positions: Some(positions), .. } => {
+                StepWeights::Positions(PositionWeights::read(packer.isa, positions, *head_dim)?)
+            }
             Step::Rotary { .. }
             | Step::Attention { .. }
             | Step::Route { .. }
@@ -108,6 +114,7 @@ impl StepWeights {
                 experts.experts.iter().map(PackedWeights::bytes).sum::<usize>() + values(&experts.bias)
             }
             StepWeights::ShortConv(taps) => values(taps),
+            StepWeights::Positions(positions) => positions.bytes(),
             StepWeights::Norm(norm) => values(&norm.weight) + values(&norm.bias),
             StepWeights::Linear(linear) => {
                 let gate = linear.gate.as_ref().map_or(0, |(gate, bias)| gate.bytes() + values(bias));

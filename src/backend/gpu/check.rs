@@ -149,7 +149,7 @@ impl Heads {
             gpu,
             &ShaderVariant::new(shader, HALF, constants),
             [Self::tokens() as u32, 2, tiles.len() as u32],
-            &[Self::HEADS as u32, Self::KV_HEADS as u32, scale.to_bits(), Self::BEFORE, u32::MAX, 0],
+            &[Self::HEADS as u32, Self::KV_HEADS as u32, scale.to_bits(), Self::BEFORE, u32::MAX, 0, 0],
             &[bytemuck::cast_slice(&tiles), &[0; 16], bytemuck::cast_slice(&Self::inputs())],
             Self::tokens() * Self::HEADS * Self::HEAD_DIM,
             [tiles.len() * Self::HEADS, 1],

@@ -14,11 +14,13 @@ use super::pipelines::Pipelines;
 use super::shader::{Formats, Shader, ShaderVariant, Weights, attention_matrix_bytes, attention_queries};
 use super::turns::POOLED_COLUMNS;
 use super::upload::{Shard, constant, shards, upload};
+use crate::backend::positions;
 use crate::error::Result;
 use crate::model::{ElementType, NormKind, NormSpec, Tensor};
-use crate::plan::{BufferId, Plan, RotaryTable, Rows, Step};
+use crate::plan::{BufferId, Plan, RelativePositions, RotaryTable, Rows, Step};
 use std::collections::HashMap;
 use std::sync::Arc;
+use taskvec_kernels::Isa;
 
 /// Makes the dispatches of a plan.
 pub(super) struct Lowering<'a> {
@@ -334,7 +336,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn attention(&mut self, step: &Step) -> Result<usize> {
-        let Step::Attention { heads, kv_heads, head_dim, scale, window, bias, input, output } = step else {
+        let Step::Attention { heads, kv_heads, head_dim, scale, window, bias, positions, input, output } =
+            step
+        else {
             unreachable!("called for attention steps");
         };
         let count =
@@ -345,22 +349,38 @@ impl<'a> Lowering<'a> {
             scale.to_bits(),
             count(window.before),
             count(window.after),
-            bias.as_ref().map_or(0, |bias| bias.reach as u32),
+            match (bias, positions) {
+                (Some(bias), _) => bias.reach as u32,
+                (None, positions) => positions.as_ref().map_or(0, |positions| positions.reach() as u32),
+            },
+            positions.as_ref().map_or(0, |positions| positions.spec.rows.rows() as u32),
         ];
-        let has_bias = u32::from(bias.is_some());
-        let bias = match bias {
-            Some(bias) => self.shared("distance bias", Arc::as_ptr(bias) as usize, || bias.values.clone())?,
-            None => Binding::Constant(self.unused.clone()),
+        let (has_bias, bias) = match (bias, positions) {
+            (Some(bias), _) => {
+                let address = Arc::as_ptr(bias) as usize;
+                (1, self.shared("distance bias", address, || bias.values.clone())?)
+            }
+            (None, Some(positions)) => self.vectors_by_distance(positions)?,
+            (None, None) => (0, Binding::Constant(self.unused.clone())),
         };
         let bindings = vec![Binding::QueryTiles, bias, Binding::Plan(*input), Binding::Plan(*output)];
         let constants =
             vec![("HEAD_DIM", *head_dim as u32), ("QUERIES", self.queries as u32), ("HAS_BIAS", has_bias)];
         let on_matrices = attention_matrix_bytes(*head_dim, self.queries)
             .is_some_and(|bytes| self.matrices.attention && bytes <= self.gpu.workgroup_bytes());
-        let shader = if on_matrices { Shader::AttentionMatrix } else { Shader::Attention };
+        let shader = if on_matrices && has_bias < 2 { Shader::AttentionMatrix } else { Shader::Attention };
         let variant = ShaderVariant::new(shader, self.values(Rows::Tokens), constants);
         self.push_variants(vec![(variant, Grid::PerQueryTile(*heads))], &params, bindings)?;
         Ok(1)
+    }
+
+    /// HAS_BIAS and `bias` of attention.wgsl for products with vectors of distances.
+    fn vectors_by_distance(&mut self, positions: &RelativePositions) -> Result<(u32, Binding)> {
+        let vectors = positions::vectors(Isa::best(), &positions.spec)?;
+        let which = 2 * u32::from(vectors[0].is_some()) + 4 * u32::from(vectors[1].is_some());
+        let mut values: Vec<f32> = positions.rows.iter().map(|row| *row as f32).collect();
+        vectors.into_iter().flatten().for_each(|vectors| values.extend(vectors));
+        Ok((which, self.constant("vectors by distance", &values)?))
     }
 
     fn pool(&mut self, place: usize, next: Option<&Step>) -> Result<usize> {

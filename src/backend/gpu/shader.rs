@@ -294,11 +294,11 @@ mod tests {
                 add(Shader::PeakMatrix, Vec::new());
             }
             for (head_dim, queries) in [(12, 32), (64, 32), (128, 32), (256, 16), (512, 8)] {
-                for has_bias in [0, 1] {
+                for has_bias in [0, 1, 2, 4, 6] {
                     let constants = [("HEAD_DIM", head_dim), ("QUERIES", queries), ("HAS_BIAS", has_bias)];
                     add(Shader::Attention, constants.to_vec());
                     let on_matrices = attention_matrix_bytes(head_dim as usize, queries as usize);
-                    if formats.values == Values::F16 && on_matrices.is_some() {
+                    if formats.values == Values::F16 && on_matrices.is_some() && has_bias < 2 {
                         add(Shader::AttentionMatrix, constants.to_vec());
                     }
                 }

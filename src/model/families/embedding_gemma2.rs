@@ -130,6 +130,7 @@ fn attention(config: &Json, weights: &Weights, n: usize, hidden: usize, all: boo
         key_norm: Some(key_norm),
         rotary: Some(rotary_by_layer_type(config, kind, "rope_theta", theta, head_dim)?),
         relative_bias: None,
+        relative_positions: None,
         window,
     })
 }

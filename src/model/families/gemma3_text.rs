@@ -125,6 +125,7 @@ fn layer(config: &Json, weights: &Weights, n: usize, hidden: usize) -> Result<La
         value_norm: None,
         rotary: Some(rotary),
         relative_bias: None,
+        relative_positions: None,
         window: window(config, all)?,
     };
     let intermediate = config.size("intermediate_size")?;

@@ -6,6 +6,7 @@
 
 use super::common::{Bias, activation_named, head_dim, layer_norm, linear};
 use crate::error::ModelResult as Result;
+use crate::model::relative::RelativeBiasSpec;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
 use crate::source::Json;
@@ -61,6 +62,7 @@ fn layer(config: &Json, weights: &Weights, prefix: &str, hidden: usize, eps: f32
         value_norm: None,
         rotary: None,
         relative_bias: Some(RelativeBiasSpec::Linear),
+        relative_positions: None,
         window: AttentionWindow::ALL,
     };
     let code = weights.has(&format!("{prefix}.mlp.up_gated_layer.weight"));

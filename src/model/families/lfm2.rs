@@ -130,6 +130,7 @@ fn attention(
         value_norm: None,
         rotary: Some(rotary(config, head_dim, 1_000_000.0)?),
         relative_bias: None,
+        relative_positions: None,
         window: if causal { AttentionWindow::CAUSAL } else { AttentionWindow::ALL },
     })
 }

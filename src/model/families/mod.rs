@@ -6,6 +6,7 @@
 mod albert;
 mod bert;
 pub(in crate::model) mod common;
+mod deberta_v2;
 mod distilbert;
 mod electra;
 mod embedding_gemma2;
@@ -41,6 +42,7 @@ use serde_json::Value;
 const FAMILIES: &[&Family] = &[
     &albert::FAMILY,
     &bert::FAMILY,
+    &deberta_v2::FAMILY,
     &distilbert::FAMILY,
     &electra::FAMILY,
     &embedding_gemma2::FAMILY,

@@ -107,6 +107,7 @@ fn layer(
         value_norm: None,
         rotary: Some(rotary),
         relative_bias: None,
+        relative_positions: None,
         window,
     };
     // The first half goes through the activation, the second multiplies.

@@ -7,6 +7,7 @@ use super::common::post_norm::{Names, layer};
 use super::common::{Bias, layer_norm};
 use super::family::Family;
 use crate::error::ModelResult as Result;
+use crate::model::relative::RelativeBiasSpec;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
 use crate::source::Json;

@@ -6,6 +6,7 @@
 use super::common::{Bias, activation_named, linear, rms_norm};
 use super::family::Family;
 use crate::error::ModelResult as Result;
+use crate::model::relative::RelativeBiasSpec;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
 use crate::source::Json;
@@ -99,6 +100,7 @@ fn layer(
         value_norm: None,
         rotary: None,
         relative_bias: Some(bias.clone()),
+        relative_positions: None,
         window: AttentionWindow::ALL,
     };
     Ok(LayerSpec {

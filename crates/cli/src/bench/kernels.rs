@@ -318,7 +318,7 @@ fn attention_of_heads(
     let qkv = Matrix::new(qkv.as_slice(), tokens, columns, columns);
     let head_of = |head: usize| qkv.column_range(head * head_dim, head_dim);
     let scale = 1.0 / (head_dim as f32).sqrt();
-    let parameters = Attention { before: None, after: None, bias: &[] };
+    let parameters = Attention { before: None, after: None, bias: &[], pairs: None };
     let mut out = AlignedBuffer::zeroed(tokens * heads * head_dim);
     let out = out.as_mut_slice();
     let (mut panels, mut scratch) = (KeyValuePanels::default(), AttentionScratch::default());

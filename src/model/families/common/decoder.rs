@@ -239,6 +239,7 @@ fn layer(config: &Json, weights: &Weights, n: usize, shape: &Shape, traits: &Tra
         value_norm: None,
         rotary: Some(shape.rotary.clone()),
         relative_bias: None,
+        relative_positions: None,
         window: window(config, n, shape.causal, traits.windows)?,
     };
     let mlp = gated_mlp(config, weights, n, hidden, intermediate, activation(config, "hidden_act", "silu")?)?;

@@ -2,6 +2,7 @@
 
 use super::{Bias, head_dim, layer_norm, linear};
 use crate::error::ModelResult as Result;
+use crate::model::relative::RelativeBiasSpec;
 use crate::model::spec::*;
 use crate::model::weights::Weights;
 use crate::source::Json;
@@ -61,6 +62,7 @@ pub(in super::super) fn layer(
         value_norm: None,
         rotary: None,
         relative_bias,
+        relative_positions: None,
         window: AttentionWindow::ALL,
     };
     let mlp = DenseMlpSpec {

@@ -61,6 +61,7 @@ pub(in super::super) fn layer(shape: &Shape, parts: Parts) -> LayerSpec {
         value_norm: None,
         rotary: Some(shape.rotary.clone()),
         relative_bias: None,
+        relative_positions: None,
         window: AttentionWindow::ALL,
     };
     LayerSpec {
