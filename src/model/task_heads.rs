@@ -145,7 +145,7 @@ pub(crate) fn classification_head(
         let linear = linear(weights, name, hidden, hidden, bias, "the hidden size in config.json")?;
         Ok::<_, crate::error::ModelError>(HeadModule::Dense { linear, activation, residual: None })
     };
-    let mut mode = PoolingMode::Cls;
+    let (mut mode, mut of_tokens) = (PoolingMode::Cls, Vec::new());
     let (mut heads, last) = if weights.has("score.weight") {
         mode = match model_type {
             "llama_bidirec" => pooling_of_config(config)?,
@@ -160,12 +160,21 @@ pub(crate) fn classification_head(
         }
         (Vec::new(), "score") // decoders
     } else if model_type == "eurobert" && weights.has("dense.weight") && weights.has("classifier.weight") {
-        mode = match config.text("classifier_pooling")?.unwrap_or("late") {
-            "bos" => PoolingMode::Cls,
-            "mean" => PoolingMode::Mean,
-            other => return Err(config.unsupported("classifier_pooling", other, "bos, mean")),
-        };
-        (vec![dense("dense", Activation::GeluErf)?], "classifier")
+        let dense = dense("dense", Activation::GeluErf)?;
+        match config.text("classifier_pooling")?.unwrap_or("late") {
+            "bos" => (vec![dense], "classifier"),
+            "mean" => {
+                mode = PoolingMode::Mean;
+                (vec![dense], "classifier")
+            }
+            "late" => {
+                // Of each token's score the mean; the last layer is linear, so that it may come after the mean.
+                mode = PoolingMode::Mean;
+                of_tokens = vec![dense];
+                (Vec::new(), "classifier")
+            }
+            other => return Err(config.unsupported("classifier_pooling", other, "bos, late, mean")),
+        }
     } else if weights.has("classifier.out_proj.weight") {
         // RoBERTa's and ELECTRA's have the same names.
         let between = if model_type == "electra" { Activation::GeluErf } else { Activation::Tanh };
@@ -197,5 +206,6 @@ pub(crate) fn classification_head(
     let bias = Bias::from(last != "score" || weights.has("score.bias"));
     let linear = linear(weights, last, labels, hidden, bias, "the number of labels and the hidden size")?;
     heads.push(HeadModule::Dense { linear, activation: Activation::Identity, residual: None });
-    Ok(OutputHead::pooled(OutputKind::Labels, Pooling { modes: vec![mode], include_prompt: true }, heads))
+    let pooling = Pooling { modes: vec![mode], include_prompt: true };
+    Ok(OutputHead::new(OutputKind::Labels, of_tokens, Some(pooling), heads))
 }

@@ -85,7 +85,7 @@ impl fmt::Display for Described<'_> {
             Step::Rotary { table, buffer, columns } => {
                 write!(f, "rotary     {} columns {columns:?}  heads of {}", name(buffer), table.head_dim)
             }
-            Step::Attention { heads, kv_heads, head_dim, window, bias, input, output, .. } => {
+            Step::Attention { heads, kv_heads, head_dim, window, bias, positions, input, output, .. } => {
                 write!(f, "attention  {} -> {}  {heads} heads of {head_dim}", name(input), name(output))?;
                 if kv_heads != heads {
                     write!(f, ", {kv_heads} of keys and values")?;
@@ -97,7 +97,11 @@ impl fmt::Display for Described<'_> {
                         write!(f, ", keys from {before:?} before to {after:?} after")?
                     }
                 }
-                if bias.is_some() { write!(f, ", distance bias") } else { Ok(()) }
+                match (bias, positions) {
+                    (Some(_), _) => write!(f, ", distance bias"),
+                    (None, Some(_)) => write!(f, ", vectors by distance"),
+                    (None, None) => Ok(()),
+                }
             }
             Step::ShortConv { taps, before, input, output } => {
                 let taps = taps.columns();

@@ -12,7 +12,7 @@ use taskvec_testing::{fixture, max_difference};
 
 const BOUND: f64 = 2e-5;
 
-const RERANKERS: [&str; 16] = [
+const RERANKERS: [&str; 17] = [
     "reranker-albert",
     "reranker-bert",
     "reranker-camembert",
@@ -20,6 +20,7 @@ const RERANKERS: [&str; 16] = [
     "reranker-electra",
     "reranker-ettin",
     "reranker-eurobert",
+    "reranker-eurobert-late",
     "reranker-gte",
     "reranker-jina-v2",
     "reranker-last",

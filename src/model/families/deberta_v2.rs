@@ -164,7 +164,8 @@ fn kinds(config: &Json) -> Result<Vec<String>> {
     let names: Vec<String> = match config.get("pos_att_type") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(names)) => {
-            names.to_lowercase().split('|').map(|name| name.trim().to_owned()).collect()
+            let names = names.to_lowercase();
+            names.split('|').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
         }
         Some(Value::Array(names)) => {
             names.iter().map(|name| name.as_str().unwrap_or_default().to_owned()).collect()
