@@ -123,7 +123,9 @@ fn the_examples_of_the_readme_run() {
     assert!(!lines.is_empty());
     for line in lines {
         let (name, arguments) = line.split_once(" -- ").unwrap();
-        let shell = format!("{} {arguments}", examples.join(name).display());
+        let example = examples.join(name);
+        assert!(example.is_file(), "cargo builds {} with --all-targets or --examples", example.display());
+        let shell = format!("{} {arguments}", example.display());
         let output =
             std::process::Command::new("sh").current_dir(root).args(["-c", &shell]).output().unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));

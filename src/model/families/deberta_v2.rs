@@ -146,15 +146,13 @@ impl Distances {
         let queries = self.of_keys.then(|| projection("query_proj", "pos_query_proj")).transpose()?;
         let products = 1 + usize::from(self.of_queries) + usize::from(self.of_keys);
         attention.scale = 1.0 / ((attention.head_dim * products) as f32).sqrt();
-        if products > 1 {
-            attention.relative_positions = Some(RelativePositionsSpec {
-                rows: self.rows.clone(),
-                norm: self.norm.clone(),
-                keys,
-                queries,
-                shared_up_to: self.shared_up_to,
-            });
-        }
+        attention.relative_positions = Some(RelativePositionsSpec {
+            rows: self.rows.clone(),
+            norm: self.norm.clone(),
+            keys,
+            queries,
+            shared_up_to: self.shared_up_to,
+        });
         Ok(())
     }
 }
