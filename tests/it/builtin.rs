@@ -109,26 +109,3 @@ fn no_texts_are_no_vectors() {
     let embedder = Embedder::builder().device(Device::Cpu).builtin().unwrap();
     assert!(embedder.embed_batch::<&str>(&[], Task::Clustering).unwrap().is_empty());
 }
-
-/// What README.md has cargo run of the examples, which cargo builds beside these tests.
-#[cfg(unix)]
-#[test]
-fn the_examples_of_the_readme_run() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let own = std::env::current_exe().unwrap();
-    let examples = own.ancestors().nth(2).unwrap().join("examples");
-    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let lines: Vec<&str> =
-        readme.lines().filter_map(|line| line.strip_prefix("cargo run --release --example ")).collect();
-    assert!(!lines.is_empty());
-    for line in lines {
-        let (name, arguments) = line.split_once(" -- ").unwrap();
-        let example = examples.join(name);
-        assert!(example.is_file(), "cargo builds {} with --all-targets or --examples", example.display());
-        let shell = format!("{} {arguments}", example.display());
-        let output =
-            std::process::Command::new("sh").current_dir(root).args(["-c", &shell]).output().unwrap();
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).lines().count() >= 3, "{line}");
-    }
-}

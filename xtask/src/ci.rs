@@ -18,9 +18,9 @@ pub(crate) fn all() -> Outcome {
     let mut doc = command("cargo doc --workspace --no-deps");
     doc.env("RUSTDOCFLAGS", "-D warnings");
     run(doc)?;
-    readme()?;
     setup::setup()?;
     tests()?;
+    readme()?;
     if is_there("python3 tests/weights/fetch.py") {
         weights()?;
     } else {
@@ -47,15 +47,22 @@ pub(crate) fn all() -> Outcome {
     other_architectures()
 }
 
-/// The command that README.md has cargo run. (Its examples, and what it has `taskvec` do, are among the tests: an optimised build
-/// of the examples would compile most dependencies anew, with the features that tests add to them.)
+/// What README.md has cargo run, but for the tests. (What it has `taskvec` do is one of those.) Its example is built as tests
+/// are: optimised, with the features that tests add, most dependencies would be compiled once more.
 fn readme() -> Outcome {
     let path = crate::run::root().join("README.md");
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    for line in blocks.flat_map(str::lines).filter(|line| line.starts_with("cargo run --release -- ")) {
+    run(command("cargo build --workspace --examples"))?;
+    for line in blocks.flat_map(str::lines).filter(|line| line.starts_with("cargo run ")) {
         let mut shell = command("sh -c");
-        shell.arg(line);
+        match line.strip_prefix("cargo run --release --example ").and_then(|rest| rest.split_once(" -- ")) {
+            Some((name, arguments)) => {
+                let example = target().join("debug").join("examples").join(name);
+                shell.arg(format!("{} {arguments}", example.display()));
+            }
+            None => drop(shell.arg(line)),
+        }
         run(shell)?;
     }
     Ok(())
