@@ -53,8 +53,13 @@ impl Head {
     }
 
     /// The weights of the keys that a token sees, which add up to 1.
-    fn weights(&self, token: usize, query: &[f64], keys: &[Vec<f64>]) -> Vec<f64> {
-        let (bias, pairs) = (self.bias(), self.pairs());
+    fn weights(
+        &self,
+        token: usize,
+        query: &[f64],
+        keys: &[Vec<f64>],
+        (bias, pairs): (&[f32], &[f32]),
+    ) -> Vec<f64> {
         let scores: Vec<f64> = self
             .seen(token)
             .map(|key| {
@@ -121,7 +126,7 @@ impl Head {
         let (q, k, v) = (rows(q, 1.0), rows(k, in_powers), rows(v, 1.0));
         let bound = if bf16 { 3e-3 } else { 3e-6 * f64::from(self.sharpness.max(1.0)) };
         for token in 0..tokens {
-            let weights = self.weights(token, &q[token], &k);
+            let weights = self.weights(token, &q[token], &k, (&bias, &of_pairs));
             for d in 0..head_dim {
                 let got = f64::from(out[token * head_dim + d]);
                 if weights.is_empty() {
