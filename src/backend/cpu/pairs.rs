@@ -69,7 +69,7 @@ impl<'a> HeadPairs<'a> {
         keys: Matrix<'_>,
         scratch: &'a mut PairScratch,
     ) -> HeadPairs<'a> {
-        let reach = tokens as i64 - 1;
+        let reach = tokens.saturating_sub(1) as i64;
         let columns = isa.panel_columns();
         let panels = positions.row(-reach) / columns..positions.row(reach) / columns + 1;
         let first = panels.start * columns;
@@ -97,13 +97,13 @@ impl<'a> HeadPairs<'a> {
         };
         if let Some(vectors) = weights.of_queries.get(head) {
             multiply(isa, queries, (vectors, self.panels.clone(), width), of_queries, products);
-            for (query, pairs) in pairs.chunks_exact_mut(keys).enumerate() {
+            for (query, pairs) in pairs.chunks_exact_mut(keys.max(1)).enumerate() {
                 let row = &of_queries[query * width..][..width];
                 pairs.iter_mut().zip(of_query(query)).for_each(|(pair, &column)| *pair = row[column]);
             }
         }
         if weights.of_keys.get(head).is_some() {
-            for (query, pairs) in pairs.chunks_exact_mut(keys).enumerate() {
+            for (query, pairs) in pairs.chunks_exact_mut(keys.max(1)).enumerate() {
                 let rows = of_keys.chunks_exact(width);
                 let places = of_query(query).zip(rows);
                 pairs.iter_mut().zip(places).for_each(|(pair, (&column, row))| *pair += row[column]);
